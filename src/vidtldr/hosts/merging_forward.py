@@ -1,0 +1,130 @@
+"""The forward of a block from the first merging layer on.
+
+Letters: `B` clips, `N` tokens now, `C` channels.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.host import Attended, Host
+from vidtldr.hosts.trace import Trace
+from vidtldr.method.matching import match_tokens
+from vidtldr.method.merging import merge_tokens
+from vidtldr.method.saliency import masked_saliency
+from vidtldr.ops.attention import AttentionOutput, attend
+
+__all__ = ["MergingForward"]
+
+# Mass travels from block to block on the tokens it belongs to. So a forward keeps no state anywhere
+# else: threads, exceptions, recomputation under gradient checkpointing and compilation need no
+# care, and tokens that something exchanged on the way are noticed instead of being weighed by
+# another forward's mass.
+_MASS = "_vidtldr_mass"
+
+
+class MergingForward:
+    """Stands in as `block.forward`: attention in proportion to mass, merging, then the MLP.
+
+    It sits in the block's instance dictionary, where hooks, `state_dict`, `deepcopy`, `pickle`,
+    gradient checkpointing and the hooks of accelerate leave it alone or take it along.
+
+    Attributes:
+        trace: Filled by merging layers while `vidtldr.trace` is on.
+    """
+
+    def __init__(self, host: Host, layer: int, config: MergeConfig) -> None:
+        self.block: Any = host.blocks[layer]
+        self.walk = type(host)
+        self.num_prefix_tokens = host.num_prefix_tokens
+        self.layer = layer
+        self.is_first = layer == config.first_merging_layer
+        self.is_last = layer == len(host.blocks) - 1
+        self.config = config
+        self.trace: Trace | None = None
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the block on tokens (B, N, C) and return (B, N - r, C).
+
+        Raises:
+            NotImplementedError: If an attention mask or attention maps are asked for, or attention
+                dropout.
+            ValueError: If the layer is asked to remove more than half of its tokens.
+            RuntimeError: If the tokens do not come from the block before.
+        """
+        self._refuse_what_cannot_work(args, kwargs)
+        mass = None if self.is_first else self._mass_of(x)
+        if self.block.training and getattr(self.block, "gradient_checkpointing", False):
+            # As the class's own forward of transformers does, which this one stands in for.
+            x, mass = self.block._gradient_checkpointing_func(self._run, x, mass)
+        else:
+            x, mass = self._run(x, mass)
+        if not self.is_last:
+            setattr(x, _MASS, mass)
+        return x
+
+    def _run(self, x: Tensor, mass: Tensor | None) -> tuple[Tensor, Tensor]:
+        r = self.config.num_removed(self.layer, x.shape[1] - self.num_prefix_tokens)
+        score = self.config.score if r else None
+
+        def attend_here(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
+            return attend(q, k, v, scale=scale, mass=mass, score=score, impl=self.config.impl)
+
+        attended = self.walk.attention_half(self.block, x, attend_here)
+        x = attended.x
+        if mass is None:
+            mass = torch.ones(
+                x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+            )
+        if r:
+            x, mass = self._merge(attended, mass, r)
+        return self.walk.mlp_half(self.block, x), mass
+
+    def _merge(self, attended: Attended, mass: Tensor, r: int) -> tuple[Tensor, Tensor]:
+        prefix = self.num_prefix_tokens
+        score = None if attended.score is None else attended.score[:, prefix:]
+        weights = None if score is None else masked_saliency(score)
+        metric = attended.x if self.config.metric == "x" else attended.keys.mean(dim=1)
+        match = match_tokens(metric, r, prefix)
+        x, mass = merge_tokens(attended.x, mass, match, weights)
+        if self.trace is not None:
+            self.trace.record_merge(self.layer, match, mass, score, weights)
+        return x, mass
+
+    def _mass_of(self, x: Tensor) -> Tensor:
+        mass: Tensor | None = getattr(x, _MASS, None)
+        if mass is None or mass.shape != x.shape[:2]:
+            raise RuntimeError(
+                f"the input of layer {self.layer} must be the output of layer {self.layer - 1} "
+                "itself, got another "
+                "tensor: a hook, a device boundary or re-entrant checkpointing exchanged it, and "
+                "its mass is lost. "
+                "Remove the hook, keep the model on one device, use use_reentrant=False."
+            )
+        return mass
+
+    def _refuse_what_cannot_work(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        masks = [*args, kwargs.get("attention_mask"), kwargs.get("attn_mask")]
+        if any(mask is not None for mask in masks) or kwargs.get("is_causal"):
+            raise NotImplementedError(
+                "attention_mask must be None where tokens merge, got a mask: it is made for "
+                "tokens that are merged "
+                "away. Run clips without padding, or remove_patch(model) first."
+            )
+        if self.block.training and self.walk.attention_dropout(self.block) > 0:
+            raise NotImplementedError(
+                f"attention dropout must be 0 to train where tokens merge, got "
+                f"{self.walk.attention_dropout(self.block)}. Set it to 0 in the model's config, "
+                "or call model.eval()."
+            )
+
+
+def merging_forward_of(module: nn.Module) -> MergingForward | None:
+    """The forward that stands in for a module's own, also behind a hook of accelerate, or None."""
+    for name in ("forward", "_old_forward"):
+        forward = vars(module).get(name)
+        if isinstance(forward, MergingForward):
+            return forward
+    return None

@@ -1,0 +1,102 @@
+"""Which families are known, and which are refused by name with the reason."""
+
+from torch import nn
+
+from vidtldr.hosts.host import Host
+from vidtldr.hosts.timm import TimmHost
+from vidtldr.hosts.videomae import VideoMAEHost
+from vidtldr.hosts.vivit import VivitHost
+
+__all__ = ["FAMILIES", "REFUSED", "find_host"]
+
+FAMILIES: tuple[type[Host], ...] = (VideoMAEHost, VivitHost, TimmHost)
+
+_GRID = (
+    "it lays the tokens out on their grid again after the blocks, and a merged sequence has none"
+)
+_ROPE = "each layer turns tokens by rotary positions that are computed for the whole grid"
+_PER_FRAME = (
+    "its later stages take token k of every frame for the same place, which merging would mix up"
+)
+
+REFUSED: dict[str, str] = {
+    "transformers.models.videomae.modeling_videomae.VideoMAEForPreTraining": (
+        "its decoder puts every visible token back in its place"
+    ),
+    "transformers.models.timesformer.": (
+        "divided attention reshapes to the space-time grid in every layer, and attention does not "
+        "go through a "
+        "function that could be exchanged"
+    ),
+    "transformers.models.vjepa2.": f"{_ROPE}, and its predictor and pooler would be silently wrong",
+    "transformers.models.x_clip.": (
+        "it joins a message token to each frame and slices the sequence by its old length"
+    ),
+    "transformers.models.qwen2_vl.": f"{_ROPE}, and its patch merger needs every 2x2 group",
+    "transformers.models.qwen2_5_vl.": (
+        f"{_ROPE}, tokens are packed in windows, and its merger needs every 2x2 group"
+    ),
+    "transformers.models.qwen3_vl.": (
+        f"{_ROPE}, and its mergers at several depths need every 2x2 group"
+    ),
+    "transformers.models.internvl.": _GRID,
+    "transformers.models.llava_onevision.": _GRID,
+    "transformers.models.llava_next_video.": _GRID,
+    "transformers.models.video_llava.": _GRID,
+    "transformers.models.videoprism.": _PER_FRAME,
+    "transformers.models.dinov3_vit.": _ROPE,
+    "timm.models.eva.": f"{_ROPE}, or its attention adds a bias per pair of positions",
+    "timm.models.beit.": "its attention adds a bias per pair of positions",
+    "timm.models.hiera.": "its layers pool over a fixed order of tokens",
+    "timm.models.mvitv2.": "its layers pool over the grid",
+    "timm.models.swin_transformer.": "its attention works in windows of the grid",
+}
+
+
+def find_host(model: nn.Module) -> Host:
+    """Find the one known model inside `model`, which may itself be a wrapper of it.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        The host of the model found.
+
+    Raises:
+        TypeError: If `model` is not a module.
+        NotImplementedError: If it is of a family that is refused; the message says why.
+        ValueError: If no known family is inside, or more than one model.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {type(model).__name__}. Load it first.")
+    for module in model.modules():
+        _refuse(module)
+    hosts = [
+        family.of(module)
+        for module in model.modules()
+        for family in FAMILIES
+        if family.matches(module)
+    ]
+    if len(hosts) > 1:
+        found = ", ".join(host.family for host in hosts)
+        raise ValueError(
+            f"model must hold one known model, got {len(hosts)} ({found}). Pass the one to merge "
+            "in."
+        )
+    if not hosts:
+        known = "; ".join(family.family for family in FAMILIES)
+        raise ValueError(
+            f"model must be of a known family ({known}), got {type(model).__name__}. Pass one of "
+            "these."
+        )
+    return hosts[0]
+
+
+def _refuse(module: nn.Module) -> None:
+    names = [f"{c.__module__}.{c.__qualname__}" for c in type(module).__mro__]
+    for prefix, reason in REFUSED.items():
+        if any(name.startswith(prefix) for name in names):
+            raise NotImplementedError(
+                f"model must not hold a {type(module).__name__}: {reason}. Merging there is not "
+                "supported."
+            )

@@ -1,0 +1,128 @@
+"""What one forward merged, for whoever wants to look.
+
+Letters: `B` clips, `N0` tokens at first, `N` tokens now.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidtldr.method.matching import Match
+from vidtldr.method.saliency import saliency
+from vidtldr.method.source import update_source
+
+__all__ = ["LayerTrace", "Trace"]
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """One merging layer.
+
+    Attributes:
+        mass: Mass of each token after the merge, shape (B, N), prefix tokens included.
+        source: The token after this layer that each original token is in, shape (B, N0), int64.
+        source_weight: What each original token still counts for, shape (B, N0), in [0, 1]: the
+            product of the weights by which it was merged; 0 for a token that was dropped.
+        saliency: Eq. 5 of the tokens before the merge, prefix left out, shape (B, N); None without
+            a score.
+        masked_saliency: Eq. 9 of the same tokens, the weights of the merge; None without a score.
+    """
+
+    mass: Tensor
+    source: Tensor
+    source_weight: Tensor
+    saliency: Tensor | None
+    masked_saliency: Tensor | None
+
+
+class Trace:
+    """The last forward that ran inside `with vidtldr.trace(model) as trace`.
+
+    Attributes:
+        layers: The merging layers by 0-based index.
+    """
+
+    def __init__(self) -> None:
+        self.layers: dict[int, LayerTrace] = {}
+        self._tokens: dict[int, int] = {}
+        self._start: Tensor | None = None  # (B, N0) ones on the device of the tokens
+
+    @property
+    def num_tokens(self) -> list[int]:
+        """Tokens after each layer, prefix tokens included."""
+        self._started()
+        return [self._tokens[layer] for layer in sorted(self._tokens)]
+
+    @property
+    def mass(self) -> Tensor:
+        """Mass of each token at the end, shape (B, N); prefix tokens have 1."""
+        start = self._started()
+        return self.layers[max(self.layers)].mass if self.layers else start
+
+    @property
+    def source(self) -> Tensor:
+        """The token that each original token is in at the end, shape (B, N0), int64."""
+        return self._source_before(None)
+
+    @property
+    def source_weight(self) -> Tensor:
+        """What each original token still counts for at the end, shape (B, N0); 0 if dropped."""
+        return self._source_weight_before(None)
+
+    @property
+    def saliency(self) -> dict[int, Tensor]:
+        """Eq. 5 of the mergeable tokens of each merging layer, shape (B, N of that layer)."""
+        self._started()
+        return {i: layer.saliency for i, layer in self.layers.items() if layer.saliency is not None}
+
+    def start(self, x: Tensor) -> None:
+        """Forget the forward before; `x` (B, N0, C) enters the first block."""
+        self.layers.clear()
+        self._tokens.clear()
+        self._start = torch.ones(
+            x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+        )
+
+    def record_tokens(self, layer: int, num_tokens: int) -> None:
+        """Note how many tokens leave a layer."""
+        self._tokens[layer] = num_tokens
+
+    def record_merge(
+        self, layer: int, match: Match, mass: Tensor, score: Tensor | None, weights: Tensor | None
+    ) -> None:
+        """Note a layer's merge: mass after it (B, N), score and weights of its mergeable tokens."""
+        before = self._source_before(layer)
+        merge_weight = mass.new_ones(mass.shape[0], match.num_tokens)
+        if weights is not None:
+            of_src = weights.to(mass.dtype).gather(1, match.src - match.num_prefix_tokens)
+            merge_weight = merge_weight.scatter(1, match.src, of_src)
+        self.layers[layer] = LayerTrace(
+            mass=mass,
+            source=update_source(before, match),
+            source_weight=self._source_weight_before(layer) * merge_weight.gather(1, before),
+            saliency=None if score is None else saliency(score),
+            masked_saliency=weights,
+        )
+
+    def _source_before(self, layer: int | None) -> Tensor:
+        earlier = self._last_before(layer)
+        if earlier is not None:
+            return earlier.source
+        start = self._started()
+        return torch.arange(start.shape[1], device=start.device).expand(start.shape)
+
+    def _source_weight_before(self, layer: int | None) -> Tensor:
+        earlier = self._last_before(layer)
+        return self._started() if earlier is None else earlier.source_weight
+
+    def _last_before(self, layer: int | None) -> LayerTrace | None:
+        earlier = [i for i in self.layers if layer is None or i < layer]
+        return self.layers[max(earlier)] if earlier else None
+
+    def _started(self) -> Tensor:
+        if self._start is None:
+            raise RuntimeError(
+                "trace must be read after a forward, got none yet. Run model(...) inside the with."
+            )
+        return self._start

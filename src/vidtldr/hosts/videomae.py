@@ -1,0 +1,51 @@
+"""VideoMAE of transformers: no class token, joint space-time attention.
+
+The head's mean over tokens stays unweighted, as it is in the authors' program.
+"""
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads, split_heads
+
+__all__ = ["VideoMAEHost"]
+
+
+class VideoMAEHost(Host):
+    """`VideoMAEModel` and whatever wraps one, such as `VideoMAEForVideoClassification`."""
+
+    family = "VideoMAE (transformers)"
+
+    @staticmethod
+    def matches(module: nn.Module) -> bool:
+        """Whether the module is a `VideoMAEModel`."""
+        return is_a(module, "transformers.models.videomae.modeling_videomae.VideoMAEModel")
+
+    @classmethod
+    def of(cls, root: Any) -> Self:
+        """The host of a `VideoMAEModel`."""
+        return cls(root, root.encoder.layer, 0, root.embeddings.num_patches)
+
+    @staticmethod
+    def attention_half(block: Any, x: Tensor, attend: Attend) -> Attended:
+        """`VideoMAELayer.forward` up to the first residual."""
+        projections, output = block.attention.attention, block.attention.output
+        y = block.layernorm_before(x)
+        q, k, v = (
+            split_heads(project(y), projections.num_attention_heads)
+            for project in (projections.query, projections.key, projections.value)
+        )
+        attended = attend(q, k, v, scale=projections.scaling)
+        return Attended(output(join_heads(attended.x), y) + x, attended.score, k)
+
+    @staticmethod
+    def mlp_half(block: Any, x: Tensor) -> Tensor:
+        """`VideoMAELayer.forward` from the first residual on; `output` adds the second itself."""
+        y: Tensor = block.output(block.intermediate(block.layernorm_after(x)), x)
+        return y
+
+    @staticmethod
+    def attention_dropout(block: Any) -> float:
+        """`attention_probs_dropout_prob` of the config."""
+        return float(block.attention.attention.dropout_prob)

@@ -1,0 +1,97 @@
+"""Saliency-weighted merging of matched tokens (vid-TLDR Eq. 10, 11).
+
+Letters: `B` clips, `N` tokens now, `r` tokens removed, `C` channels.
+"""
+
+import torch
+from torch import Tensor
+
+from vidtldr.method.matching import Match
+
+__all__ = ["merge_tokens"]
+
+
+def merge_tokens(
+    x: Tensor, mass: Tensor, match: Match, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Merge the matched sources into their destinations and drop their places.
+
+    A merged source counts with its mass times its weight (Eq. 10); destinations and kept sources
+    keep their mass. A group becomes the mass-weighted mean of its tokens (Eq. 11). A source of
+    weight 0 vanishes, and a destination that receives nothing stays bit for bit what it was.
+    Gradients flow to `x`, `mass` and `weights`; the choice of pairs has none.
+
+    Args:
+        x: Tokens, shape (B, N, C).
+        mass: Mass of each token, shape (B, N), at least 1 for every destination.
+        match: The result of `match_tokens` on these N tokens.
+        weights: Masked saliency of the mergeable tokens, shape (B, N - num_prefix_tokens), in [0,
+            1]; None for plain merging, all weights 1.
+
+    Returns:
+        Tokens, shape (B, N - r, C), dtype of `x`, and their mass, shape (B, N - r), dtype of
+        `mass`. Order: prefix tokens, kept sources in their order, destinations. Sums are taken in
+        float32 or better.
+
+    Raises:
+        ValueError: If a shape does not fit the match.
+
+    Source: Choi et al., CVPR 2024, Eq. 10, 11. Differs from the authors' code: products are not
+    rounded to half.
+    """
+    _validate_shapes(x, mass, match, weights)
+    prefix = match.num_prefix_tokens
+    src_mass = mass.gather(1, match.src)  # (B, r)
+    if weights is not None:
+        src_mass = src_mass * weights.to(mass.dtype).gather(1, match.src - prefix)
+    dst_place = (match.dst - prefix) // 2  # (B, r), counted among the destinations
+    old_mass = mass[:, prefix + 1 :: 2]
+    dst_mass = old_mass.scatter_add(1, dst_place, src_mass)
+    # Shares of the group's mass: (B, N - S) and (B, r). Exactly 1 and 0 where nothing arrives.
+    dst_share, src_share = old_mass / dst_mass, src_mass / dst_mass.gather(1, dst_place)
+
+    work = torch.promote_types(x.dtype, torch.float32)
+    arriving = _take(x, match.src).to(work) * src_share.to(work).unsqueeze(-1)  # (B, r, C)
+    merged = x[:, prefix + 1 :: 2].to(work) * dst_share.to(work).unsqueeze(-1)  # (B, N - S, C)
+    merged = _add_at(merged, dst_place, arriving).to(x.dtype)
+    x = torch.cat([x[:, :prefix], _take(x, match.kept), merged], dim=1)
+    mass = torch.cat([mass[:, :prefix], mass.gather(1, match.kept), dst_mass], dim=1)
+    return x, mass
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    """The rows `index` (B, K) of each clip of `x` (B, N, C): (B, K, C)."""
+    rows = x.flatten(0, 1).index_select(0, _flat(index, x.shape[1]))
+    return rows.reshape(*index.shape, x.shape[-1])
+
+
+def _add_at(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """Add `rows` (B, K, C) to the rows `index` (B, K) of each clip of `x` (B, N, C)."""
+    added = x.flatten(0, 1).index_add(0, _flat(index, x.shape[1]), rows.flatten(0, 1))
+    return added.reshape(x.shape)
+
+
+def _flat(index: Tensor, num_rows: int) -> Tensor:
+    """Row indices of each clip as indices of all clips' rows laid end to end."""
+    first = torch.arange(index.shape[0], device=index.device).unsqueeze(1) * num_rows
+    return (index + first).flatten()
+
+
+def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | None) -> None:
+    if x.dim() != 3 or x.shape[1] != match.num_tokens:
+        raise ValueError(
+            f"x must be (B, {match.num_tokens}, C) as when it was matched, got shape "
+            f"{tuple(x.shape)}. "
+            "Match and merge the same tokens."
+        )
+    if mass.shape != x.shape[:2]:
+        raise ValueError(
+            f"mass must be {tuple(x.shape[:2])}, one a token, got shape {tuple(mass.shape)}. Pass "
+            "its mass."
+        )
+    expected = (x.shape[0], match.num_tokens - match.num_prefix_tokens)
+    if weights is not None and weights.shape != expected:
+        raise ValueError(
+            f"weights must be {expected}, one a mergeable token, got shape {tuple(weights.shape)}. "
+            "Leave the prefix tokens out."
+        )

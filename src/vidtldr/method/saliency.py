@@ -1,0 +1,78 @@
+"""Saliency from the sharpness of attention (vid-TLDR Eq. 5, 8, 9).
+
+Letters: `B` clips, `N` tokens now.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["masked_saliency", "saliency"]
+
+
+def saliency(score: Tensor) -> Tensor:
+    """Stretch the score of each clip's tokens to [0, 1] (vid-TLDR Eq. 5).
+
+    Args:
+        score: Sharpness (negative entropy of attention, nats) or any score that grows with
+            importance, shape (B, N), finite.
+
+    Returns:
+        Saliency, shape (B, N), in [0, 1]; float64 for float64 input, else float32. A clip whose
+        score is constant has no background: all ones.
+
+    Raises:
+        ValueError: If `score` is not (B, N).
+        TypeError: If `score` is not floating point.
+
+    Source: Choi et al., CVPR 2024, Eq. 5. Differs from the authors' code: constant input gives
+    ones, not NaN.
+    """
+    score = _validate_score(score)
+    low, high = torch.aminmax(score, dim=-1, keepdim=True)
+    return _divide_or_one(score - low, high - low)
+
+
+def masked_saliency(score: Tensor) -> Tensor:
+    """Turn a score into merge weights: background 0, foreground stretched to (0, 1] (Eq. 5, 8, 9).
+
+    Background is what lies below the clip's mean. Eq. 9 is unchanged by the stretch of Eq. 5, so it
+    is computed on the score itself, which loses nothing to the first division.
+
+    Args:
+        score: Sharpness (negative entropy of attention, nats) or any score that grows with
+            importance, shape (B, N), finite.
+
+    Returns:
+        Weights, shape (B, N), in [0, 1]; float64 for float64 input, else float32. A clip whose
+        score is constant has no background: all its weights are 1, which is plain merging.
+
+    Raises:
+        ValueError: If `score` is not (B, N).
+        TypeError: If `score` is not floating point.
+
+    Source: Choi et al., CVPR 2024, Eq. 5, 8, 9. Differs from the authors' code: constant input
+    gives ones.
+    """
+    score = _validate_score(score)
+    mean = score.mean(dim=-1, keepdim=True)
+    highest = score.amax(dim=-1, keepdim=True)
+    return _divide_or_one((score - mean).clamp(min=0), highest - mean)
+
+
+def _divide_or_one(numerator: Tensor, spread: Tensor) -> Tensor:
+    """`numerator / spread`, and 1 where a constant clip or rounding leaves no spread."""
+    has_spread = spread > 0
+    divided = numerator / torch.where(has_spread, spread, torch.ones_like(spread))
+    return torch.where(has_spread, divided, torch.ones_like(divided))
+
+
+def _validate_score(score: Tensor) -> Tensor:
+    if score.dim() != 2:
+        raise ValueError(
+            f"score must be (B, N), got shape {tuple(score.shape)}. Reduce over heads first."
+        )
+    if not score.is_floating_point():
+        raise TypeError(
+            f"score must be floating point, got {score.dtype}. Convert it with .float()."
+        )
+    return score if score.dtype == torch.float64 else score.float()

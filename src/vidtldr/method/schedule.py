@@ -1,0 +1,92 @@
+"""How many tokens each layer removes. No torch here: the command line checks with it, too."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import TypeVar
+
+__all__ = ["r_from_ratio", "validate_r", "validate_r_schedule", "validate_ratio_schedule"]
+
+_T = TypeVar("_T")
+
+
+def r_from_ratio(ratio: float, num_mergeable: int) -> int:
+    """Tokens that a share of `num_mergeable` comes to, rounded down as in the authors' code."""
+    return int(num_mergeable * ratio)
+
+
+def validate_r(r: int, num_mergeable: int, name: str = "r") -> None:
+    """Check one layer's count against the tokens there.
+
+    Args:
+        r: Tokens to remove.
+        num_mergeable: Tokens of the layer without its prefix tokens.
+        name: The argument as the caller spells it.
+
+    Raises:
+        TypeError: If `r` is not an int.
+        ValueError: If `r` is not in [0, num_mergeable // 2].
+    """
+    if isinstance(r, bool) or not isinstance(r, int):
+        raise TypeError(f"{name} must be an int, got {r!r}. For a share of the tokens use ratio.")
+    if not 0 <= r <= num_mergeable // 2:
+        raise ValueError(
+            f"{name} must be in [0, {num_mergeable // 2}] (half of {num_mergeable} mergeable "
+            "tokens), "
+            f"got {r}. Lower r or use ratio."
+        )
+
+
+def validate_r_schedule(r_schedule: Sequence[int]) -> tuple[int, ...]:
+    """Check that a schedule is a sequence of counts, before any model is known.
+
+    Returns:
+        The schedule as a tuple.
+
+    Raises:
+        TypeError: If it is not a sequence of int.
+        ValueError: If a count is negative.
+    """
+    entries = _entries("r", r_schedule, "r=[600, 200, 100]")
+    for layer, r in enumerate(entries):
+        if isinstance(r, bool) or not isinstance(r, int):
+            raise TypeError(
+                f"r[{layer}] must be an int, got {r!r}. For a share of the tokens use ratio."
+            )
+        if r < 0:
+            raise ValueError(
+                f"r[{layer}] must be at least 0, got {r}. Use 0 to leave a layer alone."
+            )
+    return tuple(entries)
+
+
+def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...]:
+    """Check that a schedule is a sequence of shares in [0, 0.5].
+
+    Returns:
+        The schedule as a tuple.
+
+    Raises:
+        TypeError: If it is not a sequence of numbers.
+        ValueError: If a share is outside [0, 0.5].
+    """
+    entries = _entries("ratio", ratio_schedule, "ratio=[0.25, 0.1]")
+    for layer, ratio in enumerate(entries):
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float):
+            raise TypeError(
+                f"ratio[{layer}] must be a number, got {ratio!r}. Write a share such as 0.25."
+            )
+        if not (isfinite(ratio) and 0 <= ratio <= 0.5):
+            raise ValueError(
+                f"ratio[{layer}] must be in [0, 0.5] (a layer merges at most half its tokens), "
+                f"got {ratio!r}. For a count of tokens use r."
+            )
+    return tuple(float(ratio) for ratio in entries)
+
+
+def _entries(name: str, schedule: Sequence[_T], example: str) -> list[_T]:
+    if isinstance(schedule, str | bytes) or not isinstance(schedule, Sequence):
+        raise TypeError(
+            f"{name} must be a sequence with one entry a layer, got {schedule!r}. Write {example}; "
+            "missing layers are 0."
+        )
+    return list(schedule)

@@ -1,0 +1,1 @@
+"""Operators that the method needs and PyTorch does not have."""

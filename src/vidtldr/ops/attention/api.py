@@ -1,0 +1,123 @@
+"""`attend`: one door to every implementation of attention.
+
+Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vidtldr.ops.attention.blocked import blocked_attention, blocked_score
+from vidtldr.ops.attention.reference import reference_attention
+
+__all__ = ["AttentionImpl", "AttentionOutput", "AttentionScore", "attend"]
+
+AttentionScore = Literal["sharpness", "received"]
+AttentionImpl = Literal["auto", "reference", "blocked"]
+
+
+class AttentionOutput(NamedTuple):
+    """What attention gives back.
+
+    Attributes:
+        x: Attended values, shape (B, H, N, D), dtype of the values.
+        score: Score of each token, shape (B, N), float32 (float64 for float64 input), without
+            gradient; None if none was asked for.
+    """
+
+    x: Tensor
+    score: Tensor | None
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float,
+    mass: Tensor | None = None,
+    score: AttentionScore | None = None,
+    impl: AttentionImpl = "auto",
+) -> AttentionOutput:
+    """Attend in proportion to mass and, if asked, score every token by its attention.
+
+    With `P = softmax(scale q kᵀ)` and `A` its mean over heads, both **without** mass:
+
+    - `x` weighs key `j` by `P_ij mass_j`, normalised, that is, by the softmax of the logits plus
+      `log mass_j`;
+    - `score="sharpness"` is `Σ_j A_ij log A_ij`, the negative entropy of row `i` in nats, in [-log
+      N, 0];
+    - `score="received"` is `mean_i A_ij`, in [0, 1].
+
+    Without a score this is `scaled_dot_product_attention`. With one, no N x N map is stored for
+    more than a block of rows, except by `impl="reference"`. Gradients flow to `x` alone; where they
+    are needed `x` comes from `scaled_dot_product_attention` and the score is computed beside it.
+
+    Args:
+        q: Queries, shape (B, H, N, D), floating point.
+        k: Keys, same shape and dtype.
+        v: Values, same shape and dtype.
+        scale: Factor of the logits, finite.
+        mass: Mass of each key, shape (B, N), positive; None for all 1.
+        score: Which score to return, if any.
+        impl: `"reference"` (materialises the map, defines every edge case), `"blocked"` (plain
+            torch, runs everywhere) or `"auto"` (the fastest for the device).
+
+    Returns:
+        The attended values and the score.
+
+    Raises:
+        ValueError: If a shape does not fit, or `score` or `impl` is not one of the choices.
+        TypeError: If q, k, v are not of one floating-point dtype.
+
+    Source: Choi et al., CVPR 2024, Eq. 5 (sharpness); Bolya et al., ICLR 2023 (proportional
+    attention).
+    """
+    _validate(q, k, v, mass, score, impl)
+    if impl == "reference":
+        return AttentionOutput(*reference_attention(q, k, v, scale, mass, score))
+    if score is None:
+        return AttentionOutput(_fused(q, k, v, scale, mass), None)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        return AttentionOutput(
+            _fused(q, k, v, scale, mass), blocked_score(q.detach(), k.detach(), scale, score)
+        )
+    return AttentionOutput(*blocked_attention(q, k, v, scale, mass, score))
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None) -> Tensor:
+    bias = (
+        None if mass is None else mass.detach().log().to(q.dtype)[:, None, None, :]
+    )  # (B, 1, 1, N)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+
+
+def _validate(
+    q: Tensor, k: Tensor, v: Tensor, mass: Tensor | None, score: str | None, impl: str
+) -> None:
+    if q.dim() != 4 or q.shape != k.shape or q.shape != v.shape:
+        shapes = f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        raise ValueError(
+            f"q, k, v must all be (B, H, N, D), got {shapes}. Split the heads and pass "
+            "self-attention."
+        )
+    if not q.is_floating_point() or q.dtype != k.dtype or q.dtype != v.dtype:
+        raise TypeError(
+            f"q, k, v must share one floating-point dtype, got {q.dtype}, {k.dtype}, {v.dtype}. "
+            "Cast them."
+        )
+    if mass is not None and mass.shape != (q.shape[0], q.shape[2]):
+        expected = (q.shape[0], q.shape[2])
+        raise ValueError(
+            f"mass must be {expected}, one a key, got shape {tuple(mass.shape)}. Pass (B, N)."
+        )
+    if score is not None and score not in get_args(AttentionScore):
+        raise ValueError(
+            f"score must be one of {get_args(AttentionScore)} or None, got {score!r}. Choose one."
+        )
+    if impl not in get_args(AttentionImpl):
+        raise ValueError(
+            f"impl must be one of {get_args(AttentionImpl)}, got {impl!r}. Choose one."
+        )

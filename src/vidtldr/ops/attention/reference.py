@@ -1,0 +1,37 @@
+"""Attention with mass and score as one would write it on a board: it stores the whole map.
+
+Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["reference_attention"]
+
+
+def reference_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None, score: str | None
+) -> tuple[Tensor, Tensor | None]:
+    """The definition of `attend`, in float32 for half types and otherwise in the dtype given.
+
+    Args:
+        q: Queries, shape (B, H, N, D).
+        k: Keys, shape (B, H, N, D).
+        v: Values, shape (B, H, N, D).
+        scale: Factor of the logits.
+        mass: Mass of each key, shape (B, N), positive, or None.
+        score: `"sharpness"`, `"received"` or None.
+
+    Returns:
+        Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N), or None.
+    """
+    work = torch.promote_types(q.dtype, torch.float32)
+    logits = q.to(work) @ k.to(work).transpose(-1, -2) * scale  # (B, H, N, N)
+    biased = logits if mass is None else logits + mass.detach().to(work).log()[:, None, None, :]
+    x = (biased.softmax(dim=-1) @ v.to(work)).to(v.dtype)
+    if score is None:
+        return x, None
+    attn = logits.detach().softmax(dim=-1).mean(dim=1)  # (B, N, N)
+    if score == "received":
+        return x, attn.mean(dim=1)
+    return x, torch.xlogy(attn, attn).sum(dim=-1)  # xlogy: 0 log 0 = 0, as in the limit
