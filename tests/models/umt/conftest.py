@@ -2,10 +2,10 @@ import json
 
 import pytest
 import torch
+from models.umt.tiny import TINY, spread_weights, token_ids
 from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
-from models.umt.tiny import TINY, spread_weights, token_ids
 from vidtldr.models.umt import UMTAnswering, UMTConfig, UMTRetrieval
 
 

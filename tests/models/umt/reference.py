@@ -1,5 +1,7 @@
-"""A slow UMT for tests, written from the description alone: every softmax spelled out, one clip,
-one head, one answer at a time. Weights are a dict with the official names; no module of ours is used.
+"""A slow UMT for tests, written from the description alone.
+
+Every softmax is spelled out, one clip, one head, one answer at a time. Weights are a dict with the
+official names; no module of ours is used.
 """
 
 import math
@@ -24,7 +26,7 @@ def gelu(x):
 
 
 def attention(q, k, v, num_heads, allowed):
-    """One sequence: q (L, C), k and v (M, C), allowed (L, M) of bool; loops over heads and queries."""
+    """One sequence: q (L, C), k and v (M, C), allowed (L, M) of bool."""
     size = q.shape[1] // num_heads
     out = torch.zeros_like(q)
     for head in range(num_heads):
@@ -46,7 +48,7 @@ def positions(num_positions, num_channels):
 
 
 def interpolated_positions(table, num_patches, num_frames):
-    """Linear in time between the centres of frames, ends held; a single frame takes the first rows."""
+    """Linear in time between frame centres, ends held; a single frame takes the first rows."""
     if num_frames == 1:
         return table[:num_patches]
     trained = len(table) // num_patches

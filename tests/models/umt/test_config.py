@@ -2,8 +2,8 @@ import dataclasses
 import json
 
 import pytest
-
 from models.umt.tiny import TEXT, TINY
+
 from vidtldr.models.umt import UMTConfig
 
 

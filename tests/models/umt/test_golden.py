@@ -1,4 +1,4 @@
-"""The authors' program and ours on the same weights (shared/golden/README.md says how it was recorded)."""
+"""The authors' program and ours on the same weights; shared/golden/README.md says what is what."""
 
 from contextlib import nullcontext
 
@@ -77,7 +77,7 @@ def rerank_by_text(model, video, text, scores, k):
 
 
 def recall(scores, right, k):
-    """Share of queries, in percent, with a right answer among the first k; `right` lists answers by query."""
+    """Percent of queries with one of their `right` answers among the first k."""
     hits = [bool(set(row.topk(k).indices.tolist()) & set(right[i])) for i, row in enumerate(scores)]
     return 100 * sum(hits) / len(hits)
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torch.testing import assert_close
-
 from models.umt import reference
 from models.umt.tiny import TINY
+from torch.testing import assert_close
+
 from vidtldr.models.umt import build_vision_encoder
 from vidtldr.models.umt.positions import interpolate_positions, sine_cosine_positions
 

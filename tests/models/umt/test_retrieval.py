@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torch.testing import assert_close
-
 from models.umt import reference
 from models.umt.tiny import TEXT, TINY, weights_of
+from torch.testing import assert_close
+
 from vidtldr.models.umt import TextFeatures, VideoFeatures
 
 

@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 import torch
+from models.umt import reference
+from models.umt.tiny import TINY, spread_weights, weights_of
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from models.umt import reference
-from models.umt.tiny import TINY, spread_weights, weights_of
 from vidtldr.models.umt import UMTConfig, VideoFeatures, build_vision_encoder
 
 

@@ -20,8 +20,8 @@ TEXT = {
 
 # 3 frames of 12 pixels in patches of 4: 27 tokens. Text is narrower than vision here, ...
 TINY = UMTConfig(12, 4, 3, 12, 2, 3, 5, TEXT)
-# ... and as wide here, as in the published models.
-EVEN = UMTConfig(12, 4, 3, 12, 2, 3, 5, {**TEXT, "hidden_size": 12})
+# ... and as wide here, as in the published models; 4 frames, as in pretraining.
+EVEN = UMTConfig(12, 4, 4, 12, 2, 3, 5, {**TEXT, "hidden_size": 12})
 
 
 def spread_weights(model, seed, scale=1.0):

@@ -1,0 +1,108 @@
+"""Compares the weights of a file with those of a model and says what does not fit."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, get_args
+
+from torch import Tensor
+
+from vidtldr.models.umt.config import ConfigName, UMTConfig
+from vidtldr.models.umt.parameter_names import Task
+
+__all__ = ["likely_architecture", "validate_weights"]
+
+NUM_NAMES_SHOWN = 4
+
+
+class Sizes(NamedTuple):
+    """What the names and shapes of a file give away."""
+
+    num_layers: int
+    hidden_size: int
+    num_text_layers: int
+    text_size: int
+
+
+def validate_weights(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], config: UMTConfig, task: Task
+) -> None:
+    """Raise unless names and shapes agree exactly.
+
+    Raises:
+        ValueError: Names the first few that differ and the likely architecture.
+    """
+    shapes = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    problems = [
+        _first_few("missing", sorted(expected.keys() - found.keys())),
+        _first_few("unexpected", sorted(found.keys() - expected.keys())),
+        _first_few("of another shape", shapes),
+    ]
+    if any(problems):
+        raise ValueError(
+            f"weights must fit the model ({_words(_sizes_of(config))}, task={task!r}), "
+            f"got {'; '.join(problem for problem in problems if problem)}. "
+            f"{likely_architecture(found, task)}"
+        )
+
+
+def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
+    """Say in a sentence what the file seems to hold, and what to pass for it.
+
+    Args:
+        found: Weights under our names.
+        task: The task that was asked for.
+    """
+    has_decoder = any(name.startswith("text_decoder.") for name in found)
+    if not any(name.startswith("vision_encoder.encoder.") for name in found):
+        return (
+            "The file does not look like a multi-modality UMT checkpoint: "
+            "no name starts with 'vision_encoder.encoder.'. Use one with vision and text."
+        )
+    if task == "retrieval" and has_decoder:
+        return "The file looks like a question-answering checkpoint. Pass task='answering'."
+    sizes = _sizes_in(found)
+    for name in get_args(ConfigName):
+        if _sizes_of(UMTConfig.named(name)) == sizes:
+            return f"The file looks like {name!r} ({_words(sizes)}). Pass config={name!r}."
+    return f"The file looks like {_words(sizes)}. Pass a UMTConfig of these sizes."
+
+
+def _first_few(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = ", ..." if len(names) > NUM_NAMES_SHOWN else ""
+    return f"{len(names)} {what} ({', '.join(names[:NUM_NAMES_SHOWN])}{more})"
+
+
+def _words(sizes: Sizes) -> str:
+    return (
+        f"{sizes.num_layers} vision layers of {sizes.hidden_size} channels and "
+        f"{sizes.num_text_layers} text layers of {sizes.text_size}"
+    )
+
+
+def _sizes_of(config: UMTConfig) -> Sizes:
+    text = config.text_config()
+    return Sizes(config.num_layers, config.hidden_size, text.num_hidden_layers, text.hidden_size)
+
+
+def _sizes_in(found: Mapping[str, Tensor]) -> Sizes:
+    return Sizes(
+        _num_layers(found, r"vision_encoder\.encoder\.blocks\.(\d+)\."),
+        _num_rows(found, "vision_encoder.encoder.patch_embed.proj.weight"),
+        _num_layers(found, r"text_encoder\.encoder\.layer\.(\d+)\."),
+        _num_rows(found, "text_encoder.embeddings.LayerNorm.weight"),
+    )
+
+
+def _num_layers(names: Iterable[str], pattern: str) -> int:
+    indices = [int(match[1]) for name in names if (match := re.match(pattern, name))]
+    return max(indices, default=-1) + 1
+
+
+def _num_rows(found: Mapping[str, Tensor], name: str) -> int:
+    return found[name].shape[0] if name in found and found[name].ndim else 0

@@ -1,0 +1,109 @@
+"""Text to token ids; transformers is imported at the first text, not before."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from torch import Tensor
+
+from vidtldr.models.umt.config import TextConfig
+
+__all__ = ["TextTokenizer", "TextTokens", "TokenizerSource"]
+
+TokenizerSource = str | Path | Callable[..., Any]
+PUBLISHED_VOCAB_SIZE = 30522
+
+
+class TextTokens(NamedTuple):
+    """Tokenized texts.
+
+    Attributes:
+        input_ids: Token ids, shape (texts, max_tokens), int64.
+        attention_mask: 1 for real tokens, 0 for padding, same shape.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+
+
+class TextTokenizer:
+    """A tokenizer that is loaded when first used.
+
+    Args:
+        source: A directory with BERT's vocabulary, or a Hugging Face tokenizer. None takes the one
+            that UMT was trained with, bert-base-uncased or bert-large-uncased, from the Hugging
+            Face cache.
+        config: Sizes of the text encoder that it serves.
+
+    Raises:
+        ValueError: If `source` names a directory that is not there.
+    """
+
+    def __init__(self, source: TokenizerSource | None, config: TextConfig) -> None:
+        self.config = config
+        self._tokenizer = source if callable(source) else None
+        self._directory = None if callable(source) or source is None else Path(source)
+        if self._directory is not None and not self._directory.is_dir():
+            raise ValueError(
+                f"tokenizer must be a directory or a tokenizer, got {str(source)!r}. "
+                "Save one there with tokenizer.save_pretrained(directory)."
+            )
+
+    def load(self) -> Callable[..., Any]:
+        """Return the Hugging Face tokenizer, reading it from disk at the first call.
+
+        Raises:
+            ValueError: If none was given and the default one is not cached, or it has too many
+                words.
+        """
+        if self._tokenizer is None:
+            self._tokenizer = self._read()
+        size = len(cast(Any, self._tokenizer))
+        if size > self.config.vocab_size:
+            raise ValueError(
+                f"tokenizer must have at most vocab_size={self.config.vocab_size} words, "
+                f"got {size}. Pass the tokenizer that the model was trained with."
+            )
+        return self._tokenizer
+
+    def _read(self) -> Callable[..., Any]:
+        from transformers import BertTokenizer
+
+        if self._directory is not None:
+            return cast(Callable[..., Any], BertTokenizer.from_pretrained(str(self._directory)))
+        size = "large" if self.config.num_hidden_layers >= 24 else "base"
+        name = f"bert-{size}-uncased"
+        remedy = f"Pass tokenizer=DIRECTORY, or run `hf download {name}` once."
+        if self.config.vocab_size != PUBLISHED_VOCAB_SIZE:
+            raise ValueError(
+                f"tokenizer must be given for vocab_size={self.config.vocab_size}, got None. "
+                "Pass tokenizer=DIRECTORY."
+            )
+        try:
+            tokenizer = BertTokenizer.from_pretrained(name, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"tokenizer must be given where {name} is not in the Hugging Face cache, "
+                f"got None. {remedy}"
+            ) from error
+        return cast(Callable[..., Any], tokenizer)
+
+    def save(self, directory: str | Path) -> None:
+        """Write the tokenizer's files into a directory."""
+        cast(Any, self.load()).save_pretrained(str(directory))
+
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> TextTokens:
+        """Tokenize texts, cut and padded to `max_tokens` with [CLS] and [SEP] included.
+
+        Args:
+            texts: Texts, already cleaned.
+            max_tokens: Tokens a text, at least 2.
+        """
+        encoded = self.load()(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=max_tokens,
+            return_tensors="pt",
+        )
+        return TextTokens(encoded["input_ids"], encoded["attention_mask"])

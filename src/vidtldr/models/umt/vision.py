@@ -1,0 +1,196 @@
+"""UMT's vision encoder: a pre-norm transformer over all patches of all frames.
+
+Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels, `H` heads,
+`D` channels a head.
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidtldr.models.umt.config import ConfigName, UMTConfig, resolve_config
+from vidtldr.models.umt.positions import interpolate_positions, sine_cosine_positions
+
+__all__ = ["VideoFeatures", "VisionBlock", "VisionEncoder", "build_vision_encoder"]
+
+LAYER_NORM_EPS = 1e-6
+MLP_RATIO = 4
+
+
+class VideoFeatures(NamedTuple):
+    """What the vision encoder says of a batch of clips.
+
+    Attributes:
+        tokens: Tokens after the final norm, shape (B, N, C).
+        pooled: One vector a clip before projection, shape (B, C).
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+
+
+class VisionAttention(nn.Module):
+    """Self-attention with biases on queries and values only."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(hidden_size))
+        self.v_bias = nn.Parameter(torch.zeros(hidden_size))
+        self.proj = nn.Linear(hidden_size, hidden_size)
+
+    def project(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of normed tokens (B, N, C), each (B, H, N, D)."""
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        qkv = F.linear(y, self.qkv.weight, bias)
+        q, k, v = qkv.reshape(*y.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return q, k, v  # each (B, N, H, D) -> (B, H, N, D)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Let normed tokens (B, N, C) attend to each other; same shape."""
+        out = F.scaled_dot_product_attention(*self.project(y))
+        return cast(Tensor, self.proj(out.transpose(1, 2).flatten(2)))  # (B, H, N, D) -> (B, N, C)
+
+
+class VisionMLP(nn.Module):
+    """Two linear layers with exact GELU between."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden_size, MLP_RATIO * hidden_size)
+        self.fc2 = nn.Linear(MLP_RATIO * hidden_size, hidden_size)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map normed tokens (B, N, C) one by one; same shape."""
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(y))))
+
+
+class VisionBlock(nn.Module):
+    """One pre-norm block: `x + attn(norm1(x))`, then `x + mlp(norm2(x))`."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.attn = VisionAttention(hidden_size, num_heads)
+        self.norm2 = nn.LayerNorm(hidden_size, eps=LAYER_NORM_EPS)
+        self.mlp = VisionMLP(hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block on tokens (B, N, C); same shape."""
+        x = x + self.attn(self.norm1(x))
+        return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+
+class PatchEmbedding(nn.Module):
+    """Cuts each frame into patches and projects them; frames are not mixed."""
+
+    def __init__(self, patch_size: int, hidden_size: int) -> None:
+        super().__init__()
+        size = (1, patch_size, patch_size)
+        self.proj = nn.Conv3d(3, hidden_size, kernel_size=size, stride=size)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Turn clips (B, T, 3, S, S) into tokens (B, N, C), frame by frame, row by row."""
+        patches: Tensor = self.proj(pixel_values.transpose(1, 2).to(self.proj.weight.dtype))
+        return patches.flatten(2).transpose(1, 2)  # (B, C, T, S/p, S/p) -> (B, N, C)
+
+
+class PatchTransformer(nn.Module):
+    """Patch embedding, positions, blocks and final norm."""
+
+    positions: Tensor
+
+    def __init__(self, config: UMTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_patches = (config.image_size // config.patch_size) ** 2
+        self.patch_embed = PatchEmbedding(config.patch_size, config.hidden_size)
+        self.blocks = nn.ModuleList(
+            VisionBlock(config.hidden_size, config.num_heads) for _ in range(config.num_layers)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=LAYER_NORM_EPS)
+        self.reset_positions()
+
+    def reset_positions(self) -> None:
+        """Compute the fixed table, which no file holds; needed again after the meta device."""
+        num_positions = self.config.num_frames * self.num_patches
+        table = sine_cosine_positions(num_positions, self.config.hidden_size)
+        self.register_buffer("positions", table.to(self.norm.weight.device), persistent=False)
+
+
+class VisionEncoder(nn.Module):
+    """UMT's vision encoder: clips in, tokens and one pooled vector out.
+
+    `forward` is `embed`, then each of `blocks`, then `pool`; a caller that runs the blocks
+    differently uses the same three. Parameters carry the names of the official checkpoints.
+
+    Args:
+        config: Sizes of the model.
+        pool_norm: Whether the mean token gets a LayerNorm of its own. Question-answering
+            checkpoints have none: `pooled` is the plain mean there.
+    """
+
+    def __init__(self, config: UMTConfig, *, pool_norm: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = PatchTransformer(config)
+        self.pool_norm: nn.Module = nn.Identity()
+        if pool_norm:
+            self.pool_norm = nn.LayerNorm(config.hidden_size, eps=LAYER_NORM_EPS)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's blocks, first to last."""
+        return self.encoder.blocks
+
+    def embed(self, pixel_values: Tensor) -> Tensor:
+        """Turn clips into tokens with positions added.
+
+        Args:
+            pixel_values: Normalised clips, shape (B, T, 3, S, S), any floating type (converted to
+                the weights'). T of 1 is an image; any other T gets the positions interpolated in
+                time.
+
+        Returns:
+            Tokens, shape (B, T * (S/p)^2, C).
+
+        Raises:
+            ValueError: If the shape does not fit.
+        """
+        side = self.config.image_size
+        shape = tuple(pixel_values.shape)
+        if len(shape) != 5 or shape[1] < 1 or shape[2:] != (3, side, side):
+            raise ValueError(
+                f"pixel_values must be (clips, frames, 3, {side}, {side}), got {shape}. "
+                "Resize the frames and put frames before channels."
+            )
+        x: Tensor = self.encoder.patch_embed(pixel_values)
+        table = interpolate_positions(self.encoder.positions, self.encoder.num_patches, shape[1])
+        return x + table.to(x.dtype)
+
+    def pool(self, x: Tensor) -> VideoFeatures:
+        """Norm the last block's tokens (B, N, C) and pool them by their unweighted mean."""
+        tokens = self.encoder.norm(x)
+        return VideoFeatures(tokens, self.pool_norm(tokens.mean(dim=1)))
+
+    def forward(self, pixel_values: Tensor) -> VideoFeatures:
+        """Encode clips (B, T, 3, S, S)."""
+        x = self.embed(pixel_values)
+        for block in self.blocks:
+            x = block(x)
+        return self.pool(x)
+
+
+def build_vision_encoder(config: ConfigName | UMTConfig = "b16") -> VisionEncoder:
+    """Build a vision encoder with random weights, for benchmarks and counting FLOPs.
+
+    Args:
+        config: "b16" or "l16" (12 frames of 224), or sizes of your own.
+
+    Returns:
+        The encoder in evaluation mode, float32, on the default device.
+    """
+    return VisionEncoder(resolve_config(config)).eval()

@@ -1,0 +1,96 @@
+"""Reads the tensors of a weights file: safetensors, and pickles without running their code."""
+
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+__all__ = ["read_tensors"]
+
+# The authors' training script saves its settings beside the weights in this class, a dict with
+# attributes. It is read as a plain OrderedDict: no code but torch's own runs.
+PLAIN_DICTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (OrderedDict, "utils.easydict.EasyDict"),
+    (OrderedDict, "easydict.EasyDict"),
+]
+BROKEN_FILE = (RuntimeError, EOFError, LookupError, OSError, ValueError, SafetensorError)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, or the one under `model`, onto the CPU, mapped from disk if possible.
+
+    Args:
+        path: A `.safetensors` file, or a file of `torch.save` (anything else).
+
+    Returns:
+        Tensors by name; floating ones are float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, holds other objects than tensors, or is not a state dict.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights must be a file or a converted directory, got {str(path)!r}. Check the path."
+        )
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except PermissionError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, error) from error
+    except BROKEN_FILE as error:
+        raise _breakage(path, (str(error).strip() or "it ends early").splitlines()[0]) from error
+    return _check_state_dict(content, path)
+
+
+def _read_pickle(path: Path) -> object:
+    mapped = zipfile.is_zipfile(path)  # PyTorch's format before 1.6 cannot be mapped
+    with torch.serialization.safe_globals(PLAIN_DICTS):
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    nested = isinstance(content, Mapping) and isinstance(content.get("model"), Mapping)
+    return content["model"] if nested else content
+
+
+def _refusal(path: Path, error: pickle.UnpicklingError) -> ValueError:
+    needed = re.search(r"GLOBAL (\S+)", str(error))
+    if needed is None:
+        return _breakage(path, "it is no file of torch.save")
+    return ValueError(
+        f"weights must hold tensors only, got an object that needs {needed[1]!r} in {str(path)!r}, "
+        "which could run code and is not loaded. Save only model.state_dict()."
+    )
+
+
+def _breakage(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"weights must be a complete file of tensors, got {str(path)!r} "
+        f"({path.stat().st_size} bytes): {reason}. It may be truncated: compare its size with the "
+        "published one and download it again."
+    )
+
+
+def _check_state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(
+            f"weights must be a dict of tensors, or hold one under 'model', "
+            f"got {type(content).__name__} in {str(path)!r}. Save model.state_dict()."
+        )
+    strange = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise ValueError(
+            f"weights must hold tensors only, got {len(strange)} other values in {str(path)!r} "
+            f"({', '.join(map(str, strange[:4]))}). Put the state dict under 'model'."
+        )
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in content.items()
+    }
