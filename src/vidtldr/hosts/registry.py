@@ -4,12 +4,13 @@ from torch import nn
 
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.timm import TimmHost
+from vidtldr.hosts.umt import UMTHost
 from vidtldr.hosts.videomae import VideoMAEHost
 from vidtldr.hosts.vivit import VivitHost
 
 __all__ = ["FAMILIES", "REFUSED", "find_host"]
 
-FAMILIES: tuple[type[Host], ...] = (VideoMAEHost, VivitHost, TimmHost)
+FAMILIES: tuple[type[Host], ...] = (VideoMAEHost, VivitHost, TimmHost, UMTHost)
 
 _GRID = (
     "it lays the tokens out on their grid again after the blocks, and a merged sequence has none"

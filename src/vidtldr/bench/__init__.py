@@ -1,0 +1,1 @@
+"""What a forward costs: floating-point operations, time and memory."""

@@ -1,0 +1,44 @@
+"""UMT's vision encoder: no class token, joint space-time attention, patches of single frames."""
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vidtldr.hosts.host import Attend, Attended, Host, join_heads
+from vidtldr.models.umt.vision import VisionEncoder
+
+__all__ = ["UMTHost"]
+
+
+class UMTHost(Host):
+    """`VisionEncoder`, alone or inside a retrieval or answering model."""
+
+    family = "UMT (vidtldr)"
+
+    @staticmethod
+    def matches(module: nn.Module) -> bool:
+        """Whether the module is a `VisionEncoder`."""
+        return isinstance(module, VisionEncoder)
+
+    @classmethod
+    def of(cls, root: Any) -> Self:
+        """The host of a `VisionEncoder`; its tokens are those of the configured number of frames."""
+        return cls(root, root.blocks, 0, root.config.num_frames * root.encoder.num_patches)
+
+    @staticmethod
+    def attention_half(block: Any, x: Tensor, attend: Attend) -> Attended:
+        """`VisionBlock.forward` up to the first residual."""
+        q, k, v = block.attn.project(block.norm1(x))
+        attended = attend(q, k, v, scale=q.shape[-1] ** -0.5)
+        return Attended(x + block.attn.proj(join_heads(attended.x)), attended.score, k)
+
+    @staticmethod
+    def mlp_half(block: Any, x: Tensor) -> Tensor:
+        """`VisionBlock.forward` from the first residual on."""
+        y: Tensor = x + block.mlp(block.norm2(x))
+        return y
+
+    @staticmethod
+    def attention_dropout(block: Any) -> float:
+        """None: UMT is used, not trained, here."""
+        return 0.0

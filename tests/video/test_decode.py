@@ -1,0 +1,249 @@
+"""Frames are exact: their numbers are read from their pixels."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from torch import Tensor
+from video.film import FILM_SIZE, numbered, read_number, write_film
+
+from vidtldr.video.decode import Clip, VideoError, read_clip
+from vidtldr.video.sampling import Sampling
+
+
+def numbers(clip: Clip) -> list[int]:
+    return [read_number(frame) for frame in clip.frames]
+
+
+def validate_exact(path: Path, num_frames_in_file: int) -> None:
+    for sampling in (Sampling(7), Sampling(5, "dense", 3), Sampling(num_frames_in_file)):
+        clip = read_clip(path, sampling)
+        assert clip.num_frames_in_file == num_frames_in_file
+        assert list(clip.indices) == sampling.indices(num_frames_in_file)
+        assert numbers(clip) == list(clip.indices)
+
+
+def test_b_frames_come_in_display_order(b_frames: Path) -> None:
+    with av.open(str(b_frames)) as container:
+        stored = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert stored != sorted(stored)
+    validate_exact(b_frames, 40)
+
+
+def test_a_clip_says_what_it_holds(b_frames: Path) -> None:
+    clip = read_clip(b_frames, Sampling(4))
+    assert clip.path == str(b_frames)
+    assert clip.frames.dtype == torch.uint8
+    assert clip.frames.shape == (4, FILM_SIZE[1], FILM_SIZE[0], 3)
+    assert clip.indices == (4, 14, 24, 34)
+    assert clip.timestamps_seconds == (4 / 25, 14 / 25, 24 / 25, 34 / 25)
+    assert clip.duration_seconds == 1.6
+    assert clip.notes == ()
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "h264.mkv": {"options": {"bf": "2"}},
+    "h264.ts": {"options": {"bf": "2"}},
+    "raw.h264": {"options": {"bf": "2"}, "file_format": "h264"},
+    "fragmented.mp4": {"container": {"movflags": "frag_keyframe+empty_moov"}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none:pools=1"}},
+    "vp8.webm": {"codec": "libvpx"},
+    "vp8_hidden.webm": {
+        "codec": "libvpx",
+        "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k", "deadline": "good"},
+    },
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "animation.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "mpeg4_b.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "mjpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "ffv1.mkv": {"codec": "ffv1"},
+    "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le"},
+}
+
+
+@pytest.mark.parametrize("name", _KINDS)
+def test_every_kind_of_file_gives_exact_frames(name: str, tmp_path: Path) -> None:
+    validate_exact(write_film(tmp_path / name, **_KINDS[name]), 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}}),
+        ("h264.mp4", {"pix_fmt": "yuv444p"}),
+        ("ffv1.mkv", {"codec": "ffv1", "pix_fmt": "yuv444p"}),
+    ],
+)
+def test_odd_sizes_keep_every_pixel(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    path = write_film(tmp_path / name, 9, size=(155, 37), **settings)
+    clip = read_clip(path, Sampling(9))
+    assert clip.frames.shape == (9, 37, 155, 3)
+    assert numbers(clip) == list(range(9))
+    assert clip.frames[..., -2:, 0, :].int().abs().sum() == clip.frames[:, -2:, 0].int().sum()
+
+
+def test_colours_are_red_green_blue(b_frames: Path) -> None:
+    red, green, blue = read_clip(b_frames, Sampling(1)).frames[0, -3, 40].tolist()
+    assert red > 170
+    assert green < 40
+    assert blue < 40
+
+
+def test_a_variable_rate_is_sampled_by_index(tmp_path: Path) -> None:
+    ticks = [0, 1, 2, 3, 4, 5, 6, 7, 30, 60]
+    path = write_film(tmp_path / "uneven.mp4", 10, pts=ticks, options={"bf": "2"})
+    clip = read_clip(path, Sampling(5))
+    assert numbers(clip) == [0, 2, 4, 6, 8]
+    assert clip.timestamps_seconds == tuple(ticks[index] / 25 for index in clip.indices)
+
+
+def test_frames_stored_out_of_order_are_put_in_order(tmp_path: Path) -> None:
+    shown = [0, 3, 1, 2, 4, 7, 5, 6]
+    source = write_film(tmp_path / "a.avi", 8, codec="mjpeg", pix_fmt="yuvj420p")
+    path = tmp_path / "shuffled.mov"
+    with av.open(str(source)) as read, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(video=0) if packet.size]
+        for place, tick in enumerate(shown):
+            packet = packets[tick]
+            packet.stream, packet.dts, packet.pts = stream, place, tick + 3
+            out.mux(packet)
+    with av.open(str(path)) as container:
+        decoded = [frame.pts for frame in container.decode(video=0)]
+    assert decoded != sorted(decoded)
+    assert numbers(read_clip(path, Sampling(8))) == list(range(8))
+
+
+def test_a_short_file_repeats_its_last_frame_and_says_so(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "short.mp4", 3)
+    clip = read_clip(path, Sampling(5))
+    assert numbers(clip) == [0, 1, 2, 2, 2]
+    assert clip.notes == ("too short, with 3 in all: last frame repeated 2 times",)
+
+
+def test_the_first_seconds_alone_are_used(b_frames: Path) -> None:
+    clip = read_clip(b_frames, Sampling(5), max_seconds=0.8)
+    assert clip.num_frames_in_file == 20
+    assert numbers(clip) == Sampling(5).indices(20)
+    assert clip.duration_seconds == 0.8
+    assert clip.notes == ("only the first 0.8 seconds were used: 20 frames",)
+    assert read_clip(b_frames, Sampling(5), max_seconds=9).notes == ()
+
+
+def test_a_cut_stops_decoding_early_and_stays_exact(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "long.mkv", 200, options={"bf": "3"})
+    clip = read_clip(path, Sampling(20), max_seconds=0.8)
+    assert numbers(clip) == list(range(20))
+
+
+def test_the_best_of_two_streams_is_used_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, width in zip(streams, (146, 292), strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, 38, "yuv420p"
+        for number in range(12):
+            for stream in streams:
+                frame = numbered(number, (stream.width, 38))
+                frame.pts = number
+                out.mux(stream.encode(frame))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        best = container.streams.best("video")
+        index, width = best.index, best.width
+    clip = read_clip(path, Sampling(12))
+    assert clip.frames.shape[2] == width
+    assert numbers(clip) == list(range(12))
+    assert clip.notes == (
+        f"2 video streams: stream {index} ({width}x38), the best by FFmpeg's rule, was used",
+    )
+
+
+def displayed(stored: Tensor, matrix: tuple[int, ...]) -> Tensor:
+    """Every pixel where ISO 14496-12 puts it: x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = matrix
+    rows, columns = torch.meshgrid(
+        *(torch.arange(side) for side in stored.shape[:2]), indexing="ij"
+    )
+    new_columns, new_rows = a * columns + c * rows, b * columns + d * rows
+    new_columns, new_rows = new_columns - new_columns.min(), new_rows - new_rows.min()
+    picture = stored.new_zeros(int(new_rows.max()) + 1, int(new_columns.max()) + 1, 3)
+    picture[new_rows, new_columns] = stored
+    return picture
+
+
+_ONES = [(a, d) for a in (1, -1) for d in (1, -1)]
+
+
+@pytest.mark.parametrize(
+    "matrix", [(a, 0, 0, d) for a, d in _ONES] + [(0, b, c, 0) for b, c in _ONES]
+)
+def test_pictures_are_turned_and_mirrored_upright(
+    matrix: tuple[int, int, int, int], tmp_path: Path
+) -> None:
+    stored = read_clip(write_film(tmp_path / "plain.mp4", 1), Sampling(1)).frames[0]
+    a, b, c, d = (value << 16 for value in matrix)
+    path = write_film(
+        tmp_path / "turned.mp4",
+        1,
+        setup=lambda stream: stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30]),
+    )
+    assert torch.equal(read_clip(path, Sampling(1)).frames[0], displayed(stored, matrix))
+
+
+def test_frames_of_two_sizes_are_made_equal(tmp_path: Path) -> None:
+    parts = [
+        write_film(tmp_path / f"{width}.ts", 10, size=(width, 38), first_number=first)
+        for width, first in ((146, 0), (292, 10))
+    ]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = read_clip(path, Sampling(20))
+    assert clip.frames.shape == (20, 38, 146, 3)
+    assert numbers(clip)[:10] == list(range(10))
+    assert "frames of 2 sizes: all were scaled to the size of the first used" in clip.notes
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path: Path) -> None:
+    def setup(stream: Any) -> None:
+        stream.sample_aspect_ratio = 2
+
+    path = write_film(tmp_path / "wide.mkv", 5, setup=setup)
+    assert read_clip(path, Sampling(5)).notes == ("pixels are not square (2:1): used as stored",)
+
+
+def test_two_runs_are_identical(b_frames: Path) -> None:
+    first, second = (read_clip(b_frames, Sampling(16)) for _ in range(2))
+    assert torch.equal(first.frames, second.frames)
+    assert first.timestamps_seconds == second.timestamps_seconds
+
+
+@pytest.mark.parametrize("name", ["max_seconds", "time_limit_seconds"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan")])
+def test_limits_must_be_above_zero(name: str, value: float, b_frames: Path) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be above 0 seconds, got"):
+        read_clip(b_frames, Sampling(4), **{name: value})
+
+
+def test_no_limit_is_infinite_time(b_frames: Path) -> None:
+    assert numbers(read_clip(b_frames, Sampling(1), time_limit_seconds=float("inf"))) == [19]
+
+
+def test_a_cut_without_any_clock_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    path = write_film(tmp_path / "raw.h264", 5, file_format="h264")
+    import vidtldr.video.decode as decode
+
+    def without_rate(*arguments: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(scan(*arguments), average_rate=None, packet_pts=(None,) * 5)
+
+    scan = decode.scan_packets
+    monkeypatch.setattr(decode, "scan_packets", without_rate)
+    with pytest.raises(VideoError, match="neither timestamps nor a frame rate"):
+        read_clip(path, Sampling(4), max_seconds=1)
