@@ -19,7 +19,9 @@ def golden() -> Path:
     """The authors' numbers, which are not part of the project."""
     folder = _SHARED / "golden"
     if not folder.is_dir():
-        pytest.skip("the authors' golden outputs lie beside the checkout (../shared/golden) or nowhere")
+        pytest.skip(
+            "the authors' golden outputs lie beside the checkout (../shared/golden) or nowhere"
+        )
     return folder
 
 

@@ -27,7 +27,9 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively: write the whole name"
             found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "vidtldr"}
+            found |= {
+                f"{node.module}.{alias.name}" for alias in node.names if node.module == "vidtldr"
+            }
     return found
 
 
@@ -48,7 +50,9 @@ def test_imports_go_down_the_floors(path: Path) -> None:
     for module in imported_modules(path):
         parts = module.split(".")
         if parts[0] == "vidtldr" and len(parts) > 1 and parts[1] in FLOOR_OF:
-            assert breach(room, parts[1]) is None, f"{path} imports {module}: {breach(room, parts[1])}"
+            assert breach(room, parts[1]) is None, (
+                f"{path} imports {module}: {breach(room, parts[1])}"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -59,7 +63,9 @@ def test_method_and_ops_know_torch_and_no_model(path: Path) -> None:
 
     for module in imported_modules(path):
         top = module.split(".")[0]
-        assert top in {"torch", "triton", "vidtldr"} or top in sys.stdlib_module_names, f"{path}: {module}"
+        assert top in {"torch", "triton", "vidtldr"} or top in sys.stdlib_module_names, (
+            f"{path}: {module}"
+        )
 
 
 def test_the_check_itself_sees_a_breach() -> None:

@@ -1,4 +1,4 @@
-"""Small models with seeded weights whose attention is spread out, which default initialisation is not."""
+"""Small models with seeded weights whose attention is spread out: default ones are flat."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ VIDEO |= {"num_attention_heads": 3, "intermediate_size": 96, "num_labels": 7}
 
 
 def spread_out_weights(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Fill every parameter so that attention has peaks, norms and scales matter, and nothing is zero."""
+    """Fill every parameter: attention has peaks, norms and scales matter, nothing is zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -19,9 +19,9 @@ def spread_out_weights(model: nn.Module, seed: int = 0) -> nn.Module:
             if parameter.dim() > 1:
                 parameter.copy_(noise * 2 / math.sqrt(parameter[0].numel()))
             else:
-                is_gain = name.endswith(("norm.weight", "norm1.weight", "norm2.weight", "gamma")) or (
-                    "norm" in name and name.endswith("weight")
-                )
+                is_gain = name.endswith(
+                    ("norm.weight", "norm1.weight", "norm2.weight", "gamma")
+                ) or ("norm" in name and name.endswith("weight"))
                 parameter.copy_(noise * 0.3 + (1.0 if is_gain else 0.0))
     return model.eval()
 

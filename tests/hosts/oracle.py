@@ -7,8 +7,10 @@ from torch.nn import functional as F
 from vidtldr.method.matching import match_tokens
 
 
-def merged_logits_of_videomae(model: nn.Module, pixel_values: Tensor, r_schedule: list[int]) -> Tensor:
-    """Logits of `VideoMAEForVideoClassification` with the paper's merge in each layer; weights as given."""
+def merged_logits_of_videomae(
+    model: nn.Module, pixel_values: Tensor, r_schedule: list[int]
+) -> Tensor:
+    """Logits of `VideoMAEForVideoClassification` with the paper's merge in each layer."""
     model = model.double()
     x = model.videomae.embeddings(pixel_values.double(), None)
     mass = torch.ones(x.shape[:2], dtype=torch.float64)
@@ -24,15 +26,21 @@ def merged_logits_of_videomae(model: nn.Module, pixel_values: Tensor, r_schedule
         if r:
             x, mass = _merge(x, mass, sharpness, r)
         x = x + block.output.dense(block.intermediate(block.layernorm_after(x)))
-    pooled = x.mean(dim=1) if model.videomae.layernorm is None else model.videomae.layernorm(x)[:, 0]
+    pooled = (
+        x.mean(dim=1) if model.videomae.layernorm is None else model.videomae.layernorm(x)[:, 0]
+    )
     return model.classifier(pooled if model.fc_norm is None else model.fc_norm(pooled))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mass: Tensor, x: Tensor, block: nn.Module) -> tuple[Tensor, Tensor]:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mass: Tensor, x: Tensor, block: nn.Module
+) -> tuple[Tensor, Tensor]:
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     attended = (logits + mass.log()[:, None, None]).softmax(-1) @ v
     attn = logits.softmax(-1).mean(1)
-    return x + block.attention.output.dense(attended.transpose(1, 2).flatten(2)), (attn * attn.log()).sum(-1)
+    return x + block.attention.output.dense(attended.transpose(1, 2).flatten(2)), (
+        attn * attn.log()
+    ).sum(-1)
 
 
 def _merge(x: Tensor, mass: Tensor, sharpness: Tensor, r: int) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,13 @@ def test_the_config_is_frozen_hashable_and_holds_tuples() -> None:
     config = MergeConfig(r=[6, 2])
     assert config.r == (6, 2)
     assert hash(config) == hash(MergeConfig(r=(6, 2)))
-    assert [field.name for field in dataclasses.fields(config)] == ["r", "ratio", "score", "metric", "impl"]
+    assert [field.name for field in dataclasses.fields(config)] == [
+        "r",
+        "ratio",
+        "score",
+        "metric",
+        "impl",
+    ]
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.r = (1,)  # type: ignore[misc]
 
@@ -36,21 +42,43 @@ def test_a_ratio_is_rounded_down_and_counts_the_tokens_then() -> None:
     ("fields", "error", "message"),
     [
         ({}, ValueError, r"r and ratio must be given one at a time, got neither"),
-        ({"r": [1], "ratio": [0.1]}, ValueError, r"r and ratio must be given one at a time, got both"),
+        (
+            {"r": [1], "ratio": [0.1]},
+            ValueError,
+            r"r and ratio must be given one at a time, got both",
+        ),
         ({"r": 8}, TypeError, r"r must be a sequence .* got 8. Write r=\[600, 200, 100\]"),
         ({"r": "600,200"}, TypeError, r"r must be a sequence"),
-        ({"r": [0.25]}, TypeError, r"r\[0\] must be an int, got 0.25. For a share of the tokens use ratio"),
+        (
+            {"r": [0.25]},
+            TypeError,
+            r"r\[0\] must be an int, got 0.25. For a share of the tokens use ratio",
+        ),
         ({"r": [3, -1]}, ValueError, r"r\[1\] must be at least 0, got -1"),
         ({"ratio": 0.5}, TypeError, r"ratio must be a sequence"),
         ({"ratio": [0.6]}, ValueError, r"ratio\[0\] must be in \[0, 0.5\] .* got 0.6"),
-        ({"ratio": [0.1, float("nan")]}, ValueError, r"ratio\[1\] must be in \[0, 0.5\] .* got nan"),
+        (
+            {"ratio": [0.1, float("nan")]},
+            ValueError,
+            r"ratio\[1\] must be in \[0, 0.5\] .* got nan",
+        ),
         ({"ratio": ["a"]}, TypeError, r"ratio\[0\] must be a number, got 'a'"),
-        ({"r": [1], "score": "entropy"}, ValueError, r"score must be one of \('sharpness', 'received', None\)"),
-        ({"r": [1], "metric": "values"}, ValueError, r"metric must be one of \('x', 'keys'\), got 'values'"),
+        (
+            {"r": [1], "score": "entropy"},
+            ValueError,
+            r"score must be one of \('sharpness', 'received', None\)",
+        ),
+        (
+            {"r": [1], "metric": "values"},
+            ValueError,
+            r"metric must be one of \('x', 'keys'\), got 'values'",
+        ),
         ({"r": [1], "impl": "cuda"}, ValueError, r"impl must be one of .*'blocked'.* got 'cuda'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(fields: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_cannot_be_meant_is_refused(
+    fields: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         MergeConfig(**fields)
     if fields:
@@ -61,7 +89,10 @@ def test_what_cannot_be_meant_is_refused(fields: dict[str, Any], error: type[Exc
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"r": [25]}, r"r\[0\] must be in \[0, 24\] \(half of 48 mergeable tokens\), got 25. Lower r or use ratio"),
+        (
+            {"r": [25]},
+            r"r\[0\] must be in \[0, 24\] \(half of 48 mergeable tokens\), got 25. Lower r or use",
+        ),
         ({"r": [24, 13]}, r"r\[1\] must be in \[0, 12\] \(half of 24 mergeable tokens\), got 13"),
         ({"r": [1] * 5}, r"r must have at most 4 entries \(the model's layers\), got 5"),
         ({"ratio": [0.1] * 5}, r"ratio must have at most 4 entries"),
@@ -90,5 +121,7 @@ def test_config_and_keywords_are_two_ways_and_only_one_at_a_time() -> None:
         vidtldr.apply_patch(videomae(), MergeConfig(r=[3]), impl="blocked")
     with pytest.raises(TypeError, match=r"config must be a MergeConfig, got \[3\]"):
         vidtldr.apply_patch(videomae(), [3])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"keywords must be fields of MergeConfig .* got \['rate'\]"):
+    with pytest.raises(
+        TypeError, match=r"keywords must be fields of MergeConfig .* got \['rate'\]"
+    ):
         vidtldr.apply_patch(videomae(), rate=[3])  # type: ignore[call-arg]

@@ -24,11 +24,17 @@ def test_videomae_gives_the_authors_numbers(golden: Path, impl: str, run: int) -
     # Entries below 1 are shares in the authors' program.
     is_ratio = any(0 < entry < 1 for entry in schedule)
     merging = {"ratio" if is_ratio else "r": schedule}
-    with vidtldr.patched(model, impl=impl, **merging), vidtldr.trace(model) as trace, torch.no_grad():
+    with (
+        vidtldr.patched(model, impl=impl, **merging),
+        vidtldr.trace(model) as trace,
+        torch.no_grad(),
+    ):
         logits = model(pixel_values=expected["pixel_values"]).logits
         hidden = model.videomae(expected["pixel_values"]).last_hidden_state
     assert trace.num_tokens == meta[run]["tokens_per_layer"]
     assert (hidden - expected[f"run{run}.last_hidden_state"]).abs().max() <= 2e-4
     assert (logits - expected[f"run{run}.logits"]).abs().max() <= 2e-4
-    mass = expected.get(f"run{run}.mass", torch.ones_like(trace.mass))  # not recorded where none merged
+    mass = expected.get(
+        f"run{run}.mass", torch.ones_like(trace.mass)
+    )  # not recorded where none merged
     assert (trace.mass - mass).abs().max() <= 1e-4

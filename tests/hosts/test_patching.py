@@ -68,7 +68,9 @@ def test_merged_videomae_equals_the_float64_oracle(impl: str, use_mean_pooling: 
 
 
 @pytest.mark.parametrize("build", HOSTS)
-def test_walking_a_block_without_merging_equals_the_hosts_own_forward(build: Callable[..., nn.Module]) -> None:
+def test_walking_a_block_without_merging_equals_the_hosts_own_forward(
+    build: Callable[..., nn.Module],
+) -> None:
     """A merge of one token late in the model leaves the walk of every earlier layer to compare."""
     model = build().double()
     pixel_values = clips().double()
@@ -122,7 +124,9 @@ def test_one_clip_alone_equals_that_clip_in_a_batch(build: Callable[..., nn.Modu
 
 
 @pytest.mark.parametrize("build", HOSTS)
-def test_patching_again_replaces_and_patching_twice_equals_once(build: Callable[..., nn.Module]) -> None:
+def test_patching_again_replaces_and_patching_twice_equals_once(
+    build: Callable[..., nn.Module],
+) -> None:
     once = logits(vidtldr.apply_patch(build(), r=R))
     model = vidtldr.apply_patch(build(), ratio=[0.5, 0.5])
     vidtldr.apply_patch(model, r=R)
@@ -154,19 +158,25 @@ def test_patched_restores_what_was_there_also_after_an_exception() -> None:
 
 
 @pytest.mark.parametrize("build", HOSTS)
-def test_saving_is_not_touched_by_the_patch(build: Callable[..., nn.Module], tmp_path: Path) -> None:
+def test_saving_is_not_touched_by_the_patch(
+    build: Callable[..., nn.Module], tmp_path: Path
+) -> None:
     model = build()
     model.save_pretrained(tmp_path / "plain")
     vidtldr.apply_patch(model, r=R)
     model.save_pretrained(tmp_path / "patched")
     for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "patched" / name).read_bytes()
+        assert (tmp_path / "plain" / name).read_bytes() == (
+            tmp_path / "patched" / name
+        ).read_bytes()
     again = type(model).from_pretrained(tmp_path / "patched").eval()
     assert torch.equal(logits(vidtldr.apply_patch(again, r=R)), logits(model))
 
 
 @pytest.mark.parametrize("build", HOSTS)
-def test_a_patched_model_survives_pickle_deepcopy_and_torch_save(build: Callable[..., nn.Module]) -> None:
+def test_a_patched_model_survives_pickle_deepcopy_and_torch_save(
+    build: Callable[..., nn.Module],
+) -> None:
     model = vidtldr.apply_patch(build(), r=R)
     expected = logits(model)
     buffer = io.BytesIO()
@@ -210,14 +220,16 @@ def test_dtype_and_weights_can_change_after_patching(build: Callable[..., nn.Mod
 
 @pytest.mark.parametrize("build", HOSTS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_clip_without_content_gives_finite_outputs(build: Callable[..., nn.Module], value: float) -> None:
+def test_a_clip_without_content_gives_finite_outputs(
+    build: Callable[..., nn.Module], value: float
+) -> None:
     model = vidtldr.apply_patch(build(), ratio=[0.5, 0.5, 0.5])
     assert logits(model, torch.full((1, 6, 3, 32, 32), value)).isfinite().all()
     assert logits(model.half(), torch.full((1, 6, 3, 32, 32), value).half()).isfinite().all()
 
 
 def test_tokens_that_are_all_equal_give_finite_outputs() -> None:
-    """Without positions every token of a blank clip is the same: constant sharpness in every layer."""
+    """Without positions every token of a blank clip is the same: constant sharpness."""
     model = vidtldr.apply_patch(videomae(), ratio=[0.5, 0.25])
     model.videomae.embeddings.position_embeddings.zero_()
     with vidtldr.trace(model) as trace:
@@ -232,7 +244,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(
 ) -> None:
     model = vidtldr.apply_patch(build(), r=R).double().train()
     plain = gradients(model)
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": use_reentrant})
+    model.gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": use_reentrant}
+    )
     for found, expected in zip(gradients(model), plain, strict=True):
         assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -244,7 +258,9 @@ def gradients(model: nn.Module) -> list[Tensor]:
     # Two forwards before one backward: recomputation must find each one's own mass.
     again = model(pixel_values=clips(seed=1).to(next(model.parameters())).requires_grad_())
     (outputs.logits.square().sum() + again.logits.square().sum()).backward()
-    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    return [
+        parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
+    ]
 
 
 def test_training_reaches_every_parameter() -> None:
@@ -292,9 +308,14 @@ def test_a_patched_model_compiles_to_one_graph(build: Callable[..., nn.Module]) 
 
 def test_a_compiled_model_is_neither_patched_nor_unpatched() -> None:
     for compiled in (torch.compile(videomae()), _compiled_in_place()):
-        with pytest.raises(ValueError, match="model must not be compiled yet, .* Patch the model first"):
+        with pytest.raises(
+            ValueError, match=r"model must not be compiled yet, .* Patch the model first"
+        ):
             vidtldr.apply_patch(compiled, r=R)
-        with pytest.raises(ValueError, match="model must not be compiled yet"), vidtldr.trace(compiled):
+        with (
+            pytest.raises(ValueError, match="model must not be compiled yet"),
+            vidtldr.trace(compiled),
+        ):
             pass
     patched = torch.compile(vidtldr.apply_patch(videomae(), r=R))
     with pytest.raises(ValueError, match="model must not be compiled yet"):
@@ -314,7 +335,9 @@ def test_the_patch_holds_under_hooks_of_accelerate_in_any_order() -> None:
     plain, merged = logits(videomae()), logits(vidtldr.apply_patch(videomae(), r=R))
     hooks_first = accelerate.dispatch_model(videomae(), {"": "cpu"}, force_hooks=True)
     vidtldr.apply_patch(hooks_first, r=R)
-    patch_first = accelerate.dispatch_model(vidtldr.apply_patch(videomae(), r=R), {"": "cpu"}, force_hooks=True)
+    patch_first = accelerate.dispatch_model(
+        vidtldr.apply_patch(videomae(), r=R), {"": "cpu"}, force_hooks=True
+    )
     for model in (hooks_first, patch_first):
         assert torch.equal(logits(model), merged)
     vidtldr.remove_patch(hooks_first)
@@ -337,13 +360,17 @@ def test_a_forward_that_something_else_exchanged_is_not_overwritten() -> None:
     block.forward = lambda x: x
     with pytest.raises(NotImplementedError, match="block 2 must have its class's own forward"):
         vidtldr.apply_patch(model, r=R)
-    assert all(not isinstance(vars(b).get("forward"), MergingForward) for b in vidtldr_blocks(model))
+    assert all(
+        not isinstance(vars(b).get("forward"), MergingForward) for b in vidtldr_blocks(model)
+    )
 
 
 def test_tokens_exchanged_between_blocks_are_an_error_and_no_wrong_answer() -> None:
     model = vidtldr.apply_patch(videomae(), r=R)
     vidtldr_blocks(model)[1].register_forward_hook(lambda _m, _a, output: output.clone())
-    with pytest.raises(RuntimeError, match="the input of layer 2 must be the output of layer 1 itself"):
+    with pytest.raises(
+        RuntimeError, match="the input of layer 2 must be the output of layer 1 itself"
+    ):
         logits(model)
 
 
@@ -383,7 +410,13 @@ def test_visible_patches_only_can_be_merged_too() -> None:
     hidden = torch.zeros(2, 48, dtype=torch.bool)
     hidden[0, :20], hidden[1, 28:] = True, True
     with torch.no_grad():
-        assert model.videomae(clips(), bool_masked_pos=hidden).last_hidden_state.shape == (2, 14, 48)
+        assert model.videomae(clips(), bool_masked_pos=hidden).last_hidden_state.shape == (
+            2,
+            14,
+            48,
+        )
     vidtldr.apply_patch(model, r=[20])
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 14\] \(half of 28 mergeable tokens\), got 20"):
+    with pytest.raises(
+        ValueError, match=r"r\[0\] must be in \[0, 14\] \(half of 28 mergeable tokens\), got 20"
+    ):
         model.videomae(clips(), bool_masked_pos=hidden)

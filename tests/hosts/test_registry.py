@@ -12,22 +12,32 @@ from vidtldr.hosts.registry import FAMILIES, REFUSED
 def test_divided_timesformer_is_refused_with_the_reason() -> None:
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
-    tiny = TimesformerConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-    with pytest.raises(NotImplementedError, match="divided attention reshapes to the space-time grid"):
+    tiny = TimesformerConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    with pytest.raises(
+        NotImplementedError, match="divided attention reshapes to the space-time grid"
+    ):
         vidtldr.apply_patch(TimesformerForVideoClassification(tiny), r=[1])
 
 
 def test_pretraining_videomae_is_refused_with_the_reason() -> None:
     from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
-    tiny = VideoMAEConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-    with pytest.raises(NotImplementedError, match="its decoder puts every visible token back in its place"):
+    tiny = VideoMAEConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    with pytest.raises(
+        NotImplementedError, match="its decoder puts every visible token back in its place"
+    ):
         vidtldr.apply_patch(VideoMAEForPreTraining(tiny), r=[1])
 
 
 def test_a_qwen_tower_is_refused_with_the_reason() -> None:
     from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+        Qwen2_5_VisionTransformerPretrainedModel,
+    )
 
     config = Qwen2_5_VLVisionConfig(depth=1, hidden_size=32, num_heads=2, intermediate_size=32)
     with pytest.raises(NotImplementedError, match="needs every 2x2 group"):
@@ -53,7 +63,9 @@ def test_an_unknown_model_lists_the_families() -> None:
 
 def test_two_known_models_in_one_module_are_ambiguous() -> None:
     both = nn.ModuleList([videomae(), vivit()])
-    with pytest.raises(ValueError, match=r"model must hold one known model, got 2 \(VideoMAE .*, ViViT"):
+    with pytest.raises(
+        ValueError, match=r"model must hold one known model, got 2 \(VideoMAE .*, ViViT"
+    ):
         vidtldr.apply_patch(both, r=[1])
 
 

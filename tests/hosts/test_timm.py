@@ -1,4 +1,4 @@
-"""timm's VisionTransformer; runs in the environment of `make test-timm`, since timm needs torchvision."""
+"""timm's VisionTransformer, in the environment of `make test-timm`: timm needs torchvision."""
 
 import copy
 import pickle
@@ -13,7 +13,14 @@ import vidtldr
 pytestmark = pytest.mark.timm
 timm = pytest.importorskip("timm", reason="timm is in the environment of `make test-timm`")
 
-SMALL = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 5}
+SMALL = {
+    "img_size": 64,
+    "patch_size": 8,
+    "embed_dim": 48,
+    "depth": 4,
+    "num_heads": 3,
+    "num_classes": 5,
+}
 CONFIGS: list[dict[str, Any]] = [
     {},
     {"init_values": 0.5},  # LayerScale
@@ -22,7 +29,13 @@ CONFIGS: list[dict[str, Any]] = [
     {"reg_tokens": 2, "class_token": False, "global_pool": "avg"},
     {"class_token": False, "global_pool": "avg", "pre_norm": True},
     {"global_pool": "map"},
-    {"init_values": 0.3, "qk_norm": True, "reg_tokens": 3, "no_embed_class": True, "global_pool": "avg"},
+    {
+        "init_values": 0.3,
+        "qk_norm": True,
+        "reg_tokens": 3,
+        "no_embed_class": True,
+        "global_pool": "avg",
+    },
     {"scale_attn_norm": True, "scale_mlp_norm": True},
 ]
 R = [0, 13, 7]
@@ -31,7 +44,9 @@ R = [0, 13, 7]
 def build(**config: Any) -> nn.Module:
     from tiny_models import spread_out_weights
 
-    return spread_out_weights(timm.models.vision_transformer.VisionTransformer(**{**SMALL, **config}))
+    return spread_out_weights(
+        timm.models.vision_transformer.VisionTransformer(**{**SMALL, **config})
+    )
 
 
 def frames(batch: int = 2, seed: int = 0) -> Tensor:
@@ -67,7 +82,7 @@ class _fused:  # noqa: N801 - reads as a function: timm's switch is set at const
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_walking_a_block_without_merging_equals_timms_own_forward(config: dict[str, Any]) -> None:
-    """LayerScale, norms of q and k, scale norms: a walk that forgot one would differ by per cents."""
+    """LayerScale, norms of q and k, scale norms: a walk that forgot one would differ a lot."""
     from vidtldr.hosts.registry import find_host
     from vidtldr.ops.attention import attend
 
@@ -103,7 +118,9 @@ def test_prefix_tokens_survive_and_tokens_fall(config: dict[str, Any]) -> None:
     assert torch.equal(trace.source[:, :prefix], torch.arange(prefix).expand(2, -1))
     assert trace.mass[:, :prefix].eq(1).all()
     assert trace.saliency[1].shape == (2, 32)
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 32\] \(half of 64 mergeable tokens\)"):
+    with pytest.raises(
+        ValueError, match=r"r\[0\] must be in \[0, 32\] \(half of 64 mergeable tokens\)"
+    ):
         vidtldr.apply_patch(model, r=[33])
 
 
@@ -133,8 +150,12 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
 def gradients(model: nn.Module) -> list[Tensor]:
     model.zero_grad()
     # Two forwards before one backward: recomputation must find each one's own mass.
-    (model(frames().double()).square().sum() + model(frames(seed=1).double()).square().sum()).backward()
-    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    (
+        model(frames().double()).square().sum() + model(frames(seed=1).double()).square().sum()
+    ).backward()
+    return [
+        parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
+    ]
 
 
 def test_a_patched_model_survives_pickle_and_deepcopy() -> None:
@@ -167,7 +188,9 @@ def test_an_attention_mask_is_refused_where_tokens_merge() -> None:
         model(frames(), attn_mask=torch.zeros(2, 1, 1, 65))
 
 
-@pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224", "hiera_tiny_224"])
+@pytest.mark.parametrize(
+    "name", ["eva02_tiny_patch14_224", "beit_base_patch16_224", "hiera_tiny_224"]
+)
 def test_families_that_would_break_are_refused_by_name(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
@@ -177,7 +200,9 @@ def test_families_that_would_break_are_refused_by_name(name: str) -> None:
 
 def test_blocks_of_another_class_are_refused_by_name() -> None:
     model = build(block_fn=timm.models.vision_transformer.ParallelScalingBlock)
-    with pytest.raises(NotImplementedError, match=r"got timm.*ParallelScalingBlock: its forward is not known"):
+    with pytest.raises(
+        NotImplementedError, match=r"got timm.*ParallelScalingBlock: its forward is not known"
+    ):
         vidtldr.apply_patch(model, r=[1])
 
 

@@ -5,7 +5,9 @@ from torch import Tensor
 from vidtldr.method.matching import match_tokens
 
 
-def reference_match(clip: list[list[float]], r: int, prefix: int) -> tuple[list[int], list[int], list[int]]:
+def reference_match(
+    clip: list[list[float]], r: int, prefix: int
+) -> tuple[list[int], list[int], list[int]]:
     """Bipartite soft matching of one clip with loops in Python floats (float64)."""
 
     def cosine(a: list[float], b: list[float]) -> float:
@@ -15,7 +17,9 @@ def reference_match(clip: list[list[float]], r: int, prefix: int) -> tuple[list[
     sources, destinations = range(prefix, len(clip), 2), range(prefix + 1, len(clip), 2)
     proposals = []
     for i in sources:
-        similarity, j = max(((cosine(clip[i], clip[j]), -j) for j in destinations), default=(0.0, 0))
+        similarity, j = max(
+            ((cosine(clip[i], clip[j]), -j) for j in destinations), default=(0.0, 0)
+        )
         proposals.append((-similarity, i, -j))
     merged = sorted(proposals)[:r]
     src, dst = [i for _, i, _ in merged], [j for _, _, j in merged]
@@ -37,7 +41,11 @@ def test_matching_equals_the_loops(dtype: torch.dtype, num_tokens: int, prefix: 
         match = match_tokens(metric, r, prefix)
         for b, clip in enumerate(metric.double().tolist()):
             expected = reference_match(clip, r, prefix)
-            assert (match.kept[b].tolist(), match.src[b].tolist(), match.dst[b].tolist()) == expected
+            assert (
+                match.kept[b].tolist(),
+                match.src[b].tolist(),
+                match.dst[b].tolist(),
+            ) == expected
 
 
 def test_length_does_not_matter_only_direction() -> None:
@@ -91,7 +99,9 @@ def _metric(*shape: int) -> Tensor:
         (_metric(1, 3, 2), 0, 4, r"num_prefix_tokens must be in \[0, 3\] .* got 4"),
     ],
 )
-def test_an_impossible_request_is_refused(metric: Tensor, r: int, prefix: int, message: str) -> None:
+def test_an_impossible_request_is_refused(
+    metric: Tensor, r: int, prefix: int, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         match_tokens(metric, r, prefix)
 

@@ -31,13 +31,17 @@ def test_three_tokens_worked_by_hand() -> None:
     x = torch.tensor([[[2.0], [6.0], [10.0]]])
     match = match_tokens(torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]]]), 1)  # 2 into 1
     # Token 2 has mass 4 and weight 1/2: 2 of its mass join 1's own mass of 2.
-    merged, mass = merge_tokens(x, torch.tensor([[1.0, 2.0, 4.0]]), match, torch.tensor([[1, 1, 0.5]]))
+    merged, mass = merge_tokens(
+        x, torch.tensor([[1.0, 2.0, 4.0]]), match, torch.tensor([[1, 1, 0.5]])
+    )
     assert merged.tolist() == [[[2.0], [8.0]]]
     assert mass.tolist() == [[1.0, 4.0]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("num_tokens", "prefix", "r"), [(8, 0, 4), (9, 0, 3), (13, 1, 6), (14, 5, 2)])
+@pytest.mark.parametrize(
+    ("num_tokens", "prefix", "r"), [(8, 0, 4), (9, 0, 3), (13, 1, 6), (14, 5, 2)]
+)
 @pytest.mark.parametrize("weighted", [True, False])
 def test_merging_equals_the_loops(
     dtype: torch.dtype, num_tokens: int, prefix: int, r: int, weighted: bool
@@ -52,8 +56,12 @@ def test_merging_equals_the_loops(
         # A mean of at most r + 1 tokens: their roundings in float32, and one of the result.
         size = max(1.0, x.double().abs().max().item())
         tolerance = size * (torch.finfo(dtype).eps + 4 * (r + 1) * torch.finfo(mass.dtype).eps)
-        assert (found[b].double() - torch.tensor(expected, dtype=torch.float64)).abs().max() <= tolerance
-        assert torch.allclose(found_mass[b].double(), torch.tensor(expected_mass, dtype=torch.float64), rtol=1e-6)
+        assert (
+            found[b].double() - torch.tensor(expected, dtype=torch.float64)
+        ).abs().max() <= tolerance
+        assert torch.allclose(
+            found_mass[b].double(), torch.tensor(expected_mass, dtype=torch.float64), rtol=1e-6
+        )
     assert found.dtype == dtype
 
 
@@ -117,7 +125,9 @@ def test_gradients_flow_through_tokens_mass_and_weights() -> None:
     mass = (1 + torch.rand(2, 9, dtype=torch.float64)).requires_grad_()
     weights = torch.rand(2, 8, dtype=torch.float64, requires_grad=True)
     match = match_tokens(x, 3, 1)
-    assert torch.autograd.gradcheck(lambda *a: merge_tokens(a[0], a[1], match, a[2]), (x, mass, weights))
+    assert torch.autograd.gradcheck(
+        lambda *a: merge_tokens(a[0], a[1], match, a[2]), (x, mass, weights)
+    )
 
 
 def test_tokens_need_not_be_contiguous() -> None:

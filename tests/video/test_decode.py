@@ -118,6 +118,31 @@ def test_frames_stored_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     assert numbers(read_clip(path, Sampling(8))) == list(range(8))
 
 
+def remux(source: Path, path: Path, first: int, shift: int, options: dict[str, str]) -> Path:
+    """Copy the packets from number `first` on, moved by `shift` frames."""
+    with av.open(str(source)) as read, av.open(str(path), "w", options=options) as out:
+        stream = out.add_stream_from_template(read.streams.video[0])
+        for packet in [each for each in read.demux(video=0) if each.size][first:]:
+            ticks = int(shift / (25 * packet.time_base))
+            packet.stream, packet.pts, packet.dts = stream, packet.pts + ticks, packet.dts + ticks
+            out.mux(packet)
+    return path
+
+
+def test_frames_hidden_by_an_edit_list_are_not_counted(b_frames: Path, tmp_path: Path) -> None:
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    clip = read_clip(remux(b_frames, tmp_path / "a.mp4", 0, -5, options), Sampling(35))
+    assert numbers(clip) == list(range(5, 40))
+    assert clip.notes == ("the file hides 5 frames (edit list): they were left out",)
+
+
+def test_packets_without_a_frame_are_not_counted(b_frames: Path, tmp_path: Path) -> None:
+    clip = read_clip(remux(b_frames, tmp_path / "a.mkv", 1, 0, {}), Sampling(4))
+    count = clip.num_frames_in_file
+    assert numbers(clip) == [40 - count + index for index in Sampling(4).indices(count)]
+    assert clip.notes == (f"39 packets gave {count} frames",)
+
+
 def test_a_short_file_repeats_its_last_frame_and_says_so(tmp_path: Path) -> None:
     path = write_film(tmp_path / "short.mp4", 3)
     clip = read_clip(path, Sampling(5))
@@ -230,8 +255,11 @@ def test_limits_must_be_above_zero(name: str, value: float, b_frames: Path) -> N
         read_clip(b_frames, Sampling(4), **{name: value})
 
 
-def test_no_limit_is_infinite_time(b_frames: Path) -> None:
-    assert numbers(read_clip(b_frames, Sampling(1), time_limit_seconds=float("inf"))) == [19]
+def test_infinite_limits_are_no_limits(b_frames: Path) -> None:
+    forever = float("inf")
+    clip = read_clip(b_frames, Sampling(1), max_seconds=forever, time_limit_seconds=forever)
+    assert numbers(clip) == [19]
+    assert clip.notes == ()
 
 
 def test_a_cut_without_any_clock_is_refused(tmp_path: Path, monkeypatch: Any) -> None:

@@ -60,7 +60,7 @@ class Comparison:
 
 
 def merged_twin(model: nn.Module, config: MergeConfig) -> nn.Module:
-    """A patched copy of an unpatched model that shares its weights, so that both can run in turn."""
+    """A patched copy of an unpatched model that shares its weights, so that both run in turn."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return apply_patch(copy.deepcopy(model, memo=dict(shared)), config)
 

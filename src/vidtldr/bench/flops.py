@@ -1,4 +1,4 @@
-"""Count floating-point operations by running a forward. 1 MAC = 2 FLOPs, everywhere in this project."""
+"""Floating-point operations of a forward, counted by running it; 1 MAC = 2 FLOPs, everywhere."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

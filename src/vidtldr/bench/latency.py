@@ -57,7 +57,9 @@ def time_in_turn(
         ValueError: If `num_repeats` is not positive.
     """
     if num_repeats < 1:
-        raise ValueError(f"num_repeats must be at least 1, got {num_repeats}. Use 5 or more to trust a median.")
+        raise ValueError(
+            f"num_repeats must be at least 1, got {num_repeats}. Use 5 or more to trust a median."
+        )
     times_ms: dict[str, list[float]] = {name: [] for name in runs}
     for round_index in range(num_warmups + num_repeats):
         for name, run in runs.items():

@@ -15,8 +15,8 @@ __all__ = ["peak_tensor_bytes"]
 def peak_tensor_bytes(run: Callable[[], object], device: torch.device) -> int:
     """Run once and find the peak of the memory of tensors made on the way.
 
-    Weights and inputs existed before and do not count; neither does scratch space inside a kernel of the
-    CPU. The same forward gives the same number every time.
+    Weights and inputs existed before and do not count; neither does scratch space inside a kernel
+    of the CPU. The same forward gives the same number every time.
 
     Args:
         run: Calls the forward.
@@ -30,17 +30,19 @@ def peak_tensor_bytes(run: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
-        return torch.cuda.max_memory_allocated(device) - before
+        peak: int = torch.cuda.max_memory_allocated(device) - before
+        return peak
     with _StorageWatch() as watch:
         run()
-    return watch.peak_bytes
+    peak_bytes: int = watch.peak_bytes
+    return peak_bytes
 
 
-class _StorageWatch(TorchDispatchMode):
+class _StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up every storage that an operator returns, until it is freed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
         self.peak_bytes = 0
         self._seen: set[int] = set()

@@ -22,7 +22,7 @@ class UMTHost(Host):
 
     @classmethod
     def of(cls, root: Any) -> Self:
-        """The host of a `VisionEncoder`; its tokens are those of the configured number of frames."""
+        """The host of a `VisionEncoder`, with the tokens of its configured number of frames."""
         return cls(root, root.blocks, 0, root.config.num_frames * root.encoder.num_patches)
 
     @staticmethod

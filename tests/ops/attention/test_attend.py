@@ -16,8 +16,10 @@ SCORES = ["sharpness", "received"]
 IMPLS = ["reference", "blocked", "auto"]
 
 
-def oracle(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor, score: str) -> tuple[Tensor, Tensor]:
-    """The definition with loops in Python floats (float64) for one clip: q, k, v (H, N, D), mass (N,)."""
+def oracle(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor, score: str
+) -> tuple[Tensor, Tensor]:
+    """The definition with loops in float64 for one clip: q, k, v (H, N, D), mass (N,)."""
     heads, num_tokens, channels = q.shape
     q, k, v, m = q.double(), k.double(), v.double(), mass.double().tolist()
     x = torch.zeros(heads, num_tokens, channels, dtype=torch.float64)
@@ -37,16 +39,22 @@ def oracle(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor, score: s
     return x, torch.tensor(entropy, dtype=torch.float64)
 
 
-def spread_out(batch: int, heads: int, num_tokens: int, channels: int, logit_std: float = 3.0) -> list[Tensor]:
-    """q, k, v in float64 whose logits at scale D**-0.5 have the given deviation: far from flat attention."""
-    q, k, v = (torch.randn(batch, heads, num_tokens, channels, dtype=torch.float64) for _ in range(3))
+def spread_out(
+    batch: int, heads: int, num_tokens: int, channels: int, logit_std: float = 3.0
+) -> list[Tensor]:
+    """q, k, v in float64 whose logits at scale D**-0.5 have the given deviation."""
+    q, k, v = (
+        torch.randn(batch, heads, num_tokens, channels, dtype=torch.float64) for _ in range(3)
+    )
     return [q * logit_std, k, v]
 
 
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("shape", [(2, 2, 5, 4), (1, 3, 17, 6), (2, 1, 1, 2)])
-def test_every_implementation_equals_the_oracle(impl: str, score: str, shape: tuple[int, ...]) -> None:
+def test_every_implementation_equals_the_oracle(
+    impl: str, score: str, shape: tuple[int, ...]
+) -> None:
     q, k, v = spread_out(*shape)
     mass = 1 + 20 * torch.rand(shape[0], shape[2], dtype=torch.float64)
     found = attend(q, k, v, scale=shape[3] ** -0.5, mass=mass, score=score, impl=impl)
@@ -68,7 +76,9 @@ def test_half_and_single_precision_stay_within_rounding_of_float64(
     mass = 1 + 9 * torch.rand(2, num_tokens, dtype=torch.float64) if with_mass else None
     fine = [t.double() for t in (q, k, v)]
     truth = attend(*fine, scale=8**-0.5, mass=mass, score=score, impl="reference")
-    found = attend(q, k, v, scale=8**-0.5, mass=None if mass is None else mass.float(), score=score, impl=impl)
+    found = attend(
+        q, k, v, scale=8**-0.5, mass=None if mass is None else mass.float(), score=score, impl=impl
+    )
     eager = _eager_at(dtype, q, k, v, mass)
     rounding = torch.finfo(dtype).eps * v.double().abs().max()
     tolerance = 2 * ((eager.double() - truth.x).abs().max() + rounding)
@@ -78,7 +88,12 @@ def test_half_and_single_precision_stay_within_rounding_of_float64(
         # Sums of N terms of at most log N each, in float32 whatever the dtype of q.
         assert found.score.dtype == torch.float32
         logits = (fine[0] @ fine[1].transpose(-1, -2) * 8**-0.5).abs().max()
-        bound = 8 * torch.finfo(torch.float32).eps * (logits + math.log(num_tokens) + 1) * (1 + math.log(num_tokens))
+        bound = (
+            8
+            * torch.finfo(torch.float32).eps
+            * (logits + math.log(num_tokens) + 1)
+            * (1 + math.log(num_tokens))
+        )
         assert (found.score.double() - truth.score).abs().max() <= bound
 
 
@@ -110,7 +125,9 @@ def test_a_key_of_mass_two_counts_as_two_equal_keys() -> None:
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_probabilities_that_underflow_to_zero_give_no_nan(impl: str, score: str, dtype: torch.dtype) -> None:
+def test_probabilities_that_underflow_to_zero_give_no_nan(
+    impl: str, score: str, dtype: torch.dtype
+) -> None:
     q, k, v = (t.to(dtype) for t in spread_out(2, 2, 50, 8, logit_std=300))
     out = attend(q, k, v, scale=8**-0.5, mass=torch.full((2, 50), 3.0), score=score, impl=impl)
     assert out.x.isfinite().all()
@@ -120,7 +137,9 @@ def test_probabilities_that_underflow_to_zero_give_no_nan(impl: str, score: str,
 
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_logits_beyond_the_range_of_half_precision_give_no_nan(impl: str, dtype: torch.dtype) -> None:
+def test_logits_beyond_the_range_of_half_precision_give_no_nan(
+    impl: str, dtype: torch.dtype
+) -> None:
     q = torch.full((1, 1, 4, 64), 200.0, dtype=dtype)
     k = q * torch.tensor([1, -1, 1, 0.5], dtype=dtype)[:, None]  # q k = ±2.56e6, above fp16's 65504
     out = attend(q, k, torch.randn_like(q), scale=1.0, score="sharpness", impl=impl)
@@ -202,7 +221,9 @@ def test_gradients_are_those_of_the_reference(score: str | None) -> None:
     fast = attend(*inputs, scale=0.5, mass=mass, score=score)
     slow = attend(*inputs, scale=0.5, mass=mass, score=score, impl="reference")
     for found, expected in zip(
-        torch.autograd.grad(fast.x, inputs, upstream), torch.autograd.grad(slow.x, inputs, upstream), strict=True
+        torch.autograd.grad(fast.x, inputs, upstream),
+        torch.autograd.grad(slow.x, inputs, upstream),
+        strict=True,
     ):
         assert torch.allclose(found, expected, atol=1e-12)
     if score is not None:
@@ -253,7 +274,9 @@ def test_the_blocked_path_never_holds_the_map() -> None:
             out = func(*args, **(kwargs or {}))
             for tensor in out if isinstance(out, tuple | list) else [out]:
                 if isinstance(tensor, Tensor):
-                    largest = max(largest, tensor.untyped_storage().nbytes() // tensor.element_size())
+                    largest = max(
+                        largest, tensor.untyped_storage().nbytes() // tensor.element_size()
+                    )
             return out
 
     q = torch.randn(2, 4, 600, 16)
@@ -266,10 +289,22 @@ def test_the_blocked_path_never_holds_the_map() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"k": torch.zeros(1, 2, 4, 4)}, ValueError, r"q, k, v must all be \(B, H, N, D\), got .*\(1, 2, 4, 4\)"),
+        (
+            {"k": torch.zeros(1, 2, 4, 4)},
+            ValueError,
+            r"q, k, v must all be \(B, H, N, D\), got .*\(1, 2, 4, 4\)",
+        ),
         ({"q": torch.zeros(2, 3, 4)}, ValueError, r"q, k, v must all be \(B, H, N, D\)"),
-        ({"v": torch.zeros(1, 2, 3, 4, dtype=torch.half)}, TypeError, "must share one floating-point dtype"),
-        ({"mass": torch.ones(1, 4)}, ValueError, r"mass must be \(1, 3\), one a key, got shape \(1, 4\)"),
+        (
+            {"v": torch.zeros(1, 2, 3, 4, dtype=torch.half)},
+            TypeError,
+            "must share one floating-point dtype",
+        ),
+        (
+            {"mass": torch.ones(1, 4)},
+            ValueError,
+            r"mass must be \(1, 3\), one a key, got shape \(1, 4\)",
+        ),
         ({"score": "entropy"}, ValueError, r"score must be one of .*'sharpness'.* got 'entropy'"),
         ({"impl": "cuda"}, ValueError, r"impl must be one of .*'blocked'.* got 'cuda'"),
     ],

@@ -1,0 +1,6 @@
+"""`python -m vidtldr`."""
+
+from vidtldr.cli.main import main
+
+if __name__ == "__main__":
+    main()

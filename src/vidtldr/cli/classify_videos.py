@@ -1,0 +1,147 @@
+"""The work of `vidtldr classify`, a video at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vidtldr.bench.comparison import Comparison, compare_on_clip, merged_twin
+from vidtldr.cli.progress import progress
+from vidtldr.cli.quiet import quiet_transformers
+from vidtldr.cli.text import one_line, printable
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.patching import apply_patch, trace
+from vidtldr.tasks.classify import classify_pixels, parse_labels, to_pixels
+from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device, resolve_dtype
+from vidtldr.video.decode import Clip, read_clip
+from vidtldr.video.sampling import Policy, Sampling
+
+__all__ = ["Answer", "Job", "Outcome", "load_job", "run_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A loaded model and how to use it on videos.
+
+    Attributes:
+        pretrained: The classifier, patched if a schedule was given without a comparison.
+        merged: Its patched twin, to compare with; None without a comparison.
+        sampling: Which frames to read.
+        time_limit_seconds: When to give up reading a video.
+        num_repeats: Timed runs of each side of a comparison.
+    """
+
+    pretrained: Pretrained
+    merged: nn.Module | None
+    sampling: Sampling
+    time_limit_seconds: float
+    num_repeats: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of one video: reading, answering, and timed runs with a warm-up of each side."""
+        return 2 if self.merged is None else 2 + 2 * (1 + self.num_repeats)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model says of a clip: probabilities (K,), and tokens after each layer."""
+
+    probabilities: Tensor
+    num_tokens: list[int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One video: its clip and answer, with a comparison if one was asked for, or the error."""
+
+    video: str
+    clip: Clip | None = None
+    answer: Answer | None = None
+    comparison: Comparison | None = None
+    error: str | None = None
+
+
+def load_job(
+    model: str,
+    *,
+    labels: str | None,
+    device: str,
+    dtype: str,
+    config: MergeConfig | None,
+    num_repeats: int | None,
+    sampling: Policy,
+    stride: int,
+    time_limit_seconds: float,
+) -> Job:
+    """Load the model and check the arguments against it, before any video is read.
+
+    Args:
+        model: Directory or hub id.
+        labels: File or comma list that replaces the model's labels.
+        device: Name of the device.
+        dtype: Name of the dtype.
+        config: What to merge; None for nothing.
+        num_repeats: Timed runs of each side; None for no comparison.
+        sampling: The policy.
+        stride: Of dense sampling.
+        time_limit_seconds: When to give up reading a video.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
+    """
+    place = resolve_device(device)
+    kind = resolve_dtype(dtype, place)
+    names = None if labels is None else parse_labels(labels)
+    quiet_transformers()
+    pretrained = load_classifier(model, place, kind, names)
+    merged = None
+    if config is not None and num_repeats is not None:
+        merged = merged_twin(pretrained.model, config)
+    elif config is not None:
+        apply_patch(pretrained.model, config)
+    frames = Sampling(pretrained.num_frames, sampling, stride)
+    return Job(pretrained, merged, frames, time_limit_seconds, num_repeats or 0)
+
+
+def run_job(job: Job, videos: Sequence[str], show: Callable[[Outcome], None]) -> list[Outcome]:
+    """Classify every video and show each outcome as soon as it is there.
+
+    A video that cannot be read or answered becomes an outcome with an error; the others go on.
+    """
+    outcomes = []
+    for number, video in enumerate(videos, start=1):
+        name = (
+            f"[{number}/{len(videos)}] {printable(video)}" if len(videos) > 1 else printable(video)
+        )
+        with progress(name, job.num_steps) as on_step:
+            outcome = _outcome_of(job, video, on_step)
+        show(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _outcome_of(job: Job, video: str, on_step: Callable[[], None]) -> Outcome:
+    try:
+        clip = read_clip(video, job.sampling, time_limit_seconds=job.time_limit_seconds)
+        pixel_values = to_pixels(clip, job.pretrained.transform, job.pretrained.model)
+        on_step()
+        if job.merged is None:
+            return Outcome(video, clip, _answer(job.pretrained.model, pixel_values))
+        comparison = compare_on_clip(
+            job.pretrained.model,
+            job.merged,
+            pixel_values,
+            num_repeats=job.num_repeats,
+            on_step=on_step,
+        )
+    except (ValueError, FloatingPointError) as error:  # VideoError is a ValueError
+        return Outcome(video, error=one_line(str(error)))
+    merged = comparison.merged
+    return Outcome(video, clip, Answer(merged.probabilities, merged.num_tokens), comparison)
+
+
+def _answer(model: nn.Module, pixel_values: Tensor) -> Answer:
+    with trace(model) as recorded:
+        probabilities = classify_pixels(model, pixel_values)[0]
+    return Answer(probabilities, recorded.num_tokens)

@@ -1,0 +1,41 @@
+"""How a command ends: 0 all right, 1 some inputs failed, 2 it was asked for what cannot be."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from vidtldr.cli.text import one_line
+
+__all__ = ["SOME_INPUTS_FAILED", "clear_errors"]
+
+SOME_INPUTS_FAILED = 1
+_USAGE = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@contextmanager
+def clear_errors(debug: bool) -> Iterator[None]:
+    """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
+
+    Only what a person can mend is worded so: a value, a type, a file, a missing extra, an
+        unsupported
+    combination. Anything else is a mistake of ours and shows its traceback.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError, ImportError, OSError) as error:
+        if isinstance(
+            error, BrokenPipeError
+        ):  # the reader of our output has gone: nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_INTERRUPTED) from None
+        if debug:
+            raise
+        typer.echo(f"error: {one_line(str(error))}", err=True)
+        raise typer.Exit(_USAGE) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(_INTERRUPTED) from None

@@ -1,0 +1,45 @@
+"""`vidtldr`: the subcommands, and how they end."""
+
+from typing import Annotated
+
+import typer
+
+import vidtldr
+from vidtldr.cli import classify
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="vidtldr",
+    help="Faster video transformers without training: background tokens merge, the answers stay.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vidtldr {vidtldr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Faster video transformers without training: background tokens merge, the answers stay."""
+
+
+app.command("classify")(classify.classify)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,49 @@
+"""`--r` and `--ratio` as they are typed."""
+
+from vidtldr.hosts.config import MergeConfig, Metric, Score
+
+__all__ = ["parse_schedule"]
+
+
+def parse_schedule(
+    r: str | None, ratio: str | None, *, score: Score | None, metric: Metric
+) -> MergeConfig | None:
+    """The merge that the options ask for; None if they ask for none.
+
+    Args:
+        r: Counts with commas between.
+        ratio: Shares with commas between.
+        score: As in `MergeConfig`.
+        metric: As in `MergeConfig`.
+
+    Raises:
+        ValueError: If both are given or an entry is no number of its kind.
+    """
+    if r is not None and ratio is not None:
+        raise ValueError("--r and --ratio must not be given together, got both. Use one of them.")
+    if r is not None:
+        return MergeConfig(r=[_count(entry) for entry in r.split(",")], score=score, metric=metric)
+    if ratio is not None:
+        return MergeConfig(
+            ratio=[_share(entry) for entry in ratio.split(",")], score=score, metric=metric
+        )
+    return None
+
+
+def _count(entry: str) -> int:
+    try:
+        return int(entry)
+    except ValueError:
+        remedy = "For shares use --ratio." if "." in entry else "Write --r 600,200,100."
+        raise ValueError(
+            f"--r must be whole numbers with commas between, got {entry!r}. {remedy}"
+        ) from None
+
+
+def _share(entry: str) -> float:
+    try:
+        return float(entry)
+    except ValueError:
+        raise ValueError(
+            f"--ratio must be numbers with commas between, got {entry!r}. Write --ratio 0.25,0.1."
+        ) from None

@@ -1,0 +1,131 @@
+"""Which frames of a video are used.
+
+Indices count frames in display order. Sampling is by index, not by time: in a file of variable
+frame rate a stretch with many frames gets more of the clip.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+
+__all__ = ["Policy", "Sampling", "dense_indices", "middle_indices"]
+
+Policy = Literal["middle", "dense"]
+
+
+def middle_indices(num_frames_in_file: int, num_frames: int) -> list[int]:
+    """Cut the file into `num_frames` equal parts and take the middle frame of each.
+
+    Args:
+        num_frames_in_file: Frames there are, at least 1.
+        num_frames: Frames wanted, at least 1.
+
+    Returns:
+        `num_frames` indices in [0, num_frames_in_file), never falling. A file with fewer frames
+        than wanted gives every frame, then its last one again and again.
+
+    Raises:
+        ValueError: If a count is below 1.
+        TypeError: If a count is not an int.
+
+    Source: the evaluation protocol of Choi et al., CVPR 2024 ("middle" sampling of UMT).
+    """
+    _validate_count("num_frames_in_file", num_frames_in_file)
+    _validate_count("num_frames", num_frames)
+    if num_frames_in_file < num_frames:
+        return _clamped(range(num_frames), num_frames_in_file)
+    edges = np.linspace(0, num_frames_in_file, num_frames + 1).astype(int).tolist()
+    return [(low + high - 1) // 2 for low, high in pairwise(edges)]
+
+
+def dense_indices(num_frames_in_file: int, num_frames: int, stride: int) -> list[int]:
+    """Take every `stride`-th frame of a window in the centre of the file.
+
+    The window is (num_frames - 1) * stride + 1 frames long; where the frames left over are odd in
+    number, it lies one frame nearer the start.
+
+    Args:
+        num_frames_in_file: Frames there are, at least 1.
+        num_frames: Frames wanted, at least 1.
+        stride: Step from one frame to the next, in frames, at least 1.
+
+    Returns:
+        `num_frames` indices in [0, num_frames_in_file), never falling. Where the file is shorter
+        than the window, the window starts at 0 and the last frame repeats.
+
+    Raises:
+        ValueError: If a number is below 1.
+        TypeError: If a number is not an int.
+    """
+    _validate_count("num_frames_in_file", num_frames_in_file)
+    _validate_count("num_frames", num_frames)
+    _validate_count("stride", stride)
+    start = max(0, (num_frames_in_file - _window(num_frames, stride)) // 2)
+    steps = range(start, start + num_frames * stride, stride)
+    return _clamped(steps, num_frames_in_file)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many frames a model takes, and which.
+
+    Attributes:
+        num_frames: Frames of a clip, at least 1.
+        policy: `"middle"` spreads them over the whole video (`middle_indices`), `"dense"` takes a
+            window in its centre (`dense_indices`).
+        stride: Step of `"dense"`, in frames, at least 1; `"middle"` does not use it.
+
+    Raises:
+        ValueError: If a number is below 1 or the policy is unknown.
+        TypeError: If a number is not an int.
+    """
+
+    num_frames: int
+    policy: Policy = "middle"
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        _validate_count("num_frames", self.num_frames)
+        _validate_count("stride", self.stride)
+        if self.policy not in get_args(Policy):
+            raise ValueError(
+                f"policy must be one of {', '.join(get_args(Policy))}, got {self.policy!r}. "
+                "Use 'middle' for the paper's protocol."
+            )
+
+    def indices(self, num_frames_in_file: int) -> list[int]:
+        """Indices in display order of the frames to use, `num_frames` of them.
+
+        Args:
+            num_frames_in_file: Frames there are, at least 1.
+
+        Raises:
+            ValueError: If there are no frames.
+        """
+        if self.policy == "middle":
+            return middle_indices(num_frames_in_file, self.num_frames)
+        return dense_indices(num_frames_in_file, self.num_frames, self.stride)
+
+    def num_repeats(self, num_frames_in_file: int) -> int:
+        """How often the last frame stands in for one that the file does not have."""
+        stride = 1 if self.policy == "middle" else self.stride
+        missing = _window(self.num_frames, stride) - num_frames_in_file
+        return max(0, -(-missing // stride))
+
+
+def _window(num_frames: int, stride: int) -> int:
+    return (num_frames - 1) * stride + 1
+
+
+def _clamped(indices: Sequence[int], num_frames_in_file: int) -> list[int]:
+    return [min(index, num_frames_in_file - 1) for index in indices]
+
+
+def _validate_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}. Pass a whole number of frames.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}. Pass a positive count.")
