@@ -115,7 +115,7 @@ class TableOutput:
     def _answer_table(self, answer: Answer) -> Table:
         table = _empty_table("")
         for label, probability in self._ranked(answer.probabilities):
-            table.add_row(label, probability)
+            table.add_row(Text(label), probability)
         table.add_row("tokens after each layer", _runs(answer.num_tokens))
         return table
 

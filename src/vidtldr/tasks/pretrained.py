@@ -141,20 +141,23 @@ def _read_config(name: str) -> Any:
 
 
 def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
     from transformers import AutoModelForVideoClassification
 
     try:
         model, info = AutoModelForVideoClassification.from_pretrained(
             name,
             dtype="auto" if dtype is None else dtype,
-            attn_implementation="sdpa",
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
             f"model must have its weights beside its config, got {name!r} without any that load "
-            f"({str(error).strip().splitlines()[0]}). Copy model.safetensors there."
+            f"({reason}). Copy a whole model.safetensors there."
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:

@@ -1,0 +1,355 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from safetensors.torch import load_file, save_file
+from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
+from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
+
+import vidtldr
+from vidtldr.video.decode import read_clip
+from vidtldr.video.sampling import Sampling
+from vidtldr.video.transform import VideoTransform
+
+Run = Callable[..., Result]
+
+
+def rows(result: Result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def one_error_line(result: Result) -> str:
+    """A usage error: exit code 2, nothing on stdout, one line without a traceback on stderr."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_the_answer_is_the_models_own(run: Run, model: str, video: str) -> None:
+    result = run("classify", video, "--model", model, "--json", "--top", 3)
+    assert result.exit_code == 0, result.output
+    (row,) = rows(result)
+    classifier = VideoMAEForVideoClassification.from_pretrained(model).eval()
+    frames = read_clip(video, Sampling(6)).frames
+    with torch.no_grad():
+        logits = classifier(VideoTransform.from_pretrained(model)(frames)[None]).logits[0]
+    expected = logits.softmax(-1).topk(3)
+    assert row["video"] == video
+    assert row["error"] is None
+    assert [x["label"] for x in row["labels"]] == [f"label {i}" for i in expected.indices]
+    found = torch.tensor([x["probability"] for x in row["labels"]])
+    assert torch.allclose(found, expected.values, atol=1e-6)
+    assert row["num_tokens"] == [48] * 4
+    assert row["frame_indices"] == [0, 2, 4, 6, 8, 10]
+
+
+def test_a_schedule_merges_and_gives_what_the_patched_model_gives(
+    run: Run, model: str, video: str
+) -> None:
+    (row,) = rows(run("classify", video, "--model", model, "--json", "--r", "9,5", "--top", 7))
+    classifier = VideoMAEForVideoClassification.from_pretrained(model).eval()
+    vidtldr.apply_patch(classifier, r=[9, 5])
+    frames = read_clip(video, Sampling(6)).frames
+    with torch.no_grad():
+        expected = (
+            classifier(VideoTransform.from_pretrained(model)(frames)[None]).logits[0].softmax(-1)
+        )
+    found = {x["label"]: x["probability"] for x in row["labels"]}
+    assert all(abs(found[f"label {i}"] - p) < 1e-6 for i, p in enumerate(expected.tolist()))
+    assert row["num_tokens"] == [39, 34, 34, 34]
+    (ratio_row,) = rows(run("classify", video, "--model", model, "--json", "--ratio", "0.25,0.1"))
+    assert ratio_row["num_tokens"] == [36, 33, 33, 33]
+
+
+def test_compare_reports_both_sides(run: Run, model: str, video: str) -> None:
+    arguments = ("classify", video, "--model", model, "--r", "9,5", "--compare", "--repeats", 2)
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = rows(result)
+    unmerged, merged = row["unmerged"], row["merged"]
+    assert unmerged["num_tokens"] == [48] * 4
+    assert merged["num_tokens"] == row["num_tokens"] == [39, 34, 34, 34]
+    assert row["labels"] == merged["labels"]
+    assert merged["gflops"] < unmerged["gflops"]
+    assert row["speedup"] == pytest.approx(unmerged["median_ms"] / merged["median_ms"])
+    assert unmerged["peak_memory_bytes"] > 0
+    (plain,) = rows(run("classify", video, "--model", model, "--json"))
+    assert unmerged["labels"] == plain["labels"]
+    table = run(*arguments)
+    assert table.exit_code == 0
+    for expected in (
+        "unmerged",
+        "merged",
+        "GFLOPs",
+        "48 x4",
+        "39 34 x3",
+        "speed-up",
+        "1 MAC = 2 FLOPs",
+    ):
+        assert expected in table.stdout
+
+
+def test_vivit_is_classified_too(run: Run, tmp_path: Path, video: str) -> None:
+    directory = write_vivit(tmp_path / "vivit")
+    (row,) = rows(run("classify", video, "--model", directory, "--json", "--r", "9"))
+    assert row["num_tokens"] == [40] * 4
+
+
+def test_a_broken_video_does_not_stop_the_others(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken\n\x1b[31m.mp4"
+    broken.write_text("no video")
+    result = run("classify", broken, video, tmp_path / "missing.mp4", "--model", model, "--json")
+    assert result.exit_code == 1
+    first, second, third = rows(result)
+    assert first["video"] == str(broken)
+    assert first["labels"] == []
+    assert second["error"] is None
+    assert len(second["labels"]) == 5
+    for row in (first, third):
+        assert "\n" not in row["error"]
+        assert "\x1b" not in row["error"]
+    table = run("classify", broken, video, "--model", model)
+    assert table.exit_code == 1
+    assert "\x1b" not in table.stdout
+    assert "2 videos; 1 answered; 1 failed" in table.stdout
+
+
+def test_markup_in_names_and_labels_is_text(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    odd = tmp_path / "[bold red]x[reset].mp4"
+    shutil.copy(video, odd)
+    labels = "[link=http://x]a[/link],b,c,d,e,f,g\x1b[2J"
+    result = run("classify", odd, "--model", model, "--labels", labels, "--top", 7)
+    assert "[bold red]x[reset].mp4" in result.stdout.replace("\n", "")
+    assert "[link=http://x]a[/link]" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("as_file", ["comma", "lines", "json"])
+def test_labels_replace_the_models(
+    run: Run, model: str, video: str, tmp_path: Path, as_file: str
+) -> None:
+    names = ["yoga", "golf", "chess", "a, b", "x", "y", "z"]
+    if as_file == "comma":
+        names[3] = "ab"
+        labels = ",".join(names)
+    else:
+        labels = str(tmp_path / "labels")
+        Path(labels).write_text(json.dumps(names) if as_file == "json" else "\n".join(names) + "\n")
+    (row,) = rows(
+        run("classify", video, "--model", model, "--json", "--labels", labels, "--top", 9)
+    )
+    (own,) = rows(run("classify", video, "--model", model, "--json", "--top", 9))
+    assert [x["label"] for x in row["labels"]] == [
+        names[int(x["label"].removeprefix("label "))] for x in own["labels"]
+    ]
+
+
+def test_the_same_command_gives_the_same_answer(run: Run, model: str, video: str) -> None:
+    one, two = (run("classify", video, "--model", model, "--json", "--r", "9,5") for _ in range(2))
+    assert one.stdout == two.stdout
+
+
+def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
+    arguments = ("--json", "--r", "9,5", "--dtype", "bfloat16", "--top", 1)
+    (row,) = rows(run("classify", video, "--model", model, *arguments))
+    assert 0 < row["labels"][0]["probability"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--r", "25"], "r[0] must be in [0, 24] (half of 48 mergeable tokens), got 25"),
+        (["--r", "1,1,1,1,1"], "r must have at most 4 entries (the model's layers), got 5"),
+        (["--r", "1", "--ratio", "0.1"], "--r and --ratio must not be given together, got both"),
+        (
+            ["--r", "0.25"],
+            "--r must be whole numbers with commas between, got '0.25'. For shares use",
+        ),
+        (["--r", "a,b"], "--r must be whole numbers"),
+        (["--ratio", "0.7"], "ratio[0] must be in [0, 0.5]"),
+        (["--ratio", "x"], "--ratio must be numbers"),
+        (["--compare"], "--compare must come with a schedule, got neither"),
+        (["--labels", "a,b"], "labels must be 7 names, one a class of the model, got 2"),
+        (["--labels", "a,,c"], "labels must be names that are not empty"),
+        (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(
+    run: Run, model: str, video: str, options: list[str], message: str
+) -> None:
+    assert message in one_error_line(run("classify", video, "--model", model, *options))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_device_that_is_not_there_is_a_usage_error(run: Run, model: str, video: str) -> None:
+    line = one_error_line(run("classify", video, "--model", model, "--device", "cuda"))
+    assert "device must be one that this machine has (cpu" in line
+
+
+def test_a_model_directory_without_weights_is_a_usage_error(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare)
+    (bare / "model.safetensors").unlink()
+    line = one_error_line(run("classify", video, "--model", bare))
+    assert "model must have its weights beside its config" in line
+
+
+def test_a_truncated_weights_file_is_a_usage_error(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(model, cut)
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    assert "model" in one_error_line(run("classify", video, "--model", cut))
+
+
+def test_a_checkpoint_without_a_head_is_not_answered_with_random_weights(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    headless = tmp_path / "headless"
+    shutil.copytree(model, headless)
+    weights = load_file(headless / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier")}
+    save_file(kept, headless / "model.safetensors", metadata={"format": "pt"})
+    line = one_error_line(run("classify", video, "--model", headless))
+    assert "model must have all its weights" in line
+    assert "classifier.bias" in line
+
+
+def test_directories_that_are_no_classifier_are_usage_errors(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    missing = one_error_line(run("classify", video, "--model", tmp_path / "nowhere"))
+    assert "model must be a directory that exists, or a hub id" in missing
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "config.json" in one_error_line(run("classify", video, "--model", empty))
+    no_processor = tmp_path / "no_processor"
+    shutil.copytree(model, no_processor)
+    (no_processor / "preprocessor_config.json").unlink()
+    assert "preprocessor_config.json" in one_error_line(
+        run("classify", video, "--model", no_processor)
+    )
+    text = tmp_path / "bert"
+    text.mkdir()
+    (text / "config.json").write_text('{"model_type": "bert"}')
+    assert "video classifier" in one_error_line(run("classify", video, "--model", text))
+
+
+def test_a_refused_family_is_a_usage_error_with_the_reason(
+    run: Run, video: str, tmp_path: Path
+) -> None:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    config = TimesformerConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    directory = write_model(
+        tmp_path / "timesformer", TimesformerForVideoClassification(config), VIDEOMAE_PROCESSOR
+    )
+    line = one_error_line(run("classify", video, "--model", directory, "--r", "1"))
+    assert "divided attention reshapes" in line
+
+
+def test_pickled_code_in_a_checkpoint_is_not_run(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    armed = tmp_path / "armed"
+    shutil.copytree(model, armed)
+    (armed / "model.safetensors").unlink()
+    torch.save({"classifier.weight": Bomb()}, armed / "pytorch_model.bin")
+    result = run("classify", video, "--model", armed)
+    assert result.exit_code == 2
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_debug_shows_the_traceback(run: Run, model: str, video: str) -> None:
+    result = run("classify", video, "--model", model, "--r", "25", "--debug")
+    assert isinstance(result.exception, ValueError)
+    assert result.exit_code != 0
+
+
+def test_nan_in_the_weights_is_an_error_and_no_answer(run: Run, video: str, tmp_path: Path) -> None:
+    directory = write_videomae(tmp_path / "nan")
+    weights = load_file(directory / "model.safetensors")
+    weights["classifier.weight"][0, 0] = float("nan")
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    result = run("classify", video, "--model", directory, "--json")
+    assert result.exit_code == 1
+    assert "the model's logits must be finite" in rows(result)[0]["error"]
+
+
+def test_json_keeps_stdout_clean_and_the_process_ends_well(model: str, video: str) -> None:
+    command = [sys.executable, "-m", "vidtldr", "classify", video, "--model", model, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["error"] is None
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_it_can_be_interrupted(model: str, video: str) -> None:
+    command = [sys.executable, "-m", "vidtldr", "classify", *[video] * 500]
+    command += ["--model", model, "--json", "--r", "9", "--compare", "--repeats", "1000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "interrupted\n"
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_do_not_import_torch(option: str) -> None:
+    code = (
+        "import sys; sys.argv = ['vidtldr', sys.argv[1]]\n"
+        "from vidtldr.cli.main import main\n"
+        "try: main()\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = [m for m in ('torch', 'transformers', 'av', 'numpy') if m in sys.modules]\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code, option], check=True, capture_output=True)
+
+
+def test_every_subcommand_explains_itself(run: Run) -> None:
+    assert "classify" in run("--help").stdout
+    assert vidtldr.__version__ in run("--version").stdout
+    assert "--compare" in run("classify", "--help").stdout
+    assert run("classify").exit_code == 2
+    assert run("clasify", "x").exit_code == 2
+
+
+@pytest.mark.slow
+def test_all_real_footage_is_answered(run: Run, real_videos: Path, model: str) -> None:
+    """Every clip through `--compare` on a small model; a VideoMAE-B does the same in the benchmarks."""
+    clips = sorted((real_videos / "clips").iterdir())
+    result = run(
+        "classify", *clips, "--model", model, "--r", "9,5", "--compare", "--repeats", 1, "--json"
+    )
+    assert result.exit_code == 0
+    assert [row["video"] for row in rows(result)] == [str(clip) for clip in clips]
+    assert all(row["error"] is None and row["merged"]["labels"] for row in rows(result))

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import clips, videomae
+
+from vidtldr.tasks.classify import classify_pixels, parse_labels, top_labels
+
+
+def test_probabilities_are_the_softmax_of_the_logits() -> None:
+    model = videomae()
+    with torch.no_grad():
+        expected = model(pixel_values=clips(3)).logits.softmax(-1)
+    assert torch.allclose(classify_pixels(model, clips(3)), expected, atol=1e-6)
+
+
+def test_logits_that_are_not_finite_are_an_error() -> None:
+    model = videomae()
+    model.classifier.bias.data[0] = float("inf")
+    with pytest.raises(FloatingPointError, match="the model's logits must be finite"):
+        classify_pixels(model, clips(1))
+
+
+def test_the_likeliest_labels_come_first() -> None:
+    answers = top_labels(torch.tensor([0.1, 0.6, 0.3]), ["a", "b", "c"], 2)
+    assert [(a.label, round(a.probability, 3)) for a in answers] == [("b", 0.6), ("c", 0.3)]
+    assert len(top_labels(torch.tensor([0.1, 0.6, 0.3]), ["a", "b", "c"], 9)) == 3
+    with pytest.raises(ValueError, match="top must be at least 1, got 0"):
+        top_labels(torch.tensor([1.0]), ["a"], 0)
+
+
+def test_labels_come_from_a_file_or_a_comma_list(tmp_path: Path) -> None:
+    lines, listed = tmp_path / "labels.txt", tmp_path / "labels.json"
+    lines.write_text("arm wrestling\n\n  yoga \n")
+    listed.write_text('["arm wrestling", "yoga"]')
+    for text in (str(lines), str(listed), "arm wrestling, yoga"):
+        assert parse_labels(text) == ("arm wrestling", "yoga")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('["a",\n "b"', "line 2"),
+        ('["a", 3]', "labels must be a JSON list of strings"),
+        ("[]", "labels must be names that are not empty"),
+        ("", "labels must be names that are not empty"),
+    ],
+)
+def test_a_label_file_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "labels"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        parse_labels(str(file))

@@ -1,0 +1,60 @@
+"""README.md keeps its word: the figures are those of the JSON files, and what it shows runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_measured_table_is_generated_from_the_json_files() -> None:
+    script = ROOT / "benchmarks" / "write_readme_table.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
+
+
+def test_every_make_target_that_is_mentioned_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for document in ("README.md", "CONTRIBUTING.md", ".ci/run"):
+        for target in re.findall(r"^make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which `make demo` has been run."""
+    directory = tmp_path_factory.mktemp("readme")
+    command = [sys.executable, ROOT / "examples" / "01_demo.py", "demo"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True)
+    assert "untrained" in done.stdout
+    assert "speed-up" in done.stdout
+    return directory
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(demo: Path) -> None:
+    (code,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=demo, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("[968, 768, 668, 668,")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run(demo: Path) -> None:
+    commands = [
+        line for block in blocks("") for line in block.splitlines() if line.startswith("vidtldr ")
+    ]
+    assert len(commands) >= 2
+    for command in commands:
+        arguments = [sys.executable, "-m", *shlex.split(command)]
+        done = subprocess.run(arguments, cwd=demo, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
