@@ -51,7 +51,7 @@ def test_the_python_of_the_readme_runs(demo: Path) -> None:
 @pytest.mark.slow
 def test_the_commands_of_the_readme_run(demo: Path) -> None:
     commands = [
-        line for block in blocks("") for line in block.splitlines() if line.startswith("vidtldr ")
+        line for block in blocks("sh") for line in block.splitlines() if line.startswith("vidtldr ")
     ]
     assert len(commands) >= 2
     for command in commands:

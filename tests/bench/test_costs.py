@@ -57,8 +57,7 @@ def test_the_peak_of_memory_worked_by_hand() -> None:
         c = b * 2  # 8000
         c.add_(b)  # in place
         view = c[10:]
-        d = torch.cat([b, c, view])  # 4000 + 4000 + 11960 live
-        return d
+        return torch.cat([b, c, view])  # 4000 + 4000 + 11960 live
 
     assert peak_tensor_bytes(run, CPU) == 8000 + 4 * 2990
 

@@ -21,7 +21,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def run() -> Callable[..., Result]:
-    """Run a subcommand in this process; `result.stdout`, `.stderr` and `.exit_code` tell the rest."""
+    """Run a subcommand in this process."""
 
     def invoke(*arguments: str | Path) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -12,7 +12,7 @@ import torch
 from click.testing import Result
 from safetensors.torch import load_file, save_file
 from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
-from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
+from transformers import VideoMAEForVideoClassification
 
 import vidtldr
 from vidtldr.video.decode import read_clip
@@ -345,7 +345,7 @@ def test_every_subcommand_explains_itself(run: Run) -> None:
 
 @pytest.mark.slow
 def test_all_real_footage_is_answered(run: Run, real_videos: Path, model: str) -> None:
-    """Every clip through `--compare` on a small model; a VideoMAE-B does the same in the benchmarks."""
+    """Every clip through `--compare`; benchmarks/02_real_footage.py does it with a VideoMAE-B."""
     clips = sorted((real_videos / "clips").iterdir())
     result = run(
         "classify", *clips, "--model", model, "--r", "9,5", "--compare", "--repeats", 1, "--json"

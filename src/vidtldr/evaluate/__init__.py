@@ -1,0 +1,1 @@
+"""The paper's evaluation: retrieval, question answering, multiple choice."""

@@ -1,0 +1,58 @@
+"""The same evaluation unmerged and merged."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+from vidtldr.evaluate.answering import AnsweringResult
+from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
+from vidtldr.evaluate.retrieval import RetrievalResult
+from vidtldr.hosts.config import MergeConfig
+
+__all__ = ["Compared", "evaluate_both"]
+
+ResultT = TypeVar("ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult)
+
+
+@dataclass(frozen=True)
+class Compared(Generic[ResultT]):
+    """Both results.
+
+    Attributes:
+        unmerged: Of the model as it is.
+        merged: Of the same model with the schedule.
+    """
+
+    unmerged: ResultT
+    merged: ResultT
+
+    @property
+    def flops_ratio(self) -> float:
+        """Operations unmerged over operations merged."""
+        return self.unmerged.run.gflops_per_clip / self.merged.run.gflops_per_clip
+
+    @property
+    def speedup(self) -> float | None:
+        """Clips a second merged over unmerged; None if all of a side came from the cache.
+
+        The two sides run one after the other, so it is only as good as the machine was quiet:
+        `vidtldr.bench` measures in turn.
+        """
+        before, after = self.unmerged.run.clips_per_second, self.merged.run.clips_per_second
+        return None if before is None or after is None else after / before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {**asdict(self), "flops_ratio": self.flops_ratio, "speedup": self.speedup}
+
+
+def evaluate_both(
+    evaluate: Callable[[MergeConfig | None], ResultT], merge: MergeConfig
+) -> Compared[ResultT]:
+    """Evaluate unmerged, then merged; each side has its own entries in the feature cache.
+
+    Args:
+        evaluate: Evaluates with a schedule, None for none.
+        merge: The schedule.
+    """
+    return Compared(evaluate(None), evaluate(merge))

@@ -1,0 +1,150 @@
+"""What a result must say for somebody else to repeat it."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+import vidtldr
+from vidtldr.bench.flops import count_flops
+from vidtldr.evaluate.settings import Settings
+from vidtldr.tasks.fingerprint import file_sha256
+from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
+
+__all__ = ["FileRecord", "RunRecord", "VideoNote", "record_run"]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that decided the result.
+
+    Attributes:
+        path: As it was given.
+        sha256: Hash of its content, 64 hexadecimal digits.
+    """
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class VideoNote:
+    """Something about one video.
+
+    Attributes:
+        path: The file.
+        text: What there is to say.
+    """
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run: what it measured, with what, on what; ready for JSON by `asdict`.
+
+    Attributes:
+        protocol: The protocol's flags.
+        schedule_name: Name of the schedule; None if it has none.
+        schedule: The fields of the `MergeConfig`; None for an unmerged run.
+        model: The fields of the `UMTConfig`.
+        device: Where the model ran.
+        dtype: Type of its weights.
+        autocast: Half type that it computed in; None for none.
+        gflops_per_clip: Giga floating-point operations of the vision encoder for one clip.
+        flops_rule: How they are counted.
+        clips_per_second: Clips through the vision encoder a second, reading left out; None if
+            every clip came from the cache.
+        num_encoded: Clips that were encoded.
+        num_from_cache: Videos whose features came from the cache.
+        num_videos: Videos of the set.
+        failed_videos: Those that could not be decoded, each with the reason. They are misses.
+        video_notes: What was unusual about others.
+        files: Annotations, answers and weights.
+        versions: vidtldr, torch, python, platform.
+    """
+
+    protocol: dict[str, Any]
+    schedule_name: str | None
+    schedule: dict[str, Any] | None
+    model: dict[str, Any]
+    device: str
+    dtype: str
+    autocast: str | None
+    gflops_per_clip: float
+    flops_rule: str
+    clips_per_second: float | None
+    num_encoded: int
+    num_from_cache: int
+    num_videos: int
+    failed_videos: tuple[VideoNote, ...]
+    video_notes: tuple[VideoNote, ...]
+    files: dict[str, FileRecord]
+    versions: dict[str, str]
+
+
+def record_run(
+    encoding: VideoEncoding,
+    settings: Settings,
+    protocol: Any,
+    rows: Sequence[EncodedVideo],
+    files: Mapping[str, str | os.PathLike[str]],
+) -> RunRecord:
+    """Write down a run that has just ended.
+
+    Args:
+        encoding: What encoded the videos.
+        settings: How it ran.
+        protocol: A protocol of `vidtldr.evaluate.protocols`.
+        rows: The videos; their features are not needed any more.
+        files: Files that decided the result, by what they are; the weights are added.
+    """
+    merge = encoding.merge
+    weights = next(encoding.model.parameters())
+    if settings.weights_file is not None:
+        files = {**files, "weights": settings.weights_file}
+    rate = encoding.num_encoded / encoding.encode_seconds if encoding.num_encoded else None
+    return RunRecord(
+        protocol=asdict(protocol),
+        schedule_name=settings.schedule_name if merge is not None else None,
+        schedule=None if merge is None else asdict(merge),
+        model=encoding.model.config.to_dict(),
+        device=_device_name(weights.device),
+        dtype=str(weights.dtype).removeprefix("torch."),
+        autocast=None if encoding.autocast is None else str(encoding.autocast)[6:],
+        gflops_per_clip=_gflops_per_clip(encoding),
+        flops_rule="vision encoder, 1 MAC = 2 FLOPs",
+        clips_per_second=rate,
+        num_encoded=encoding.num_encoded,
+        num_from_cache=sum(row.from_cache for row in rows),
+        num_videos=len(rows),
+        failed_videos=tuple(VideoNote(row.path, row.error) for row in rows if row.error),
+        video_notes=tuple(VideoNote(row.path, "; ".join(row.notes)) for row in rows if row.notes),
+        files={
+            name: FileRecord(os.fspath(path), file_sha256(path)) for name, path in files.items()
+        },
+        versions={
+            "vidtldr": vidtldr.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+    )
+
+
+def _gflops_per_clip(encoding: VideoEncoding) -> float:
+    """Measured on a black clip: what merges does not depend on how much is merged."""
+    config, weights = encoding.model.config, next(encoding.model.parameters())
+    side = config.image_size
+    clip = torch.zeros(1, config.num_frames, 3, side, side, device=weights.device)
+    return count_flops(lambda: encoding.encode_pixels(clip)) / 1e9
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -1,0 +1,76 @@
+"""Tokens of videos between encoding and re-ranking: in memory while they fit, else on disk.
+
+Letters: `N` tokens, `C` channels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vidtldr.tasks.video_features import VideoEncoding
+
+__all__ = ["TokenStore"]
+
+
+class TokenStore:
+    """Holds the tokens (N, C) of each video.
+
+    What does not fit into memory is read again from the encoding's cache; without a cache it is
+    written to a temporary directory, which goes when the store is left.
+
+    Args:
+        encoding: What encoded the videos.
+        paths: The file of each video.
+        memory_bytes: What may be held in memory.
+    """
+
+    def __init__(self, encoding: VideoEncoding, paths: Sequence[str], memory_bytes: int) -> None:
+        self.encoding = encoding
+        self.paths = paths
+        self.free_bytes = memory_bytes
+        self._held: dict[int, Tensor] = {}
+        self._directory: TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.clear()
+        if self._directory is not None:
+            self._directory.cleanup()
+
+    def put(self, index: int, tokens: Tensor) -> None:
+        """Keep the tokens of a video."""
+        if tokens.nbytes <= self.free_bytes:
+            self.free_bytes -= tokens.nbytes
+            self._held[index] = tokens
+        elif self.encoding.cache is None:
+            save_file({"tokens": tokens}, self._spill_path(index))
+
+    def get(self, index: int) -> Tensor:
+        """Return the tokens of a video that were put.
+
+        Raises:
+            ValueError: If the video cannot be read any more.
+        """
+        if index in self._held:
+            return self._held[index]
+        if self.encoding.cache is None:
+            spilled: Tensor = load_file(self._spill_path(index))["tokens"]
+            return spilled
+        row = self.encoding.encode(self.paths[index])  # a damaged entry is computed again
+        if row.tokens is None:
+            raise ValueError(
+                f"videos must not change while they are evaluated, got {row.path!r}: {row.error} "
+                "Start again; what is in the cache is not lost."
+            )
+        return row.tokens
+
+    def _spill_path(self, index: int) -> Path:
+        if self._directory is None:
+            self._directory = TemporaryDirectory(prefix="vidtldr-tokens-")
+        return Path(self._directory.name) / f"{index}.safetensors"

@@ -1,0 +1,144 @@
+"""Find videos by a text."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.models.umt.vision import VideoFeatures
+from vidtldr.tasks.text_features import EncodedTexts, encode_texts, match_scores, prompt_tokens
+from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
+
+__all__ = ["SearchResult", "embed_pooled", "search_videos"]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One video and how well it fits.
+
+    Attributes:
+        path: The file, as it was given.
+        rank: 1 for the best; None for a video that failed.
+        score: Cosine of video and text in [-1, 1]; None for a video that failed.
+        match_score: Logit of "they match" of the fusion encoder, higher is better; None where it
+            was not computed.
+        seconds: Time that the frames sampled from cover; None if unknown.
+        notes: Everything unusual about the file.
+        error: Why the video failed; None if it did not.
+    """
+
+    path: str
+    rank: int | None = None
+    score: float | None = None
+    match_score: float | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass
+class _Hit:
+    """A video on its way; the tokens go once it is out of the best."""
+
+    row: EncodedVideo
+    score: float
+    tokens: Tensor | None
+    match_score: float | None = None
+
+
+def search_videos(
+    encoding: VideoEncoding,
+    text: str,
+    paths: Sequence[str],
+    *,
+    rerank: int = 0,
+    batch_size: int = 1,
+    on_step: Callable[[], object] = lambda: None,
+) -> list[SearchResult]:
+    """Rank videos by how well they fit a text.
+
+    All are ranked by the fast score of two encoders. The best `rerank` of them are then put in the
+    order of the fusion encoder's score; all others stay behind them in the order of the first.
+    Tokens of no more than `rerank` videos are held. Equal scores keep the order given.
+
+    Args:
+        encoding: A `UMTRetrieval` and how it merges and reads.
+        text: What to look for; cleaned as captions are.
+        paths: Local files.
+        rerank: Videos to score a second time, at least 0; the paper's protocol takes 128.
+        batch_size: As in `VideoEncoding.encode_all`.
+        on_step: Called after every video, to show progress.
+
+    Returns:
+        One result a path, best first, those that failed at the end.
+
+    Raises:
+        ValueError: If the text is empty or too long, or `rerank` is negative.
+        TypeError: If the model is not a `UMTRetrieval`.
+    """
+    if rerank < 0:
+        raise ValueError(f"rerank must be at least 0, got {rerank}. Use 0 for the fast score.")
+    model = retrieval_model(encoding)
+    tokens = prompt_tokens(model.tokenizer, [text], "text")
+    with encoding.computing():
+        query = encode_texts(model, tokens)
+    hits: list[_Hit] = []
+    failed: list[EncodedVideo] = []
+    for row in encoding.encode_all(paths, batch_size=batch_size, on_step=on_step):
+        if row.pooled is None:
+            failed.append(row)
+        else:
+            score = embed_pooled(encoding, row.pooled[None]) @ query.row_embeddings.T
+            _insert(hits, _Hit(row, score.item(), row.tokens), rerank)
+    _rerank(encoding, model, query, hits[:rerank])
+    hits[:rerank] = sorted(hits[:rerank], key=lambda hit: -(hit.match_score or 0.0))
+    return [_result(hit, rank) for rank, hit in enumerate(hits, start=1)] + [
+        SearchResult(row.path, notes=row.notes, error=row.error) for row in failed
+    ]
+
+
+def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
+    """The model, if it is one that compares videos with texts.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(encoding.model, UMTRetrieval):
+        raise TypeError(
+            f"model must be a UMTRetrieval, got {type(encoding.model).__name__}. "
+            "Load the checkpoint with task='retrieval'."
+        )
+    return encoding.model
+
+
+def embed_pooled(encoding: VideoEncoding, pooled: Tensor) -> Tensor:
+    """Project pooled vectors (B, C) of a `UMTRetrieval` to unit vectors (B, E), float32, CPU."""
+    model = retrieval_model(encoding)
+    dtype = model.vision_proj.weight.dtype
+    with encoding.computing():
+        x = pooled.to(encoding.device, dtype)
+        embeddings = model.embed_video(VideoFeatures(x[:, None], x))
+    return embeddings.float().cpu().clone()  # a tensor of inference mode is of no use to others
+
+
+def _insert(hits: list[_Hit], hit: _Hit, num_with_tokens: int) -> None:
+    place = next((i for i, other in enumerate(hits) if other.score < hit.score), len(hits))
+    hits.insert(place, hit)
+    for other in (hit if place >= num_with_tokens else None, *hits[num_with_tokens:][:1]):
+        if other is not None:
+            other.tokens, other.row = None, replace(other.row, tokens=None)
+
+
+def _rerank(
+    encoding: VideoEncoding, model: UMTRetrieval, query: EncodedTexts, hits: Sequence[_Hit]
+) -> None:
+    for hit in hits:
+        assert hit.tokens is not None  # the best have kept theirs
+        with encoding.computing():
+            hit.match_score = match_scores(model, hit.tokens, query, [0]).item()
+
+
+def _result(hit: _Hit, rank: int) -> SearchResult:
+    row = hit.row
+    return SearchResult(row.path, rank, hit.score, hit.match_score, row.seconds, row.notes)

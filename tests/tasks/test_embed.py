@@ -1,0 +1,154 @@
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny_models
+import torch
+
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.patching import apply_patch
+from vidtldr.tasks.embed import (
+    EmbeddedVideo,
+    classifier_embedder,
+    embed_videos,
+    umt_embedder,
+)
+from vidtldr.tasks.embeddings_file import write_parquet
+from vidtldr.tasks.pretrained import Pretrained
+from vidtldr.video.transform import VideoTransform
+
+
+def pretrained(model):
+    transform = VideoTransform(resize=(32, 32), mean=0.5, std=0.5)
+    return Pretrained(model, transform, tuple("abcdefg"), 6)
+
+
+@pytest.mark.parametrize("merge", [None, MergeConfig(r=[20])])
+def test_umt_gives_projected_unit_vectors(retrieval, videos, encoding_of, merge):
+    encoding = encoding_of(retrieval, merge)
+    embedder = umt_embedder(encoding)
+    rows = list(embed_videos(embedder, videos.paths))
+    assert [row.path for row in rows] == videos.paths
+    for row, path in zip(rows, videos.paths, strict=True):
+        with open(path, "rb") as file:
+            assert row.id == hashlib.sha256(file.read()).hexdigest()[:32]
+        features = encoding.encode(path)
+        assert row.error == features.error
+        if row.error is None:
+            with torch.no_grad():
+                expected = retrieval.vision_proj(features.pooled)
+            expected = torch.nn.functional.normalize(expected, dim=-1)
+            torch.testing.assert_close(row.vector, expected)
+            assert row.vector.shape == (embedder.num_channels,)
+            assert row.seconds == features.seconds
+
+
+def test_a_videomae_classifier_gives_what_enters_its_last_layer(films):
+    model = tiny_models.videomae(use_mean_pooling=True)
+    embedder = classifier_embedder(pretrained(model))
+    [row] = embed_videos(embedder, films.paths[:1])
+    pixels = embedder.reader(films.paths[0]).values[None]
+    with torch.no_grad():
+        hidden = model.videomae(pixels).last_hidden_state
+        expected = model.fc_norm(hidden.mean(1))[0]
+        logits = model(pixels).logits[0]
+    torch.testing.assert_close(row.vector, expected)
+    torch.testing.assert_close(model.classifier(row.vector), logits)
+    assert row.vector.shape == (embedder.num_channels,) == (48,)
+
+
+def test_a_vivit_classifier_gives_its_class_token(films):
+    model = tiny_models.vivit()
+    [row] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    pixels = classifier_embedder(pretrained(model)).reader(films.paths[0]).values[None]
+    with torch.no_grad():
+        expected = model.vivit(pixels).last_hidden_state[0, 0]
+    torch.testing.assert_close(row.vector, expected)
+
+
+def test_a_patched_classifier_merges(films):
+    model = tiny_models.videomae(use_mean_pooling=True)
+    [before] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    apply_patch(model, MergeConfig(r=[12]))
+    [after] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    assert not torch.equal(before.vector, after.vector)
+
+
+def test_a_model_without_a_last_layer_is_refused():
+    with pytest.raises(NotImplementedError, match="under the name 'classifier', got Linear"):
+        classifier_embedder(pretrained(torch.nn.Linear(2, 2)))
+
+
+def test_a_vector_that_is_not_finite_is_an_error(films):
+    model = tiny_models.videomae(use_mean_pooling=True)
+    with torch.no_grad():
+        model.fc_norm.weight.fill_(torch.nan)
+    [row] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    assert row.vector is None
+    assert "must be finite, got NaN or inf" in row.error
+
+
+def test_equal_files_have_equal_ids_and_a_missing_one_has_none(retrieval, films, encoding_of):
+    paths = [films.paths[0], films.paths[0], films.paths[1], "/no/such/file.mp4"]
+    ids = [row.id for row in embed_videos(umt_embedder(encoding_of(retrieval)), paths)]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[3] is None
+
+
+def test_rows_are_written_as_parquet(retrieval, films, encoding_of, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'vidtldr[search]'")
+    embedder = umt_embedder(encoding_of(retrieval))
+    rows = list(embed_videos(embedder, films.paths))
+    file = tmp_path / "features.parquet"
+    about = {"model": "tiny"}
+    assert write_parquet(rows, file, num_channels=12, about=about) == len(rows)
+    table = pq.read_table(file)
+    assert table.column_names == ["id", "path", "seconds", "vector", "error"]
+    assert table.schema.metadata[b"model"] == b"tiny"
+    for found, row in zip(table.to_pylist(), rows, strict=True):
+        assert (found["id"], found["path"], found["error"]) == (row.id, row.path, row.error)
+        assert found["vector"] == (None if row.vector is None else row.vector.tolist())
+        assert found["seconds"] == row.seconds
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_name_that_is_no_unicode_is_written(tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'vidtldr[search]'")
+    path = os.fsdecode(b"a\xff.mp4")
+    write_parquet([EmbeddedVideo(None, path)], tmp_path / "f.parquet", num_channels=3)
+    [row] = pq.read_table(tmp_path / "f.parquet").to_pylist()
+    assert row["path"] == "a\\xff.mp4"
+    assert row["vector"] is None
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    pytest.importorskip("pyarrow", reason="pip install 'vidtldr[search]'")
+    file = tmp_path / "f.parquet"
+    file.write_text("old")
+
+    def rows():
+        yield EmbeddedVideo(None, "a.mp4")
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        write_parquet(rows(), file, num_channels=3)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_without_pyarrow_the_install_line_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'vidtldr\[search\]'"):
+        write_parquet([], tmp_path / "f.parquet", num_channels=3)
+
+
+def test_importing_the_tasks_loads_no_pyarrow_transformers_or_av():
+    code = (
+        "import sys, vidtldr.tasks.embeddings_file, vidtldr.tasks.search, vidtldr.tasks.ask, "
+        "vidtldr.tasks.zero_shot; "
+        "print([m for m in ('pyarrow', 'transformers', 'av') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
