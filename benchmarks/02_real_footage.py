@@ -91,9 +91,8 @@ def main() -> int:
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(
-        f"{len(answered)} of {len(videos)} answered, median speed-up {report['median_speedup']:.2f}x"
-    )
+    speedup = report["median_speedup"]
+    print(f"{len(answered)} of {len(videos)} answered, median speed-up {speedup:.2f}x")
     return exit_code
 
 

@@ -420,3 +420,13 @@ def test_visible_patches_only_can_be_merged_too() -> None:
         ValueError, match=r"r\[0\] must be in \[0, 14\] \(half of 28 mergeable tokens\), got 20"
     ):
         model.videomae(clips(), bool_masked_pos=hidden)
+
+
+def test_a_merged_forward_under_autocast_is_finite_and_compiles() -> None:
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=3), r=R)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = logits(model)
+        assert plain.isfinite().all()
+        assert torch.compile(model, fullgraph=True)(pixel_values=clips()).logits.isfinite().all()
+    # Scores and pairs are found in float32: merging loses no more than rounding itself does.
+    assert (plain.float() - logits(model)).abs().max() < 0.5 * logits(model).abs().max()

@@ -115,3 +115,11 @@ def test_r_that_is_no_count_is_refused(r: object) -> None:
 def test_an_integer_metric_is_refused() -> None:
     with pytest.raises(TypeError, match="metric must be floating point"):
         match_tokens(torch.zeros(1, 4, 2, dtype=torch.int32), 1)
+
+
+def test_autocast_around_it_changes_no_match() -> None:
+    metric = torch.randn(2, 201, 16)
+    plain = match_tokens(metric, 90)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = match_tokens(metric, 90)
+    assert all(torch.equal(a, b) for a, b in zip(inside[:3], plain[:3], strict=True))

@@ -3,6 +3,7 @@
 Letters: `B` clips, `N` tokens now, `C` channels.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -79,9 +80,17 @@ def _propose(metric: Tensor) -> tuple[Tensor, Tensor]:
         return sources.new_zeros(sources.shape[:2]), sources.new_zeros(
             sources.shape[:2], dtype=torch.long
         )
-    similarity = sources @ destinations.transpose(-1, -2)  # (B, S, N - S)
+    with _without_autocast(metric.device):
+        similarity = sources @ destinations.transpose(-1, -2)  # (B, S, N - S)
     best = similarity.max(dim=-1)
     return best.values, best.indices
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast would round similarities to half types, and equal ones decide by position."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _validate_metric(metric: Tensor, r: int, num_prefix_tokens: int) -> int:

@@ -315,3 +315,14 @@ def test_arguments_that_do_not_fit_are_refused(
     good = {name: torch.zeros(1, 2, 3, 4) for name in "qkv"}
     with pytest.raises(error, match=message):
         attend(**{**good, "scale": 1.0, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_autocast_around_it_changes_nothing(impl: str) -> None:
+    q, k, v = (t.float() for t in spread_out(2, 2, 33, 8))
+    mass = 1 + torch.rand(2, 33)
+    plain = attend(q, k, v, scale=0.35, mass=mass, score="sharpness", impl=impl)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = attend(q, k, v, scale=0.35, mass=mass, score="sharpness", impl=impl)
+    assert torch.equal(inside.score, plain.score)
+    assert torch.equal(inside.x, plain.x)

@@ -3,6 +3,7 @@
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -76,15 +77,22 @@ def attend(
     attention).
     """
     _validate(q, k, v, mass, score, impl)
-    if impl == "reference":
-        return AttentionOutput(*reference_attention(q, k, v, scale, mass, score))
-    if score is None:
-        return AttentionOutput(_fused(q, k, v, scale, mass), None)
-    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        return AttentionOutput(
-            _fused(q, k, v, scale, mass), blocked_score(q.detach(), k.detach(), scale, score)
-        )
-    return AttentionOutput(*blocked_attention(q, k, v, scale, mass, score))
+    with _without_autocast(q.device):
+        if impl == "reference":
+            return AttentionOutput(*reference_attention(q, k, v, scale, mass, score))
+        if score is None:
+            return AttentionOutput(_fused(q, k, v, scale, mass), None)
+        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+            x = _fused(q, k, v, scale, mass)
+            return AttentionOutput(x, blocked_score(q.detach(), k.detach(), scale, score))
+        return AttentionOutput(*blocked_attention(q, k, v, scale, mass, score))
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast would round the products of `float32` arithmetic to half types."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None) -> Tensor:
