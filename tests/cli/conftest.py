@@ -1,8 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from cli.umt_files import UMTFiles, write_umt, write_wide_umt
 from click.testing import Result
+from tasks.umt_sets import VideoSet, written_set
 from tiny_files import write_video, write_videomae
 from typer.testing import CliRunner
 
@@ -17,6 +20,31 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_video(tmp_path_factory.mktemp("video") / "square.mp4"))
+
+
+@pytest.fixture(scope="session")
+def umt(tmp_path_factory: pytest.TempPathFactory) -> UMTFiles:
+    return write_umt(tmp_path_factory.mktemp("umt"))
+
+
+@pytest.fixture(scope="session")
+def wide_umt(tmp_path_factory: pytest.TempPathFactory) -> UMTFiles:
+    return write_wide_umt(tmp_path_factory.mktemp("wide"))
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> VideoSet:
+    """Five films and a broken one among them."""
+    return written_set(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Many small operations: a second thread costs more than it gives."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

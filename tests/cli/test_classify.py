@@ -9,31 +9,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli.outcomes import one_error_line, rows
+from cli.umt_files import UMTFiles
 from click.testing import Result
 from safetensors.torch import load_file, save_file
+from tasks.umt_sets import CONFIG, VideoSet
 from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
 from transformers import VideoMAEForVideoClassification
 
 import vidtldr
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.models.umt import load_umt
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.zero_shot import classify_by_text
 from vidtldr.video.decode import read_clip
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
 Run = Callable[..., Result]
-
-
-def rows(result: Result) -> list[dict]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def one_error_line(result: Result) -> str:
-    """A usage error: exit code 2, nothing on stdout, one line without a traceback on stderr."""
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr
-    return result.stderr
 
 
 def test_the_answer_is_the_models_own(run: Run, model: str, video: str) -> None:
@@ -323,24 +317,49 @@ def test_it_can_be_interrupted(model: str, video: str) -> None:
     assert stderr == "interrupted\n"
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version_do_not_import_torch(option: str) -> None:
-    code = (
-        "import sys; sys.argv = ['vidtldr', sys.argv[1]]\n"
-        "from vidtldr.cli.main import main\n"
-        "try: main()\nexcept SystemExit as e: assert not e.code\n"
-        "heavy = [m for m in ('torch', 'transformers', 'av', 'numpy') if m in sys.modules]\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code, option], check=True, capture_output=True)
+def test_umt_classifies_by_the_texts_of_labels(run: Run, umt: UMTFiles, films: VideoSet) -> None:
+    labels = ["dog", "cat", "red sign"]
+    flags = ["--labels", ",".join(labels), "--top", "3", "--json", "--r", "20,8"]
+    result = run("classify", *films.paths, *umt.flags, *flags)
+    assert result.exit_code == 1
+    model = load_umt(umt.retrieval, config=CONFIG, tokenizer=umt.tokenizer)
+    encoding = VideoEncoding(model, umt_reader(CONFIG), MergeConfig(r=[20, 8]))
+    expected = classify_by_text(encoding, films.paths, labels)
+    for row, answer in zip(rows(result), expected, strict=True):
+        assert row["video"] == answer.path
+        if answer.probabilities is None:
+            assert "cannot read its content" in row["error"]
+            continue
+        assert row["num_tokens"] == [44, 36, 36]
+        found = {each["label"]: each["probability"] for each in row["labels"]}
+        for label, probability in zip(labels, answer.probabilities.tolist(), strict=True):
+            assert found[label] == pytest.approx(probability, abs=1e-5)
 
 
-def test_every_subcommand_explains_itself(run: Run) -> None:
-    assert "classify" in run("--help").stdout
-    assert vidtldr.__version__ in run("--version").stdout
-    assert "--compare" in run("classify", "--help").stdout
-    assert run("classify").exit_code == 2
-    assert run("clasify", "x").exit_code == 2
+def test_umt_is_compared_too(run: Run, umt: UMTFiles, films: VideoSet) -> None:
+    flags = ["--labels", "dog,cat", "--json", "--r", "20,8", "--compare", "--repeats", "1"]
+    (row,) = rows(run("classify", films.paths[0], *umt.flags, *flags))
+    assert row["unmerged"]["num_tokens"] == [64] * 3
+    assert row["merged"]["num_tokens"] == [44, 36, 36]
+    assert row["merged"]["gflops"] < row["unmerged"]["gflops"]
+    (plain,) = rows(run("classify", films.paths[0], *umt.flags, "--labels", "dog,cat", "--json"))
+    assert row["unmerged"]["labels"] == plain["labels"]
+
+
+def test_what_umt_cannot_do_with_labels(run: Run, umt: UMTFiles, films: VideoSet) -> None:
+    arguments = ("classify", films.paths[0], *umt.flags)
+    assert "--labels must be given with --model umt:" in one_error_line(run(*arguments))
+    line = one_error_line(run(*arguments, "--labels", "dog,Dog!"))
+    assert "labels must differ for the model, got 'dog' and 'Dog!'" in line
+
+
+@pytest.mark.parametrize("option", ["arch", "tokenizer", "frames", "preset"])
+def test_options_of_umt_are_refused_for_a_classifier(
+    run: Run, model: str, video: str, option: str
+) -> None:
+    value = {"frames": "4", "preset": "umt-b16/msvd-qa"}.get(option, "x")
+    line = one_error_line(run("classify", video, "--model", model, f"--{option}", value))
+    assert f"--{option} must come with --model umt:CHECKPOINT, got --model {model!r}" in line
 
 
 @pytest.mark.slow

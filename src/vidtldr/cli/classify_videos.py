@@ -7,16 +7,15 @@ from torch import Tensor, nn
 
 from vidtldr.bench.comparison import Comparison, compare_on_clip, merged_twin
 from vidtldr.cli.progress import progress
-from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.text import one_line, printable
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch, trace
-from vidtldr.tasks.classify import classify_pixels, parse_labels, to_pixels
-from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device, resolve_dtype
+from vidtldr.tasks.classify import classify_pixels, to_pixels
+from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.video.decode import Clip, read_clip
 from vidtldr.video.sampling import Policy, Sampling
 
-__all__ = ["Answer", "Job", "Outcome", "load_job", "run_job"]
+__all__ = ["Answer", "Job", "Outcome", "prepare_job", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -62,25 +61,19 @@ class Outcome:
     error: str | None = None
 
 
-def load_job(
-    model: str,
+def prepare_job(
+    pretrained: Pretrained,
     *,
-    labels: str | None,
-    device: str,
-    dtype: str,
     config: MergeConfig | None,
     num_repeats: int | None,
     sampling: Policy,
     stride: int,
     time_limit_seconds: float,
 ) -> Job:
-    """Load the model and check the arguments against it, before any video is read.
+    """Merge in the model and check the arguments against it, before any video is read.
 
     Args:
-        model: Directory or hub id.
-        labels: File or comma list that replaces the model's labels.
-        device: Name of the device.
-        dtype: Name of the dtype.
+        pretrained: The model.
         config: What to merge; None for nothing.
         num_repeats: Timed runs of each side; None for no comparison.
         sampling: The policy.
@@ -88,13 +81,8 @@ def load_job(
         time_limit_seconds: When to give up reading a video.
 
     Raises:
-        ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
+        ValueError, TypeError, NotImplementedError: With what is wrong and what to do.
     """
-    place = resolve_device(device)
-    kind = resolve_dtype(dtype, place)
-    names = None if labels is None else parse_labels(labels)
-    quiet_transformers()
-    pretrained = load_classifier(model, place, kind, names)
     merged = None
     if config is not None and num_repeats is not None:
         merged = merged_twin(pretrained.model, config)

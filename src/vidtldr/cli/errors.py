@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
-from vidtldr.cli.text import one_line
+from vidtldr.cli.flag_words import in_flags
+from vidtldr.cli.text import one_line, printable
 
 __all__ = ["SOME_INPUTS_FAILED", "clear_errors"]
 
@@ -17,12 +18,15 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @contextmanager
-def clear_errors(debug: bool) -> Iterator[None]:
+def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
 
     Only what a person can mend is worded so: a value, a type, a file, a missing extra, an
-        unsupported
-    combination. Anything else is a mistake of ours and shows its traceback.
+    unsupported combination. Anything else is a mistake of ours and shows its traceback.
+
+    Args:
+        debug: Whether to let the error through.
+        if_interrupted: What to add if the person interrupts, such as what was kept.
     """
     try:
         yield
@@ -34,8 +38,9 @@ def clear_errors(debug: bool) -> Iterator[None]:
             raise typer.Exit(_INTERRUPTED) from None
         if debug:
             raise
-        typer.echo(f"error: {one_line(str(error))}", err=True)
+        typer.echo(f"error: {one_line(in_flags(str(error)))}", err=True)
         raise typer.Exit(_USAGE) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        added = f"; {printable(if_interrupted)}" if if_interrupted else ""
+        typer.echo(f"interrupted{added}", err=True)
         raise typer.Exit(_INTERRUPTED) from None

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import classify
+from vidtldr.cli import ask, classify, convert, embed, evaluate, search
 
 __all__ = ["app", "main"]
 
@@ -38,6 +38,11 @@ def _root(
 
 
 app.command("classify")(classify.classify)
+app.command("search")(search.search)
+app.command("ask")(ask.ask)
+app.command("embed")(embed.embed)
+app.add_typer(evaluate.app, name="evaluate")
+app.command("convert")(convert.convert)
 
 
 def main() -> None:

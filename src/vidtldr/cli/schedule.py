@@ -1,26 +1,46 @@
-"""`--r` and `--ratio` as they are typed."""
+"""`--r`, `--ratio` and `--preset` as they are typed."""
+
+from dataclasses import replace
 
 from vidtldr.hosts.config import MergeConfig, Metric, Score
+from vidtldr.hosts.presets import preset as named_preset
 
 __all__ = ["parse_schedule"]
 
 
 def parse_schedule(
-    r: str | None, ratio: str | None, *, score: Score | None, metric: Metric
+    r: str | None,
+    ratio: str | None,
+    preset: str | None = None,
+    *,
+    score: Score | None,
+    metric: Metric,
 ) -> MergeConfig | None:
     """The merge that the options ask for; None if they ask for none.
 
     Args:
         r: Counts with commas between.
         ratio: Shares with commas between.
+        preset: Name of a schedule of the paper.
         score: As in `MergeConfig`.
         metric: As in `MergeConfig`.
 
     Raises:
-        ValueError: If both are given or an entry is no number of its kind.
+        ValueError: If more than one is given, an entry is no number of its kind, or the name is
+            unknown.
     """
-    if r is not None and ratio is not None:
-        raise ValueError("--r and --ratio must not be given together, got both. Use one of them.")
+    given = [
+        name
+        for name, value in (("--r", r), ("--ratio", ratio), ("--preset", preset))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise ValueError(
+            f"{' and '.join(given)} must not be given together, got "
+            f"{'both' if len(given) == 2 else 'all'}. Use one of them."
+        )
+    if preset is not None:
+        return replace(named_preset(preset), score=score, metric=metric)
     if r is not None:
         return MergeConfig(r=[_count(entry) for entry in r.split(",")], score=score, metric=metric)
     if ratio is not None:

@@ -1,0 +1,105 @@
+"""The work of `vidtldr embed`."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+import vidtldr
+from vidtldr.cli.failed_videos import print_failed_videos
+from vidtldr.cli.load_pretrained import load_pretrained
+from vidtldr.cli.load_umt_model import load_retrieval
+from vidtldr.cli.progress import progress
+from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.patching import apply_patch
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.embed import (
+    EmbeddedVideo,
+    Embedder,
+    classifier_embedder,
+    embed_videos,
+    umt_embedder,
+)
+from vidtldr.tasks.embeddings_file import write_parquet
+from vidtldr.tasks.video_features import VideoEncoding
+
+__all__ = ["embed_to_file", "load_embedder"]
+
+
+def load_embedder(
+    umt: UMTOptions, merge: MergeConfig | None, preset: str | None, time_limit_seconds: float
+) -> Embedder:
+    """Load a model that makes vectors, UMT or a classifier.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
+    """
+    if umt.is_umt:
+        model = load_retrieval(umt, preset)
+        reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+        return umt_embedder(VideoEncoding(model, reader, merge))
+    pretrained = load_pretrained(umt, None, None)
+    if merge is not None:
+        apply_patch(pretrained.model, merge)
+    return classifier_embedder(pretrained, time_limit_seconds=time_limit_seconds)
+
+
+def embed_to_file(
+    embedder: Embedder,
+    videos: Sequence[str],
+    output: Path,
+    model: str,
+    merge: MergeConfig | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Embed videos into a file and print what became of each.
+
+    Returns:
+        How many failed.
+    """
+    about = {
+        "vidtldr": vidtldr.__version__,
+        "model": printable(model),
+        "num_frames": str(embedder.reader.sampling.num_frames),
+        "merge": json.dumps(None if merge is None else asdict(merge)),
+    }
+    done: list[EmbeddedVideo] = []
+    with progress("videos", len(videos)) as on_step:
+        rows = _remembered(embed_videos(embedder, videos, on_step=on_step), done)
+        write_parquet(rows, output, num_channels=embedder.num_channels, about=about)
+    failed = [(row.path, row.error) for row in done if row.error is not None]
+    if as_json:
+        _print_json(done)
+    else:
+        console = Console(highlight=False)
+        print_failed_videos(console, failed, len(done))
+        num_vectors = len(done) - len(failed)
+        size = f"{num_vectors} vectors of {embedder.num_channels}"
+        console.print(Text(f"wrote {printable(str(output))}: {size}"))
+    return len(failed)
+
+
+def _remembered(
+    rows: Iterator[EmbeddedVideo], done: list[EmbeddedVideo]
+) -> Iterator[EmbeddedVideo]:
+    for row in rows:
+        done.append(replace(row, vector=None))
+        yield row
+
+
+def _print_json(rows: Sequence[EmbeddedVideo]) -> None:
+    for row in rows:
+        about = {
+            "video": row.path,
+            "id": row.id,
+            "duration_seconds": row.seconds,
+            "notes": list(row.notes),
+            "error": None if row.error is None else one_line(row.error),
+        }
+        print(json.dumps(about))

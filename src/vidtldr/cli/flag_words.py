@@ -1,0 +1,26 @@
+"""Remedies of the library, which are worded in Python, as what to type instead."""
+
+import re
+
+__all__ = ["in_flags"]
+
+_AS_FLAGS = (
+    (r"Pass tokenizer=DIRECTORY", "Pass --tokenizer DIRECTORY"),
+    (r"Pass config='(\w+)'\.", r"Pass --arch \1."),
+    (r"Pass a UMTConfig of these sizes\.", "Pass --arch FILE.json with these sizes."),
+    (
+        r"Pass task='answering'\.",
+        "It is for ask, evaluate answering and convert --task answering.",
+    ),
+    (r"Pass dataclasses\.replace\(config, num_frames=(\d+)\)\.", r"Pass --frames \1."),
+    (r"Use preset '([^']+)'\.", r"Use --preset \1."),
+    (r"Give a schedule of your own with r\.", "Give a schedule of your own with --r."),
+    (r"Write one with convert_checkpoint\.", "Write one with vidtldr convert."),
+)
+
+
+def in_flags(message: str) -> str:
+    """Return a message with its remedy as a person at the command line can follow it."""
+    for words, flags in _AS_FLAGS:
+        message = re.sub(words, flags, message)
+    return re.sub(r"Use r=\[([\d, ]+)\]", lambda m: f"Use --r {m[1].replace(' ', '')}", message)

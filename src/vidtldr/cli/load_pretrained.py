@@ -1,0 +1,33 @@
+"""Load the model of `classify` and `embed`: a classifier, or UMT with labels as texts."""
+
+from vidtldr.cli.load_umt_model import load_retrieval
+from vidtldr.cli.progress import status
+from vidtldr.cli.quiet import quiet_transformers
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.tasks.classify import parse_labels
+from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device, resolve_dtype
+from vidtldr.tasks.text_classifier import text_classifier
+
+__all__ = ["load_pretrained"]
+
+
+def load_pretrained(options: UMTOptions, labels: str | None, preset: str | None) -> Pretrained:
+    """Load a model that gives probabilities of labels.
+
+    Args:
+        options: As typed.
+        labels: File or comma list; for a classifier instead of its own, for UMT all there are.
+        preset: Name of the schedule, to be checked against the model.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
+    """
+    if options.is_umt:
+        names = () if labels is None else parse_labels(labels)
+        return text_classifier(load_retrieval(options, preset), names)
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, device)
+    given = None if labels is None else parse_labels(labels)
+    quiet_transformers()
+    with status("loading the model"):
+        return load_classifier(options.model, device, dtype, given)

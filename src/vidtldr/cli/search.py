@@ -1,0 +1,56 @@
+"""`vidtldr search`: which videos fit a text."""
+
+from typing import Annotated
+
+import typer
+
+from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.run_options import CacheOption, RunOptions, VideosArgument, what_is_kept
+from vidtldr.cli.spread_options import spread_options
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.write_output import validate_cache
+
+__all__ = ["search"]
+
+
+@spread_options
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    videos: VideosArgument,
+    *,
+    umt: UMTOptions,
+    merging: MergeOptions,
+    rerank: Annotated[
+        int, typer.Option(min=0, help="Best videos to score again with the slower fusion encoder.")
+    ] = 128,
+    top: Annotated[int | None, typer.Option(min=1, help="Videos to show; all by default.")] = None,
+    cache: CacheOption = None,
+    run: RunOptions,
+) -> None:
+    """Find the videos that fit a text, best first.
+
+    All videos are ranked by the cosine of video and text, then the best by the fusion encoder's
+    match score. A video that cannot be read does not stop the others: it comes last, with the
+    error.
+
+    Exit codes: 0 all read, 1 some videos failed, 2 nothing could start.
+    """
+    with clear_errors(run.debug, what_is_kept(cache)):
+        merge, _ = merging.parse(), umt.checkpoint
+        validate_cache(cache)
+        from vidtldr.cli.load_umt_model import load_retrieval
+        from vidtldr.cli.progress import progress
+        from vidtldr.cli.search_output import print_json, print_table
+        from vidtldr.tasks.clip_reader import umt_reader
+        from vidtldr.tasks.search import search_videos
+        from vidtldr.tasks.video_features import VideoEncoding
+
+        model = load_retrieval(umt, merging.preset)
+        reader = umt_reader(model.config, time_limit_seconds=run.time_limit)
+        encoding = VideoEncoding(model, reader, merge, cache_dir=cache)
+        with progress("videos", len(videos)) as on_step:
+            results = search_videos(encoding, text, videos, rerank=rerank, on_step=on_step)
+        (print_json if run.as_json else print_table)(results, top)
+    if any(result.error is not None for result in results):
+        raise typer.Exit(SOME_INPUTS_FAILED)
