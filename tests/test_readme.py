@@ -58,3 +58,22 @@ def test_the_commands_of_the_readme_run(demo: Path) -> None:
         arguments = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(arguments, cwd=demo, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_every_option_of_every_command_that_is_shown_exists() -> None:
+    """Commands that need published checkpoints cannot run here; their options can be looked up."""
+    from typer.testing import CliRunner
+
+    from vidtldr.cli.main import app
+
+    shown = [
+        shlex.split(line.split("#")[0])
+        for line in README.splitlines()
+        if line.startswith("vidtldr ")
+    ]
+    assert len(shown) > 20
+    for command in shown:
+        words = command[1:3] if command[1] == "evaluate" else command[1:2]
+        explained = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
+        for option in (word for word in command if word.startswith("-")):
+            assert f"{option} " in explained, (command, option)

@@ -63,7 +63,7 @@ def test_a_directory_that_lost_something(
     run("convert", umt.retrieval, directory, *umt.size_flags)
     (directory / "tokenizer.json").unlink()
     arguments = ("search", "dog", films.paths[0], "--model", f"umt:{directory}")
-    assert "--model must have a tokenizer" in one_error_line(run(*arguments))
+    assert "tokenizer must have a vocabulary" in one_error_line(run(*arguments))
     assert run(*arguments, "--tokenizer", umt.tokenizer).exit_code == 0
     (directory / "model.safetensors").unlink()
     line = one_error_line(run(*arguments, "--tokenizer", umt.tokenizer))

@@ -136,7 +136,7 @@ def test_a_published_size_that_does_not_fit_names_the_flag(
         (["--preset", "a", "--r", "1", "--ratio", "0.1"], "together, got all"),
         (["--r", "33"], "r[0] must be in [0, 32]"),
         (["--arch", "b17"], "--arch must be b16, l16 or a JSON file of sizes, got 'b17'"),
-        (["--tokenizer", "nowhere"], "--tokenizer must have a tokenizer (vocab.txt or"),
+        (["--tokenizer", "nowhere"], "tokenizer must be a directory or a tokenizer, got"),
         (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
         (["--model", "some/model"], "--model must be umt:CHECKPOINT here"),
         (["--model", "umt:"], "--model must be umt: and a file or directory that is there"),

@@ -12,6 +12,10 @@ _AS_FLAGS = (
         r"Pass task='answering'\.",
         "It is for ask, evaluate answering and convert --task answering.",
     ),
+    (
+        r"Pass task='retrieval'\.",
+        "It is for search, classify, embed, evaluate retrieval and multiple-choice.",
+    ),
     (r"Pass dataclasses\.replace\(config, num_frames=(\d+)\)\.", r"Pass --frames \1."),
     (r"Use preset '([^']+)'\.", r"Use --preset \1."),
     (r"Give a schedule of your own with r\.", "Give a schedule of your own with --r."),

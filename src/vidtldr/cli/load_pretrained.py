@@ -6,7 +6,7 @@ from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.tasks.classify import parse_labels
 from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device, resolve_dtype
-from vidtldr.tasks.text_classifier import text_classifier
+from vidtldr.tasks.zero_shot import text_classifier
 
 __all__ = ["load_pretrained"]
 

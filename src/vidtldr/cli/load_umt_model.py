@@ -26,7 +26,6 @@ __all__ = ["load_answering", "load_retrieval", "notes_on_stderr", "read_source"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 ModelT = TypeVar("ModelT", UMTRetrieval, UMTAnswering)
 
 
@@ -76,8 +75,6 @@ def read_source(options: UMTOptions) -> Source:
     """
     path = options.checkpoint
     tokenizer = options.tokenizer
-    if tokenizer is not None:
-        _validate_tokenizer(Path(tokenizer), "--tokenizer")
     if not path.is_dir():
         return Source(path, _with_frames(_read_arch(options.arch or "b16"), options), tokenizer)
     if not (path / CONFIG_FILE).is_file():
@@ -91,8 +88,6 @@ def read_source(options: UMTOptions) -> Source:
             f"--arch must be left out or equal the sizes in {str(path / CONFIG_FILE)!r}, "
             f"got {options.arch!r}. Leave it out."
         )
-    if tokenizer is None:
-        _validate_tokenizer(path, "--model")
     config = _with_frames(saved, options)
     weights = path if config == saved else path / WEIGHTS_FILE
     return Source(weights, config, tokenizer or path)
@@ -117,16 +112,6 @@ def _ready(model: ModelT, options: UMTOptions, preset: str | None) -> ModelT:
     quiet_transformers()
     model.tokenizer.load()  # what is wrong with it is known before any video is read
     return model.to(device=device, dtype=dtype)
-
-
-def _validate_tokenizer(directory: Path, name: str) -> None:
-    """Transformers makes a tokenizer without words of a directory that has none."""
-    if not any((directory / file).is_file() for file in VOCABULARY_FILES):
-        raise ValueError(
-            f"{name} must have a tokenizer ({' or '.join(VOCABULARY_FILES)}), got "
-            f"{str(directory)!r} without one. Pass --tokenizer DIR of bert-base-uncased or "
-            "bert-large-uncased."
-        )
 
 
 def _with_frames(config: UMTConfig, options: UMTOptions) -> UMTConfig:

@@ -64,6 +64,8 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
         )
     if task == "retrieval" and has_decoder:
         return "The file looks like a question-answering checkpoint. Pass task='answering'."
+    if task == "answering" and any(name.startswith("itm_head.") for name in found):
+        return "The file looks like a retrieval checkpoint. Pass task='retrieval'."
     sizes = _sizes_in(found)
     for name in get_args(ConfigName):
         if _sizes_of(UMTConfig.named(name)) == sizes:

@@ -12,6 +12,7 @@ __all__ = ["TextTokenizer", "TextTokens", "TokenizerSource"]
 
 TokenizerSource = str | Path | Callable[..., Any]
 PUBLISHED_VOCAB_SIZE = 30522
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 
 
 class TextTokens(NamedTuple):
@@ -36,7 +37,7 @@ class TextTokenizer:
         config: Sizes of the text encoder that it serves.
 
     Raises:
-        ValueError: If `source` names a directory that is not there.
+        ValueError: If `source` names a directory that is not there or has no vocabulary.
     """
 
     def __init__(self, source: TokenizerSource | None, config: TextConfig) -> None:
@@ -48,6 +49,8 @@ class TextTokenizer:
                 f"tokenizer must be a directory or a tokenizer, got {str(source)!r}. "
                 "Save one there with tokenizer.save_pretrained(directory)."
             )
+        if self._directory is not None:
+            _validate_vocabulary(self._directory)
 
     def load(self) -> Callable[..., Any]:
         """Return the Hugging Face tokenizer, reading it from disk at the first call.
@@ -107,3 +110,13 @@ class TextTokenizer:
             return_tensors="pt",
         )
         return TextTokens(encoded["input_ids"], encoded["attention_mask"])
+
+
+def _validate_vocabulary(directory: Path) -> None:
+    """Transformers 5 would take a directory without one for an empty vocabulary, in silence."""
+    if not any((directory / file).is_file() for file in VOCABULARY_FILES):
+        raise ValueError(
+            f"tokenizer must have a vocabulary ({' or '.join(VOCABULARY_FILES)}), got "
+            f"{str(directory)!r} without one. Pass tokenizer=DIRECTORY of bert-base-uncased or "
+            "bert-large-uncased."
+        )
