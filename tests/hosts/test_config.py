@@ -125,3 +125,10 @@ def test_config_and_keywords_are_two_ways_and_only_one_at_a_time() -> None:
         TypeError, match=r"keywords must be fields of MergeConfig .* got \['rate'\]"
     ):
         vidtldr.apply_patch(videomae(), rate=[3])  # type: ignore[call-arg]
+
+
+def test_integers_of_numpy_are_counts_too() -> None:
+    import numpy as np
+
+    assert MergeConfig(r=[np.int64(6), 2]).r == (6, 2)
+    assert MergeConfig(ratio=[np.float32(0.25)]).ratio == (0.25,)

@@ -358,7 +358,9 @@ def test_a_forward_that_something_else_exchanged_is_not_overwritten() -> None:
     model = videomae()
     block = vidtldr_blocks(model)[2]
     block.forward = lambda x: x
-    with pytest.raises(NotImplementedError, match="block 2 must have its class's own forward"):
+    with pytest.raises(
+        NotImplementedError, match="block 2: VideoMAELayer must have its class's own forward"
+    ):
         vidtldr.apply_patch(model, r=R)
     assert all(
         not isinstance(vars(b).get("forward"), MergingForward) for b in vidtldr_blocks(model)

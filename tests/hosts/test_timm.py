@@ -201,7 +201,7 @@ def test_families_that_would_break_are_refused_by_name(name: str) -> None:
 def test_blocks_of_another_class_are_refused_by_name() -> None:
     model = build(block_fn=timm.models.vision_transformer.ParallelScalingBlock)
     with pytest.raises(
-        NotImplementedError, match=r"got timm.*ParallelScalingBlock: its forward is not known"
+        NotImplementedError, match=r"got timm.*ParallelScalingBlock in block 0: its forward"
     ):
         vidtldr.apply_patch(model, r=[1])
 
@@ -212,3 +212,22 @@ def test_a_distilled_model_has_two_prefix_tokens() -> None:
     with vidtldr.trace(model) as trace, torch.no_grad():
         model(torch.randn(1, 3, 224, 224))
     assert trace.num_tokens == [100, 100]
+
+
+def test_grids_of_a_merging_model_are_refused_and_come_back() -> None:
+    model = build()
+    plain = model.forward_intermediates(frames(), intermediates_only=True)
+    vidtldr.apply_patch(model, r=[32])
+    for ask in (model.forward_intermediates, model.get_intermediate_layers):
+        with pytest.raises(NotImplementedError, match="must be called on an unmerged model"):
+            ask(frames())
+    pickle.loads(pickle.dumps(model))
+    vidtldr.remove_patch(model)
+    again = model.forward_intermediates(frames(), intermediates_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_a_feature_wrapper_is_refused() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", features_only=True, img_size=64)
+    with pytest.raises(NotImplementedError, match="lays every stage's tokens out on their grid"):
+        vidtldr.apply_patch(model, r=[4])

@@ -100,5 +100,7 @@ def test_unmerging_by_the_trace_brings_back_the_shape_of_the_input() -> None:
 def test_a_trace_read_too_early_says_so() -> None:
     with vidtldr.trace(videomae()) as trace:
         pass
-    with pytest.raises(RuntimeError, match="trace must be read after a forward"):
+    with pytest.raises(
+        RuntimeError, match=r"trace must be read after a whole forward, got 0 of 4 layers"
+    ):
         _ = trace.num_tokens

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidtldr.ops.attention import AttentionOutput
 
-__all__ = ["Attend", "Attended", "Host", "is_a", "join_heads", "split_heads"]
+__all__ = ["Attend", "Attended", "Host", "full_name", "is_a", "join_heads", "split_heads"]
 
 
 class Attend(Protocol):
@@ -42,6 +42,8 @@ class Host(ABC):
 
     Attributes:
         family: The family's name, as errors and the README list it.
+        grid_methods: Methods of the root that lay tokens out on their grid, which a merged sequence
+            does not have; they raise while the model merges.
         root: The module of the family that owns the blocks.
         blocks: Its transformer blocks, first layer first.
         num_prefix_tokens: Class and register tokens at the front of the sequence.
@@ -50,6 +52,7 @@ class Host(ABC):
     """
 
     family: ClassVar[str]
+    grid_methods: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -90,6 +93,11 @@ class Host(ABC):
 
     @staticmethod
     @abstractmethod
+    def walked_around(block: nn.Module) -> dict[str, nn.Module]:
+        """The modules of a block whose own forward is not called, by their class's full name."""
+
+    @staticmethod
+    @abstractmethod
     def attention_dropout(block: nn.Module) -> float:
         """The probability with which training drops attention weights."""
 
@@ -99,7 +107,12 @@ def is_a(module: nn.Module, *class_names: str) -> bool:
 
     Names instead of classes keep a host from importing the library of its models.
     """
-    return any(f"{c.__module__}.{c.__qualname__}" in class_names for c in type(module).__mro__)
+    return any(full_name(c) in class_names for c in type(module).__mro__)
+
+
+def full_name(module_class: type) -> str:
+    """Module and name of a class."""
+    return f"{module_class.__module__}.{module_class.__qualname__}"
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

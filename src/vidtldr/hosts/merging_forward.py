@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.host import Attended, Host
-from vidtldr.hosts.trace import Trace
+from vidtldr.hosts.trace import active_traces_of
 from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
 from vidtldr.method.saliency import masked_saliency
@@ -30,9 +30,6 @@ class MergingForward:
 
     It sits in the block's instance dictionary, where hooks, `state_dict`, `deepcopy`, `pickle`,
     gradient checkpointing and the hooks of accelerate leave it alone or take it along.
-
-    Attributes:
-        trace: Filled by merging layers while `vidtldr.trace` is on.
     """
 
     def __init__(self, host: Host, layer: int, config: MergeConfig) -> None:
@@ -43,9 +40,8 @@ class MergingForward:
         self.is_first = layer == config.first_merging_layer
         self.is_last = layer == len(host.blocks) - 1
         self.config = config
-        self.trace: Trace | None = None
 
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, x: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on tokens (B, N, C) and return (B, N - r, C).
 
         Raises:
@@ -54,6 +50,7 @@ class MergingForward:
             ValueError: If the layer is asked to remove more than half of its tokens.
             RuntimeError: If the tokens do not come from the block before.
         """
+        x = kwargs["hidden_states"] if x is None else x  # transformers' name for it
         self._refuse_what_cannot_work(args, kwargs)
         mass = None if self.is_first else self._mass_of(x)
         if self.block.training and getattr(self.block, "gradient_checkpointing", False):
@@ -89,8 +86,8 @@ class MergingForward:
         metric = attended.x if self.config.metric == "x" else attended.keys.mean(dim=1)
         match = match_tokens(metric, r, prefix)
         x, mass = merge_tokens(attended.x, mass, match, weights)
-        if self.trace is not None:
-            self.trace.record_merge(self.layer, match, mass, score, weights)
+        for recorded in active_traces_of(self.block):
+            recorded.record_merge(self.layer, match, mass, score, weights)
         return x, mass
 
     def _mass_of(self, x: Tensor) -> Tensor:

@@ -5,15 +5,21 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from types import MethodType
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from torch import Tensor, nn
 
 from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward, merging_forward_of
+from vidtldr.hosts.refusals import (
+    refuse_compiled,
+    refuse_several_devices,
+    validate_blocks,
+    validate_module,
+)
 from vidtldr.hosts.registry import find_host
-from vidtldr.hosts.trace import Trace
+from vidtldr.hosts.trace import Trace, activated, active_traces_of
 
 __all__ = ["apply_patch", "patched", "remove_patch", "trace"]
 
@@ -56,17 +62,19 @@ def apply_patch(
     """
     config = _config_of(config, merge_fields)
     host = find_host(model)
-    _refuse_compiled(model)
-    _refuse_several_devices(model)
+    refuse_compiled(model)
+    refuse_several_devices(model)
     num_mergeable = None if host.num_tokens is None else host.num_tokens - host.num_prefix_tokens
     config.validate_for(len(host.blocks), num_mergeable)
     first = config.first_merging_layer
-    merging = [] if first is None else range(first, len(host.blocks))
-    for layer in merging:
-        _validate_replaceable(host.blocks[layer], layer)
-    remove_patch(model)
-    for layer in merging:
-        _install(host, layer, config)
+    if first is not None:
+        validate_blocks(host, first)
+    _remove(model)
+    if first is not None:
+        for layer in range(first, len(host.blocks)):
+            _install(host, layer, config)
+        for name in host.grid_methods:
+            host.root.__dict__[name] = NoGrid(name)
     return model
 
 
@@ -82,18 +90,10 @@ def remove_patch(model: ModelT) -> ModelT:
     Raises:
         ValueError: If the model was compiled with the patch on.
     """
-    patched_blocks = [
-        module for module in model.modules() if merging_forward_of(module) is not None
-    ]
-    if patched_blocks:
-        _refuse_compiled(model)
-    for block in patched_blocks:
-        if isinstance(
-            vars(block).get("_old_forward"), MergingForward
-        ):  # behind a hook of accelerate
-            block.__dict__["_old_forward"] = MethodType(type(block).forward, block)
-        else:
-            del block.__dict__["forward"]
+    validate_module(model)
+    if _current_config(model) is not None:
+        refuse_compiled(model)
+    _remove(model)
     return model
 
 
@@ -114,12 +114,15 @@ def patched(
     Raises:
         ValueError, TypeError, NotImplementedError: As `apply_patch`.
     """
+    validate_module(model)
     before = _current_config(model)
     apply_patch(model, config, **merge_fields)
     try:
         yield model
     finally:
-        remove_patch(model) if before is None else apply_patch(model, before)
+        _remove(model)  # without questions: an exception on its way must not be hidden
+        if before is not None:
+            apply_patch(model, before)
 
 
 @contextmanager
@@ -139,31 +142,27 @@ def trace(model: nn.Module) -> Iterator[Trace]:
         NotImplementedError: If the family is refused.
     """
     host = find_host(model)
-    _refuse_compiled(model)
-    recorded = Trace()
+    refuse_compiled(model)
+    recorded = Trace(host.blocks)
     handles = [host.blocks[0].register_forward_pre_hook(partial(_start, recorded))]
-    handles += [
-        block.register_forward_hook(partial(_record, recorded, i))
-        for i, block in enumerate(host.blocks)
-    ]
-    forwards = [f for f in map(merging_forward_of, host.blocks) if f is not None]
+    for layer, block in enumerate(host.blocks):
+        handles.append(block.register_forward_hook(partial(_record, recorded, layer)))
     try:
-        for forward in forwards:
-            forward.trace = recorded
-        yield recorded
+        with activated(recorded):
+            yield recorded
     finally:
-        for forward in forwards:
-            forward.trace = None
         for handle in handles:
             handle.remove()
 
 
-def _start(recorded: Trace, _block: nn.Module, args: tuple[Tensor, ...]) -> None:
-    recorded.start(args[0])
+def _start(recorded: Trace, block: nn.Module, args: tuple[Tensor, ...]) -> None:
+    if recorded in active_traces_of(block):  # another thread may run the same model meanwhile
+        recorded.start(args[0])
 
 
-def _record(recorded: Trace, layer: int, _block: nn.Module, _args: Any, output: Tensor) -> None:
-    recorded.record_tokens(layer, output.shape[1])
+def _record(recorded: Trace, layer: int, block: nn.Module, _args: object, output: Tensor) -> None:
+    if recorded in active_traces_of(block):
+        recorded.record_tokens(layer, output.shape[1])
 
 
 def _config_of(config: MergeConfig | None, merge_fields: _Fields) -> MergeConfig:
@@ -200,38 +199,29 @@ def _install(host: Host, layer: int, config: MergeConfig) -> None:
     block.__dict__[name] = MergingForward(host, layer, config)
 
 
-def _validate_replaceable(block: nn.Module, layer: int) -> None:
-    """Refuse a block whose forward something else exchanged: that would be undone in silence."""
-    if merging_forward_of(block) is not None:
-        return
-    own = vars(block).get("_old_forward", vars(block).get("forward"))
-    if own is not None and getattr(own, "__func__", None) is not type(block).forward:
+def _remove(model: nn.Module) -> None:
+    for module in model.modules():
+        for name in [name for name, value in vars(module).items() if isinstance(value, NoGrid)]:
+            del module.__dict__[name]
+        if isinstance(vars(module).get("_old_forward"), MergingForward):  # behind accelerate's hook
+            module.__dict__["_old_forward"] = MethodType(type(module).forward, module)
+        elif isinstance(vars(module).get("forward"), MergingForward):
+            del module.__dict__["forward"]
+
+
+class NoGrid:
+    """Stands in for a method that lays tokens out on their grid, while the model merges."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *_: object, **__: object) -> object:
+        """Refuse.
+
+        Raises:
+            NotImplementedError: Always.
+        """
         raise NotImplementedError(
-            f"block {layer} must have its class's own forward, got {own!r}: something else "
-            "exchanged it. "
-            "Undo that first, and do it again after apply_patch."
+            f"{self.name} must be called on an unmerged model, got a merging one: merged tokens "
+            "have no grid. Call remove_patch(model), or unmerge_tokens on the model's output."
         )
-
-
-def _refuse_compiled(model: nn.Module) -> None:
-    for module in model.modules():
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-            raise ValueError(
-                "model must not be compiled yet, got a compiled module: its graph would go on "
-                "without the change. "
-                "Patch the model first and compile it then; to change it, compile a fresh one."
-            )
-
-
-def _refuse_several_devices(model: nn.Module) -> None:
-    for module in model.modules():
-        places = set(map(str, (getattr(module, "hf_device_map", None) or {}).values())) - {
-            "cpu",
-            "disk",
-        }
-        if len(places) > 1:
-            raise NotImplementedError(
-                f"model must run on one device, got {sorted(places)}: tokens lose their mass "
-                "between devices. "
-                "Load it with device_map={'': device}."
-            )

@@ -3,6 +3,7 @@
 from torch import nn
 
 from vidtldr.hosts.host import Host
+from vidtldr.hosts.refusals import validate_module
 from vidtldr.hosts.timm import TimmHost
 from vidtldr.hosts.umt import UMTHost
 from vidtldr.hosts.videomae import VideoMAEHost
@@ -50,6 +51,7 @@ REFUSED: dict[str, str] = {
     "timm.models.beit.": "its attention adds a bias per pair of positions",
     "timm.models.hiera.": "its layers pool over a fixed order of tokens",
     "timm.models.mvitv2.": "its layers pool over the grid",
+    "timm.models._features.": "it lays every stage's tokens out on their grid",
     "timm.models.swin_transformer.": "its attention works in windows of the grid",
 }
 
@@ -68,8 +70,7 @@ def find_host(model: nn.Module) -> Host:
         NotImplementedError: If it is of a family that is refused; the message says why.
         ValueError: If no known family is inside, or more than one model.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {type(model).__name__}. Load it first.")
+    validate_module(model)
     for module in model.modules():
         _refuse(module)
     hosts = [

@@ -20,6 +20,7 @@ class TimmHost(Host):
     """`VisionTransformer` of plain `Block` and `Attention`, whatever their norms and gates."""
 
     family = "VisionTransformer (timm)"
+    grid_methods = ("forward_intermediates",)
 
     @staticmethod
     def matches(module: nn.Module) -> bool:
@@ -28,21 +29,7 @@ class TimmHost(Host):
 
     @classmethod
     def of(cls, root: Any) -> Self:
-        """The host of a `VisionTransformer`.
-
-        Raises:
-            NotImplementedError: If a block or its attention is of another class than the plain
-                ones.
-        """
-        for block in root.blocks:
-            for module, known in ((block, _BLOCK), (getattr(block, "attn", None), _ATTENTION)):
-                found = f"{type(module).__module__}.{type(module).__qualname__}"
-                if found != known:  # a subclass may compute something else: exact names only
-                    raise NotImplementedError(
-                        f"model must be built of {known}, got {found}: its forward is not known "
-                        "here. "
-                        "Use a VisionTransformer with plain blocks."
-                    )
+        """The host of a `VisionTransformer`."""
         prefix = int(root.num_prefix_tokens)
         # Dynamic sizes and dropped patches make the number of tokens the input's affair.
         fixed = isinstance(root.patch_drop, nn.Identity) and not root.dynamic_img_size
@@ -71,6 +58,11 @@ class TimmHost(Host):
         """`Block.forward` from the first residual on."""
         y: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
         return y
+
+    @staticmethod
+    def walked_around(block: Any) -> dict[str, nn.Module]:
+        """The block and its attention; other classes of either compute something else."""
+        return {_BLOCK: block, _ATTENTION: getattr(block, "attn", block)}
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

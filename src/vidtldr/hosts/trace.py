@@ -3,16 +3,19 @@
 Letters: `B` clips, `N0` tokens at first, `N` tokens now.
 """
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidtldr.method.matching import Match
 from vidtldr.method.saliency import saliency
 from vidtldr.method.source import update_source
 
-__all__ = ["LayerTrace", "Trace"]
+__all__ = ["LayerTrace", "Trace", "activated", "active_traces_of"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class Trace:
     """The last forward that ran inside `with vidtldr.trace(model) as trace`.
 
     Attributes:
+        blocks: The blocks that are watched, first layer first.
         layers: The merging layers by 0-based index.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = tuple(blocks)
         self.layers: dict[int, LayerTrace] = {}
         self._tokens: dict[int, int] = {}
         self._start: Tensor | None = None  # (B, N0) ones on the device of the tokens
@@ -51,29 +56,31 @@ class Trace:
     @property
     def num_tokens(self) -> list[int]:
         """Tokens after each layer, prefix tokens included."""
-        self._started()
+        self._finished()
         return [self._tokens[layer] for layer in sorted(self._tokens)]
 
     @property
     def mass(self) -> Tensor:
         """Mass of each token at the end, shape (B, N); prefix tokens have 1."""
-        start = self._started()
+        start = self._finished()
         return self.layers[max(self.layers)].mass if self.layers else start
 
     @property
     def source(self) -> Tensor:
         """The token that each original token is in at the end, shape (B, N0), int64."""
+        self._finished()
         return self._source_before(None)
 
     @property
     def source_weight(self) -> Tensor:
         """What each original token still counts for at the end, shape (B, N0); 0 if dropped."""
+        self._finished()
         return self._source_weight_before(None)
 
     @property
     def saliency(self) -> dict[int, Tensor]:
         """Eq. 5 of the mergeable tokens of each merging layer, shape (B, N of that layer)."""
-        self._started()
+        self._finished()
         return {i: layer.saliency for i, layer in self.layers.items() if layer.saliency is not None}
 
     def start(self, x: Tensor) -> None:
@@ -120,9 +127,41 @@ class Trace:
         earlier = [i for i in self.layers if layer is None or i < layer]
         return self.layers[max(earlier)] if earlier else None
 
-    def _started(self) -> Tensor:
-        if self._start is None:
+    def _finished(self) -> Tensor:
+        if len(self._tokens) < len(self.blocks):
             raise RuntimeError(
-                "trace must be read after a forward, got none yet. Run model(...) inside the with."
+                f"trace must be read after a whole forward, got {len(self._tokens)} of "
+                f"{len(self.blocks)} layers. Run model(...) inside the with, in the same thread."
             )
+        return self._started()
+
+    def _started(self) -> Tensor:
+        assert self._start is not None  # the first block's hook runs before any merge
         return self._start
+
+
+class _Active(threading.local):
+    """The traces that this thread has open."""
+
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+
+
+_ACTIVE = _Active()
+
+
+@contextmanager
+def activated(recorded: Trace) -> Iterator[None]:
+    """Let a trace record what this thread runs; several may be open, one inside the other."""
+    _ACTIVE.traces.append(recorded)
+    try:
+        yield
+    finally:
+        _ACTIVE.traces.remove(recorded)
+
+
+def active_traces_of(block: nn.Module) -> list[Trace]:
+    """The traces that this thread has open and that watch a block."""
+    if torch.compiler.is_compiling():  # a compiled model cannot be traced
+        return []
+    return [recorded for recorded in _ACTIVE.traces if any(block is b for b in recorded.blocks)]

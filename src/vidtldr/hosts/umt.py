@@ -39,6 +39,12 @@ class UMTHost(Host):
         return y
 
     @staticmethod
+    def walked_around(block: Any) -> dict[str, nn.Module]:
+        """The block and its attention."""
+        modeling = "vidtldr.models.umt.vision"
+        return {f"{modeling}.VisionBlock": block, f"{modeling}.VisionAttention": block.attn}
+
+    @staticmethod
     def attention_dropout(block: Any) -> float:
         """None: UMT is used, not trained, here."""
         return 0.0

@@ -11,6 +11,8 @@ from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads, split_h
 
 __all__ = ["VideoMAEHost"]
 
+_MODELING = "transformers.models.videomae.modeling_videomae"
+
 
 class VideoMAEHost(Host):
     """`VideoMAEModel` and whatever wraps one, such as `VideoMAEForVideoClassification`."""
@@ -20,7 +22,7 @@ class VideoMAEHost(Host):
     @staticmethod
     def matches(module: nn.Module) -> bool:
         """Whether the module is a `VideoMAEModel`."""
-        return is_a(module, "transformers.models.videomae.modeling_videomae.VideoMAEModel")
+        return is_a(module, f"{_MODELING}.VideoMAEModel")
 
     @classmethod
     def of(cls, root: Any) -> Self:
@@ -44,6 +46,15 @@ class VideoMAEHost(Host):
         """`VideoMAELayer.forward` from the first residual on; `output` adds the second itself."""
         y: Tensor = block.output(block.intermediate(block.layernorm_after(x)), x)
         return y
+
+    @staticmethod
+    def walked_around(block: Any) -> dict[str, nn.Module]:
+        """The layer and both modules around its attention."""
+        return {
+            f"{_MODELING}.VideoMAELayer": block,
+            f"{_MODELING}.VideoMAEAttention": block.attention,
+            f"{_MODELING}.VideoMAESelfAttention": block.attention.attention,
+        }
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

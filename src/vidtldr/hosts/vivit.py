@@ -8,6 +8,8 @@ from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads, split_h
 
 __all__ = ["VivitHost"]
 
+_MODELING = "transformers.models.vivit.modeling_vivit"
+
 
 class VivitHost(Host):
     """`VivitModel` and whatever wraps one, such as `VivitForVideoClassification`."""
@@ -17,7 +19,7 @@ class VivitHost(Host):
     @staticmethod
     def matches(module: nn.Module) -> bool:
         """Whether the module is a `VivitModel`."""
-        return is_a(module, "transformers.models.vivit.modeling_vivit.VivitModel")
+        return is_a(module, f"{_MODELING}.VivitModel")
 
     @classmethod
     def of(cls, root: Any) -> Self:
@@ -42,6 +44,14 @@ class VivitHost(Host):
         """`VivitLayer.forward` from the first residual on."""
         y: Tensor = block.dropout(block.mlp(block.layernorm_after(x))) + x
         return y
+
+    @staticmethod
+    def walked_around(block: Any) -> dict[str, nn.Module]:
+        """The layer and its attention."""
+        return {
+            f"{_MODELING}.VivitLayer": block,
+            f"{_MODELING}.VivitAttention": block.attention,
+        }
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from numbers import Integral, Real
 from typing import TypeVar
 
 __all__ = ["r_from_ratio", "validate_r", "validate_r_schedule", "validate_ratio_schedule"]
@@ -26,7 +27,7 @@ def validate_r(r: int, num_mergeable: int, name: str = "r") -> None:
         TypeError: If `r` is not an int.
         ValueError: If `r` is not in [0, num_mergeable // 2].
     """
-    if isinstance(r, bool) or not isinstance(r, int):
+    if isinstance(r, bool) or not isinstance(r, Integral):
         raise TypeError(f"{name} must be an int, got {r!r}. For a share of the tokens use ratio.")
     if not 0 <= r <= num_mergeable // 2:
         raise ValueError(
@@ -48,7 +49,7 @@ def validate_r_schedule(r_schedule: Sequence[int]) -> tuple[int, ...]:
     """
     entries = _entries("r", r_schedule, "r=[600, 200, 100]")
     for layer, r in enumerate(entries):
-        if isinstance(r, bool) or not isinstance(r, int):
+        if isinstance(r, bool) or not isinstance(r, Integral):
             raise TypeError(
                 f"r[{layer}] must be an int, got {r!r}. For a share of the tokens use ratio."
             )
@@ -56,7 +57,7 @@ def validate_r_schedule(r_schedule: Sequence[int]) -> tuple[int, ...]:
             raise ValueError(
                 f"r[{layer}] must be at least 0, got {r}. Use 0 to leave a layer alone."
             )
-    return tuple(entries)
+    return tuple(int(r) for r in entries)
 
 
 def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...]:
@@ -71,7 +72,7 @@ def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...
     """
     entries = _entries("ratio", ratio_schedule, "ratio=[0.25, 0.1]")
     for layer, ratio in enumerate(entries):
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float):
+        if isinstance(ratio, bool) or not isinstance(ratio, Real):
             raise TypeError(
                 f"ratio[{layer}] must be a number, got {ratio!r}. Write a share such as 0.25."
             )

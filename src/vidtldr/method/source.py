@@ -71,8 +71,11 @@ def unmerge_tokens(x: Tensor, source: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the shapes do not fit.
-        TypeError: If `source` is not int64.
+        TypeError: If `source` is not int64, or one of the two is no tensor.
     """
+    if not isinstance(x, Tensor) or not isinstance(source, Tensor):
+        found = f"{type(x).__name__} and {type(source).__name__}"
+        raise TypeError(f"x and source must be tensors, got {found}. Convert them first.")
     if x.dim() not in (2, 3):
         raise ValueError(
             f"x must be (B, N, C) or (B, N), got shape {tuple(x.shape)}. Flatten its channels."

@@ -111,6 +111,21 @@ def test_vision_tokens_and_pooled_vectors(umt_golden, retrieval_model, merge, ru
     assert_close(video.pooled, expected[f"run{run}.pooled_b{batch_size}"][:, 0], **TOLERANCE)
 
 
+@pytest.mark.parametrize("impl", ["reference", "blocked"])
+@pytest.mark.parametrize("run", range(len(RETRIEVAL_RUNS)))
+def test_masses(umt_golden, retrieval_model, run, impl):
+    _, _, expected, _ = umt_golden
+    r = RETRIEVAL_RUNS[run]
+    schedule = {"ratio" if any(0 < entry < 1 for entry in r) else "r": r, "impl": impl}
+    with vidtldr.patched(retrieval_model, **schedule), vidtldr.trace(retrieval_model) as trace:
+        retrieval_model.encode_video(expected["videos"][:1])
+    if any(r):
+        mass = expected[f"run{run}.size_b1"].reshape(trace.mass.shape)
+    else:  # nothing merged, nothing recorded
+        mass = torch.ones_like(trace.mass)
+    assert_close(trace.mass, mass, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("run", range(len(RETRIEVAL_RUNS)))
 @pytest.mark.parametrize("batch_size", [16, 5])
 def test_dual_and_reranked_scores_and_recall(umt_golden, retrieval_model, merge, run, batch_size):
