@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -200,7 +201,7 @@ def test_a_model_directory_without_weights_is_a_usage_error(
     shutil.copytree(model, bare)
     (bare / "model.safetensors").unlink()
     line = one_error_line(run("classify", video, "--model", bare))
-    assert "model must have its weights beside its config" in line
+    assert "model must have weights that fit its config" in line
 
 
 def test_a_truncated_weights_file_is_a_usage_error(
@@ -276,6 +277,72 @@ def test_pickled_code_in_a_checkpoint_is_not_run(
     result = run("classify", video, "--model", armed)
     assert result.exit_code == 2
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_hidden_layers": 3}, "leaves out"),
+        ({"id2label": {str(i): "x" for i in range(1, 8)}}, "id2label must name every class"),
+        ({"num_attention_heads": 0}, "model must have"),
+        ({"hidden_act": "foo"}, "model must have"),
+        ({"num_frames": 0}, "num_frames must"),
+        ({"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}, "never run"),
+    ],
+)
+def test_a_hostile_config_is_one_line(
+    run: Run, model: str, video: str, tmp_path: Path, change: dict, message: str
+) -> None:
+    directory = tmp_path / "hostile"
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text()) | change
+    (directory / "config.json").write_text(json.dumps(config))
+    line = one_error_line(run("classify", video, "--model", directory))
+    assert message in line or "model must have" in line
+
+
+def test_the_configs_attention_does_not_make_unmerged_slow(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    directory = tmp_path / "eager"
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    for name in ("attn_implementation", "_attn_implementation"):
+        (directory / "config.json").write_text(json.dumps(config | {name: "eager"}))
+        arguments = ("--r", "9", "--compare", "--repeats", 1, "--json")
+        (row,) = rows(run("classify", video, "--model", directory, *arguments))
+        (plain,) = rows(run("classify", video, "--model", model, *arguments))
+        peak = row["unmerged"]["peak_memory_bytes"]
+        assert peak == plain["unmerged"]["peak_memory_bytes"]
+
+
+def test_a_family_that_cannot_merge_is_still_classified(
+    run: Run, video: str, tmp_path: Path
+) -> None:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    config = TimesformerConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    directory = write_model(
+        tmp_path / "timesformer", TimesformerForVideoClassification(config), VIDEOMAE_PROCESSOR
+    )
+    (row,) = rows(run("classify", video, "--model", directory, "--json"))
+    assert row["error"] is None
+    assert row["num_tokens"] == []
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(
+    model: str, video: str, tmp_path: Path
+) -> None:
+    odd = tmp_path / "日.mp4"
+    shutil.copy(video, odd)
+    command = [sys.executable, "-m", "vidtldr", "classify", odd, video, "--model", model]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0
+    assert b"2 videos; 2 answered" in done.stdout
 
 
 def test_debug_shows_the_traceback(run: Run, model: str, video: str) -> None:

@@ -44,10 +44,23 @@ def test_labels_come_from_a_file_or_a_comma_list(tmp_path: Path) -> None:
         ('["a", 3]', "labels must be a JSON list of strings"),
         ("[]", "labels must be names that are not empty"),
         ("", "labels must be names that are not empty"),
+        ('{"0": "a",\n "1": "b"}', "labels must be a JSON list of strings"),
+        ("[" * 100_000, "that is no JSON"),
     ],
 )
 def test_a_label_file_that_is_none_is_refused(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "labels"
     file.write_text(content)
     with pytest.raises(ValueError, match=message):
+        parse_labels(str(file))
+
+
+def test_a_long_list_and_a_byte_order_mark_are_no_trouble(tmp_path: Path) -> None:
+    names = tuple(f"a class of a rather long name {i}" for i in range(400))
+    assert parse_labels(",".join(names)) == names
+    file = tmp_path / "labels"
+    file.write_bytes(b"\xef\xbb\xbfyoga\r\ngolf\r\n")
+    assert parse_labels(str(file)) == ("yoga", "golf")
+    file.write_bytes(b"\xff\xfe\x00y")
+    with pytest.raises(ValueError, match="labels must be UTF-8 text"):
         parse_labels(str(file))

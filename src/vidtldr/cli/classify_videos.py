@@ -10,6 +10,7 @@ from vidtldr.cli.progress import progress
 from vidtldr.cli.text import one_line, printable
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch, trace
+from vidtldr.hosts.registry import is_known
 from vidtldr.tasks.classify import classify_pixels, to_pixels
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.video.decode import Clip, read_clip
@@ -123,13 +124,16 @@ def _outcome_of(job: Job, video: str, on_step: Callable[[], None]) -> Outcome:
             num_repeats=job.num_repeats,
             on_step=on_step,
         )
-    except (ValueError, FloatingPointError) as error:  # VideoError is a ValueError
+    except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        # What one clip does to the model, running out of memory too, is no reason to stop.
         return Outcome(video, error=one_line(str(error)))
     merged = comparison.merged
     return Outcome(video, clip, Answer(merged.probabilities, merged.num_tokens), comparison)
 
 
 def _answer(model: nn.Module, pixel_values: Tensor) -> Answer:
+    if not is_known(model):  # a family that can be run but not merged in has nothing to trace
+        return Answer(classify_pixels(model, pixel_values)[0], [])
     with trace(model) as recorded:
         probabilities = classify_pixels(model, pixel_values)[0]
     return Answer(probabilities, recorded.num_tokens)

@@ -31,9 +31,7 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, NotImplementedError, ImportError, OSError) as error:
-        if isinstance(
-            error, BrokenPipeError
-        ):  # the reader of our output has gone: nobody is left to tell
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_INTERRUPTED) from None
         if debug:

@@ -1,5 +1,7 @@
 """`vidtldr`: the subcommands, and how they end."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -47,4 +49,7 @@ app.command("convert")(convert.convert)
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name the terminal cannot show stops nothing
+            stream.reconfigure(errors="backslashreplace")
     app()

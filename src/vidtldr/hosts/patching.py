@@ -43,7 +43,8 @@ def apply_patch(
 
     Blocks from the first merging layer on get another `forward`; those before it, the weights and
     the config stay as they are. With a schedule of zeros nothing is changed at all. Applying again
-    replaces the schedule.
+    replaces the schedule. In training, gradients flow through the tokens; which of them merge, and
+    by what weight, counts as constant.
 
     Args:
         model: A model of a known family, or a module that holds one.

@@ -9,7 +9,7 @@ from vidtldr.hosts.umt import UMTHost
 from vidtldr.hosts.videomae import VideoMAEHost
 from vidtldr.hosts.vivit import VivitHost
 
-__all__ = ["FAMILIES", "REFUSED", "find_host"]
+__all__ = ["FAMILIES", "REFUSED", "find_host", "is_known"]
 
 FAMILIES: tuple[type[Host], ...] = (VideoMAEHost, VivitHost, TimmHost, UMTHost)
 
@@ -92,6 +92,15 @@ def find_host(model: nn.Module) -> Host:
             "these."
         )
     return hosts[0]
+
+
+def is_known(model: nn.Module) -> bool:
+    """Whether `find_host` finds a host."""
+    try:
+        find_host(model)
+    except (NotImplementedError, ValueError):
+        return False
+    return True
 
 
 def _refuse(module: nn.Module) -> None:

@@ -90,11 +90,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: If a label is empty, or the file is no list of names.
     """
-    if Path(text).is_file():
-        content = Path(text).read_text(encoding="utf-8")
-        labels = _labels_of_file(text, content)
-    else:
-        labels = [label.strip() for label in text.split(",")]
+    labels = _read_label_file(text) if _is_file(text) else _split(text)
     if not labels or not all(labels):
         raise ValueError(
             f"labels must be names that are not empty, got {labels!r}. Remove empty entries."
@@ -102,20 +98,36 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _labels_of_file(path: str, content: str) -> list[str]:
-    if not content.lstrip().startswith("["):
-        return [line.strip() for line in content.splitlines() if line.strip()]
+def _is_file(text: str) -> bool:
     try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a long list is no name of a file, nor is one with a NUL
+        return False
+
+
+def _split(text: str) -> list[str]:
+    return [label.strip() for label in text.split(",")]
+
+
+def _read_label_file(path: str) -> list[str]:
+    try:
+        content = Path(path).read_text(encoding="utf-8-sig").strip()
+        if not content.startswith(("[", "{")):
+            return [line.strip() for line in content.splitlines() if line.strip()]
         labels = json.loads(content)
-    except json.JSONDecodeError as error:
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"labels must be a JSON list or one label a line, got {path!r}, line {error.lineno}: "
-            f"{error.msg}. "
-            "Correct the file."
+            f"labels must be UTF-8 text, got other bytes in {path!r}. Save it so."
         ) from error
-    if not all(isinstance(label, str) for label in labels):
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
         raise ValueError(
-            f"labels must be a JSON list of strings, got other values in {path!r}. "
-            "Quote every name."
+            f"labels must be a JSON list or one label a line, got {path!r}, line {line}, that is "
+            "no JSON. Correct the file."
+        ) from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(
+            f"labels must be a JSON list of strings, got other values in {path!r}. Write "
+            '["first", "second", ...].'
         )
     return [label.strip() for label in labels]

@@ -1,5 +1,6 @@
 """Load a video classifier and everything that its directory says about its input."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = ["DEVICES", "DTYPES", "Pretrained", "load_classifier", "resolve_device
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BLOCK_KEY = re.compile(r"\.layers?\.\d+\.")
 _PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
@@ -56,17 +58,37 @@ def load_classifier(
             there is not one label a class.
     """
     config, directory = _read_config(name), _directory(name)
-    transform = VideoTransform.from_pretrained(directory)
+    transform = _read_transform(directory)
     model = _load_model(name, dtype)
     if dtype is None and device.type == "cpu":
         model = model.float()
-    own = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    own = _labels_of(config)
     if labels is not None and len(labels) != len(own):
         raise ValueError(
             f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. "
             "Give one name a class, in the model's order."
         )
     return Pretrained(model.eval().to(device), transform, labels or own, int(config.num_frames))
+
+
+def _read_transform(directory: Path) -> VideoTransform:
+    try:
+        return VideoTransform.from_pretrained(directory)
+    except (TypeError, RuntimeError, KeyError) as error:  # values of kinds that nobody foresaw
+        raise ValueError(
+            f"the preprocessor config must hold numbers and sizes, got {str(directory)!r} where "
+            f"it does not ({_reason(error)}). Correct the file."
+        ) from error
+
+
+def _labels_of(config: Any) -> tuple[str, ...]:
+    try:
+        return tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"id2label must name every class from 0 to {config.num_labels - 1}, got "
+            f"{config.id2label!r:.200}. Correct config.json."
+        ) from error
 
 
 def resolve_device(name: str) -> torch.device:
@@ -126,10 +148,16 @@ def _read_config(name: str) -> Any:
         )
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, KeyError) as error:
+    except OSError as error:
         raise FileNotFoundError(
-            f"model must be a directory with a config.json, or a hub id in reach, got {name!r}. "
-            "Download the model first, or check the name."
+            f"model must be a directory with a config.json, or a hub id in reach, got {name!r}, "
+            "which is no directory here and was not found on the hub. Download the model first, "
+            "or check the name."
+        ) from error
+    except Exception as error:  # whatever a hostile config makes transformers raise
+        raise ValueError(
+            f"model must have a config.json that transformers can read, got {name!r}: "
+            f"{_reason(error)}. Correct the file; code of its own is never run."
         ) from error
     if type(config) not in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         raise ValueError(
@@ -141,9 +169,6 @@ def _read_config(name: str) -> Any:
 
 
 def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
     from transformers import AutoModelForVideoClassification
 
     try:
@@ -153,11 +178,10 @@ def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"model must have its weights beside its config, got {name!r} without any that load "
-            f"({reason}). Copy a whole model.safetensors there."
+    except Exception as error:  # whatever a hostile config or file makes transformers raise
+        raise ValueError(
+            f"model must have weights that fit its config, got {name!r}: {_reason(error)}. "
+            "Copy the whole config.json and model.safetensors there."
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:
@@ -166,8 +190,27 @@ def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
             f"model must have all its weights, got {name!r} without {len(missing)} of them "
             f"({', '.join(missing[:3])}). Use a checkpoint that was fine-tuned to classify."
         )
+    unexpected = sorted(key for key in info["unexpected_keys"] if _BLOCK_KEY.search(key))
+    if unexpected:
+        raise ValueError(
+            f"model must use all the blocks of its checkpoint, got {name!r} with a config that "
+            f"leaves out {len(unexpected)} weights ({', '.join(unexpected[:3])}). Correct "
+            "num_hidden_layers in config.json."
+        )
+    return _with_fused_attention(model)
+
+
+def _with_fused_attention(model: Any) -> nn.Module:
+    """What a config says of attention is not what a comparison means by unmerged."""
+    if model._supports_sdpa:
+        model.set_attn_implementation("sdpa")
     assert isinstance(model, nn.Module)
     return model
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _directory(name: str) -> Path:
