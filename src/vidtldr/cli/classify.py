@@ -73,6 +73,6 @@ def _validate_model(umt: UMTOptions, labels: str | None, preset: str | None) -> 
         umt.validate_for_classifier(preset)
     elif umt.checkpoint and labels is None:
         raise ValueError(
-            "--labels must be given with --model umt:CHECKPOINT, got none. "
-            "Add --labels 'yoga,reading book'."
+            "--labels must be given with --model umt:CHECKPOINT, got none. Add --labels "
+            "'yoga,reading book'."
         )

@@ -79,14 +79,14 @@ def read_source(options: UMTOptions) -> Source:
         return Source(path, _with_frames(_read_arch(options.arch or "b16"), options), tokenizer)
     if not (path / CONFIG_FILE).is_file():
         raise FileNotFoundError(
-            f"--model must be umt: and a file, or a directory written by vidtldr convert, got "
+            "--model must be umt: and a file, or a directory written by vidtldr convert, got "
             f"{options.model!r} without {CONFIG_FILE}. Name the checkpoint's file."
         )
     saved = _read_sizes(path / CONFIG_FILE, "--model")
     if options.arch is not None and _read_arch(options.arch) != saved:
         raise ValueError(
-            f"--arch must be left out or equal the sizes in {str(path / CONFIG_FILE)!r}, "
-            f"got {options.arch!r}. Leave it out."
+            f"--arch must be left out or equal the sizes in {str(path / CONFIG_FILE)!r}, got "
+            f"{options.arch!r}. Leave it out."
         )
     config = _with_frames(saved, options)
     weights = path if config == saved else path / WEIGHTS_FILE

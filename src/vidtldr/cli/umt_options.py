@@ -58,8 +58,8 @@ class UMTOptions:
         """
         if not self.is_umt:
             raise ValueError(
-                f"--model must be umt:CHECKPOINT here, as only UMT reads texts, got {self.model!r}."
-                f" For a file or directory of UMT write --model umt:{self.model}."
+                "--model must be umt:CHECKPOINT here, as only UMT reads texts, got "
+                f"{self.model!r}. For a file or directory of UMT write --model umt:{self.model}."
             )
         path = Path(self.model.removeprefix(PREFIX)).expanduser()
         if self.model == PREFIX or not path.exists():

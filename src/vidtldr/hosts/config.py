@@ -107,8 +107,8 @@ class MergeConfig:
         if len(self.schedule) > num_layers:
             name = "r" if self.r is not None else "ratio"
             raise ValueError(
-                f"{name} must have at most {num_layers} entries (the model's layers), "
-                f"got {len(self.schedule)}. Drop the entries past the last layer."
+                f"{name} must have at most {num_layers} entries (the model's layers), got "
+                f"{len(self.schedule)}. Drop the entries past the last layer."
             )
         for layer in range(num_layers if num_mergeable is not None else 0):
             assert num_mergeable is not None

@@ -95,10 +95,9 @@ class MergingForward:
         if mass is None or mass.shape != x.shape[:2]:
             raise RuntimeError(
                 f"the input of layer {self.layer} must be the output of layer {self.layer - 1} "
-                "itself, got another "
-                "tensor: a hook, a device boundary or re-entrant checkpointing exchanged it, and "
-                "its mass is lost. "
-                "Remove the hook, keep the model on one device, use use_reentrant=False."
+                "itself, got another tensor: a hook, a device boundary or re-entrant "
+                "checkpointing exchanged it, and its mass is lost. Remove the hook, keep the "
+                "model on one device, use use_reentrant=False."
             )
         return mass
 
@@ -107,12 +106,12 @@ class MergingForward:
         if any(mask is not None for mask in masks) or kwargs.get("is_causal"):
             raise NotImplementedError(
                 "attention_mask must be None where tokens merge, got a mask: it is made for "
-                "tokens that are merged "
-                "away. Run clips without padding, or remove_patch(model) first."
+                "tokens that are merged away. Run clips without padding, or remove_patch(model) "
+                "first."
             )
         if self.block.training and self.walk.attention_dropout(self.block) > 0:
             raise NotImplementedError(
-                f"attention dropout must be 0 to train where tokens merge, got "
+                "attention dropout must be 0 to train where tokens merge, got "
                 f"{self.walk.attention_dropout(self.block)}. Set it to 0 in the model's config, "
                 "or call model.eval()."
             )

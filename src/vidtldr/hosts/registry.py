@@ -27,8 +27,7 @@ REFUSED: dict[str, str] = {
     ),
     "transformers.models.timesformer.": (
         "divided attention reshapes to the space-time grid in every layer, and attention does not "
-        "go through a "
-        "function that could be exchanged"
+        "go through a function that could be exchanged"
     ),
     "transformers.models.vjepa2.": f"{_ROPE}, and its predictor and pooler would be silently wrong",
     "transformers.models.x_clip.": (

@@ -107,8 +107,7 @@ def _validate_metric(metric: Tensor, r: int, num_prefix_tokens: int) -> int:
     if not 0 <= num_prefix_tokens <= num_tokens:
         raise ValueError(
             f"num_prefix_tokens must be in [0, {num_tokens}] (the number of tokens), got "
-            f"{num_prefix_tokens}. "
-            "Count class and register tokens only."
+            f"{num_prefix_tokens}. Count class and register tokens only."
         )
     validate_r(r, num_tokens - num_prefix_tokens)
     return num_tokens

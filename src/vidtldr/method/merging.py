@@ -81,8 +81,7 @@ def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | No
     if x.dim() != 3 or x.shape[1] != match.num_tokens:
         raise ValueError(
             f"x must be (B, {match.num_tokens}, C) as when it was matched, got shape "
-            f"{tuple(x.shape)}. "
-            "Match and merge the same tokens."
+            f"{tuple(x.shape)}. Match and merge the same tokens."
         )
     if mass.shape != x.shape[:2]:
         raise ValueError(
@@ -92,6 +91,6 @@ def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | No
     expected = (x.shape[0], match.num_tokens - match.num_prefix_tokens)
     if weights is not None and weights.shape != expected:
         raise ValueError(
-            f"weights must be {expected}, one a mergeable token, got shape {tuple(weights.shape)}. "
-            "Leave the prefix tokens out."
+            f"weights must be {expected}, one a mergeable token, got shape "
+            f"{tuple(weights.shape)}. Leave the prefix tokens out."
         )

@@ -32,8 +32,7 @@ def validate_r(r: int, num_mergeable: int, name: str = "r") -> None:
     if not 0 <= r <= num_mergeable // 2:
         raise ValueError(
             f"{name} must be in [0, {num_mergeable // 2}] (half of {num_mergeable} mergeable "
-            "tokens), "
-            f"got {r}. Lower r or use ratio."
+            f"tokens), got {r}. Lower r or use ratio."
         )
 
 
@@ -87,7 +86,7 @@ def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...
 def _entries(name: str, schedule: Sequence[_T], example: str) -> list[_T]:
     if isinstance(schedule, str | bytes) or not isinstance(schedule, Sequence):
         raise TypeError(
-            f"{name} must be a sequence with one entry a layer, got {schedule!r}. Write {example}; "
-            "missing layers are 0."
+            f"{name} must be a sequence with one entry a layer, got {schedule!r}. Write "
+            f"{example}; missing layers are 0."
         )
     return list(schedule)

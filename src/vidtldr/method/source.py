@@ -50,8 +50,7 @@ def update_source(source: Tensor, match: Match) -> Tensor:
     if source.dim() != 2 or source.shape[0] != match.kept.shape[0]:
         raise ValueError(
             f"source must be ({match.kept.shape[0]}, N0), a row a clip, got shape "
-            f"{tuple(source.shape)}. "
-            "Pass the map of the same batch."
+            f"{tuple(source.shape)}. Pass the map of the same batch."
         )
     return moved_to(match).gather(1, source)
 

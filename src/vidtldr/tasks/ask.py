@@ -101,8 +101,8 @@ def answering_model(encoding: VideoEncoding) -> UMTAnswering:
     """
     if not isinstance(encoding.model, UMTAnswering):
         raise TypeError(
-            f"model must be a UMTAnswering, got {type(encoding.model).__name__}. "
-            "Load the checkpoint with task='answering'."
+            f"model must be a UMTAnswering, got {type(encoding.model).__name__}. Load the "
+            "checkpoint with task='answering'."
         )
     return encoding.model
 
@@ -115,8 +115,8 @@ def answer_tokens(model: UMTAnswering, answers: Sequence[str], max_tokens: int) 
     """
     if not answers or not all(answer.strip() for answer in answers):
         raise ValueError(
-            f"answers must be texts that are not empty, got {len(answers)} of them"
-            f"{', one without text' if answers else ''}. Correct the list."
+            f"answers must be texts that are not empty, got {len(answers)} of "
+            f"them{', one without text' if answers else ''}. Correct the list."
         )
     return model.tokenizer([f"{answer} {END_OF_ANSWER}" for answer in answers], max_tokens)
 

@@ -95,7 +95,7 @@ def classifier_embedder(
     head = getattr(model, "classifier", None)
     if not isinstance(head, nn.Module):
         raise NotImplementedError(
-            f"model must have its last layer under the name 'classifier', got "
+            "model must have its last layer under the name 'classifier', got "
             f"{type(model).__name__} without it. Use VideoMAE, ViViT or UMT."
         )
     sampling = sampling or Sampling(pretrained.num_frames)

@@ -65,8 +65,8 @@ def load_classifier(
     own = _labels_of(config)
     if labels is not None and len(labels) != len(own):
         raise ValueError(
-            f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. "
-            "Give one name a class, in the model's order."
+            f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. Give "
+            "one name a class, in the model's order."
         )
     return Pretrained(model.eval().to(device), transform, labels or own, int(config.num_frames))
 
@@ -109,8 +109,8 @@ def resolve_device(name: str) -> torch.device:
     if not available[name]:
         present = [device for device, there in available.items() if there]
         raise ValueError(
-            f"device must be one that this machine has ({', '.join(present)}), got {name!r}. "
-            "Use auto."
+            f"device must be one that this machine has ({', '.join(present)}), got {name!r}. Use "
+            "auto."
         )
     return torch.device(name)
 
@@ -162,8 +162,7 @@ def _read_config(name: str) -> Any:
     if type(config) not in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
         raise ValueError(
             f"model must be a video classifier of transformers, got a {config.model_type!r} in "
-            f"{name!r}. "
-            "Pass, for example, a fine-tuned VideoMAE or ViViT."
+            f"{name!r}. Pass, for example, a fine-tuned VideoMAE or ViViT."
         )
     return config
 
@@ -180,8 +179,8 @@ def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
         )
     except Exception as error:  # whatever a hostile config or file makes transformers raise
         raise ValueError(
-            f"model must have weights that fit its config, got {name!r}: {_reason(error)}. "
-            "Copy the whole config.json and model.safetensors there."
+            f"model must have weights that fit its config, got {name!r}: {_reason(error)}. Copy "
+            "the whole config.json and model.safetensors there."
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:

@@ -106,8 +106,8 @@ def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
     """
     if not isinstance(encoding.model, UMTRetrieval):
         raise TypeError(
-            f"model must be a UMTRetrieval, got {type(encoding.model).__name__}. "
-            "Load the checkpoint with task='retrieval'."
+            f"model must be a UMTRetrieval, got {type(encoding.model).__name__}. Load the "
+            "checkpoint with task='retrieval'."
         )
     return encoding.model
 

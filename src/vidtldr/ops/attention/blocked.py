@@ -1,9 +1,9 @@
 """Attention with mass and score, a block of query rows at a time, in plain torch.
 
 The score needs the mean over heads, which does not split over heads, so a block holds the
-probabilities of all heads for a few query rows. One softmax serves the score and the values: the
-    values are weighed by
-`P_ij mass_j / Σ_j P_ij mass_j`, so mass goes into `v` and into one extra channel that sums it up.
+probabilities of all heads for a few query rows. One softmax serves the score and the values: these
+are weighed by `P_ij mass_j / Σ_j P_ij mass_j`, so mass goes into `v` and into one extra channel
+that sums it up.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head, `R` query rows of a block.
 """
