@@ -1,0 +1,197 @@
+"""What the bundled model is trained on: contrast, matching and answers.
+
+Letters: `B` clips, `T` texts, `L` text tokens, `E` channels of the shared space, `Q` questions a
+clip, `G` texts a clip that are fused with it.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vidtldr.models.umt.tokenizer import TextTokens
+from vidtldr.models.umt.vision import VideoFeatures
+from vidtldr.shapes.factors import FactorRow
+from vidtldr.shapes.language import (
+    FULL_CAPTIONS,
+    LABELS,
+    PHRASES,
+    caption,
+    label_of,
+    motion_index,
+    questions,
+)
+from vidtldr.shapes.model import ShapesUMT, normalise
+from vidtldr.shapes.world import ShapesClips
+
+__all__ = ["TrainingTexts", "losses", "write_texts"]
+
+MAX_TOKENS = 24
+MAX_ANSWER_TOKENS = 5
+NUM_QUESTIONS = 3
+IGNORED = -100
+PROMPTS = tuple(text for texts in PHRASES.values() for text in texts) + LABELS
+
+
+@dataclass(frozen=True)
+class TrainingTexts:
+    """What is said of a batch of clips.
+
+    Attributes:
+        captions: A true caption of each clip, B texts.
+        altered: The same with one factor changed, B texts.
+        questions: B * Q texts, a clip's side by side.
+        answers: Their answers.
+        targets: For each factor of `PHRASES`, then for the labels: which of its texts is true of
+            each clip, shape (B,); -100 where none is.
+    """
+
+    captions: list[str]
+    altered: list[str]
+    questions: list[str]
+    answers: list[str]
+    targets: list[Tensor]
+
+
+def write_texts(clips: ShapesClips, rng: random.Random) -> TrainingTexts:
+    """Write captions, questions and answers for a batch of clips."""
+    rows = clips.factors.rows()
+    asked = [
+        rng.choices(questions(row, (speeds[0], speeds[1])), k=NUM_QUESTIONS)
+        for row, speeds in zip(rows, clips.speeds.tolist(), strict=True)
+    ]
+    phrasings = [rng.randrange(len(FULL_CAPTIONS)) for _ in rows]
+    return TrainingTexts(
+        captions=[caption(row, p) for row, p in zip(rows, phrasings, strict=True)],
+        altered=[caption(_alter(row, rng), p) for row, p in zip(rows, phrasings, strict=True)],
+        questions=[q.question for each in asked for q in each],
+        answers=[q.answer for each in asked for q in each],
+        targets=[
+            torch.tensor([_target(row, name) for row in rows]) for name in (*PHRASES, "label")
+        ],
+    )
+
+
+def _alter(row: FactorRow, rng: random.Random) -> FactorRow:
+    """Change one factor that the caption names."""
+    counts = {"shape": 8, "colour": 8, "size": 2, "motion": 8}
+    if row.motion == 0:
+        counts["direction"] = 4
+    if row.num_objects == 2:
+        counts |= {"second_shape": 8, "second_colour": 8, "second_motion": 2, "relation": 4}
+    name, count = rng.choice(list(counts.items()))
+    old = getattr(row, name)
+    values = vars(row) | {name: (old + rng.randrange(1, count)) % count}
+    return FactorRow(**values)
+
+
+def _target(row: FactorRow, name: str) -> int:
+    if name == "label":
+        return label_of(row)
+    if name == "motion":
+        return motion_index(row)
+    if name == "number":
+        return row.num_objects - 1
+    if row.num_objects == 1 and name.startswith(("second", "relation")):
+        return IGNORED
+    return int(getattr(row, name))
+
+
+def losses(model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts) -> dict[str, Tensor]:
+    """Every loss of one batch, each a scalar; their sum is minimised."""
+    device = model.temp.device
+    video = model.encode_video(normalise(clips.frames))
+    tokens = _tokens(model, [*texts.captions, *texts.altered, *texts.questions, *PROMPTS], device)
+    states = model.text_encoder.encode_text(*tokens)
+    count = len(texts.captions)
+    captions, altered, asked, prompts = states.split(
+        [count, count, count * NUM_QUESTIONS, len(PROMPTS)]
+    )
+    masks = tokens.attention_mask[: len(tokens.input_ids) - len(PROMPTS)]
+    embeddings = _embed(model, torch.cat((captions, prompts)))
+    videos = model.embed_video(video)
+    similarity = videos @ embeddings.T / model.temp  # (B, B + prompts)
+    between = similarity[:, :count]
+    hard = _hard_negatives(between.detach())
+    fused = _fuse(model, video, captions, altered, asked, masks, hard)
+    return {
+        "contrast": _contrast(between),
+        "prompts": _prompt_loss(similarity[:, count:], texts.targets),
+        "matching": _matching(model, fused[:, :3, 0]),
+        "answers": _answering(model, fused[:, 3:], masks[2 * count :], texts.answers),
+    }
+
+
+def _tokens(model: ShapesUMT, texts: list[str], device: torch.device) -> TextTokens:
+    ids, mask = model.tokenizer(texts, MAX_TOKENS)
+    length = int(mask.sum(dim=1).max())
+    return TextTokens(ids[:, :length].to(device), mask[:, :length].to(device))
+
+
+def _embed(model: ShapesUMT, states: Tensor) -> Tensor:
+    return F.normalize(model.text_proj(states[:, 0]).float(), dim=-1)
+
+
+def _contrast(similarity: Tensor) -> Tensor:
+    """Each clip finds its caption in the batch, and each caption its clip."""
+    right = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right)) / 2
+
+
+def _prompt_loss(similarity: Tensor, targets: list[Tensor]) -> Tensor:
+    """Each clip finds, among the texts of one factor, the true one; mean over all factors."""
+    groups = similarity.split([len(texts) for texts in (*PHRASES.values(), LABELS)], dim=1)
+    found = [
+        F.cross_entropy(group, target.to(group.device), ignore_index=IGNORED, reduction="sum")
+        / (target != IGNORED).sum().clamp(min=1).to(group.device)
+        for group, target in zip(groups, targets, strict=True)
+    ]
+    return torch.stack(found).mean()
+
+
+def _hard_negatives(similarity: Tensor) -> Tensor:
+    """For each clip another clip's caption, the likelier the more similar, (B,)."""
+    own = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+    chances = similarity.masked_fill(own, -torch.inf).softmax(dim=1) + 1e-6
+    return chances.masked_fill(own, 0).multinomial(1).squeeze(1)
+
+
+def _fuse(
+    model: ShapesUMT,
+    video: VideoFeatures,
+    captions: Tensor,
+    altered: Tensor,
+    asked: Tensor,
+    masks: Tensor,
+    hard: Tensor,
+) -> Tensor:
+    """Fuse each clip with its caption, two false ones and its questions: (B, G, L, C)."""
+    count = len(captions)
+    own, other, about = masks.split([count, count, len(asked)])
+    texts = (captions, captions[hard], altered, *asked.unflatten(0, (count, -1)).unbind(1))
+    seen = (own, own[hard], other, *about.unflatten(0, (count, -1)).unbind(1))
+    x = torch.stack(texts, dim=1)
+    fused = model.text_encoder.fuse(
+        x.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1), video.tokens
+    )
+    return fused.view(x.shape)
+
+
+def _matching(model: ShapesUMT, states: Tensor) -> Tensor:
+    """Tell the true caption (first of three) from the false ones; states (B, 3, C)."""
+    logits = model.itm_head(states).float()
+    matches = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device)
+    matches[:, 0] = 1
+    weight = torch.tensor([0.5, 1.0], device=logits.device)  # two false ones to a true one
+    return F.cross_entropy(logits.flatten(0, 1), matches.flatten(), weight=weight)
+
+
+def _answering(model: ShapesUMT, states: Tensor, masks: Tensor, answers: list[str]) -> Tensor:
+    """Write the answer, word by word; states (B, Q, L, C)."""
+    tokens = model.tokenizer([f"{answer} [SEP]" for answer in answers], MAX_ANSWER_TOKENS)
+    ids, mask = (part.to(states.device) for part in tokens)
+    logits = model.text_decoder(ids, mask, states.flatten(0, 1), masks)[:, :-1]
+    targets = ids[:, 1:].masked_fill(mask[:, 1:] == 0, IGNORED)
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
