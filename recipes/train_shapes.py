@@ -22,6 +22,7 @@ from masked_video import MaskedVideo
 from safetensors.torch import save_file
 from shapes_losses import losses, write_texts
 from torch import nn
+from written_out_attention import WrittenOutAttention
 
 from vidtldr.shapes.exam import distinct_clips, encode_clips, encode_with, examine
 from vidtldr.shapes.model import ShapesUMT, normalise, shapes_config
@@ -33,7 +34,6 @@ WEIGHT_DECAY = 0.05
 MAX_GRADIENT_NORM = 1.0
 CHECKPOINT_EVERY = 100
 EXAM_EVERY = 400
-NUM_EXAM_CLIPS = 128
 TEMPERATURES = (0.01, 0.5)
 NUM_SHORT_FRAMES = 4
 
@@ -90,6 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1000, help="steps on 8 frames")
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
     parser.add_argument("--learning-rate", type=float, default=6e-4, help="highest")
+    parser.add_argument("--exam-clips", type=int, default=128, help="validation clips of an exam")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -124,7 +125,7 @@ def run_stage(stage: Stage, module: nn.Module, args: argparse.Namespace, model: 
         if (step + 1) % CHECKPOINT_EVERY == 0 or is_last:
             save(file, module, optimizer, step + 1)
         if stage.name != "pretraining" and ((step + 1) % EXAM_EVERY == 0 or is_last):
-            result = examine_model(model, stage.num_frames)
+            result = examine_model(model, stage.num_frames, args.exam_clips)
             log(args.out, stage=f"{stage.name} exam", step=step + 1, **result)
 
 
@@ -159,7 +160,7 @@ def take_step(
     first = stage.first_clip + step * args.batch_size
     indices = torch.arange(first, first + args.batch_size, device=args.device)
     clips = world.clips(indices)
-    with torch.autocast(torch.device(args.device).type, torch.bfloat16):
+    with torch.autocast(torch.device(args.device).type, torch.bfloat16), WrittenOutAttention():
         if stage.name == "pretraining":
             noise = torch.rand(args.batch_size, num_patches(module), device=args.device)
             parts = {"masked": module(normalise(clips.frames), noise)}
@@ -184,11 +185,11 @@ def num_patches(module: MaskedVideo) -> int:
     return len(module.positions)
 
 
-def examine_model(model: ShapesUMT, num_frames: int) -> dict[str, object]:
+def examine_model(model: ShapesUMT, num_frames: int, num_clips: int) -> dict[str, object]:
     """What the model knows of validation clips now."""
     world = ShapesWorld(SEED, "validation", num_frames)
     model.eval()
-    clips = encode_clips(encode_with(model), world, distinct_clips(world, NUM_EXAM_CLIPS))
+    clips = encode_clips(encode_with(model), world, distinct_clips(world, num_clips))
     result = asdict(examine(model, clips))
     model.train()
     return result
