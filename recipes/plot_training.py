@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 LOSSES = {"masked": "#777777", "contrast": "#0072b2", "prompts": "#009e73",
           "matching": "#d55e00", "answers": "#cc79a7"}  # fmt: skip
 SCORES = {"text_to_video_r1": "#0072b2", "answering": "#cc79a7", "labels": "#009e73"}
-STAGES = ("pretraining", "short", "long")
+STAGES = ("pretraining", "frames2", "frames4", "frames8")
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     top.set_ylabel("loss")
     top.set_ylim(0, 4)
     bottom.set_ylabel("right on validation clips, %")
-    bottom.set_xlabel("step: masked pretraining | 4 frames | 8 frames")
+    bottom.set_xlabel("step: masked pretraining | 2 frames | 4 frames | 8 frames")
     for axes, names in ((top, LOSSES), (bottom, SCORES)):
         for name, colour in names.items():
             axes.plot([], [], color=colour, label=name.replace("_", " "))

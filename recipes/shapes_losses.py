@@ -100,20 +100,33 @@ def _target(row: FactorRow, name: str) -> int:
     return int(getattr(row, name))
 
 
-def losses(model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts) -> dict[str, Tensor]:
-    """Every loss of one batch, each a scalar; their sum is minimised."""
+def losses(
+    model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts, wanted: Sequence[str]
+) -> dict[str, Tensor]:
+    """Losses of one batch, each a scalar.
+
+    Args:
+        model: What is trained.
+        clips: The batch.
+        texts: What is true of it.
+        wanted: Which of "prompts", "contrast", "matching" and "answers"; matching needs contrast.
+    """
     video = model.encode_video(normalise(clips.frames))
-    captions, prompts = (_read(model, some) for some in (texts.captions, PROMPTS))
-    embeddings = torch.cat((model.embed_text(captions), model.embed_text(prompts)))
-    similarity = model.embed_video(video) @ embeddings.T / model.temp  # (B, B + prompts)
-    between = similarity[:, : len(captions.tokens)]
-    hard = _hard_negatives(between.detach())
-    return {
-        "contrast": _contrast(between),
-        "prompts": _prompt_loss(similarity[:, len(captions.tokens) :], texts.targets),
-        "matching": _matching(model, video, texts, hard),
-        "answers": _answering(model, video, texts),
-    }
+    videos = model.embed_video(video)
+    found = {}
+    if "prompts" in wanted:
+        prompts = model.embed_text(_read(model, PROMPTS))
+        found["prompts"] = _prompt_loss(videos @ prompts.T / model.temp, texts.targets)
+    if "contrast" in wanted:
+        captions = model.embed_text(_read(model, [*texts.captions, *texts.altered]))
+        similarity = videos @ captions.T / model.temp  # (B, 2 B), the altered ones behind
+        found["contrast"] = _contrast(similarity)
+        if "matching" in wanted:
+            hard = _hard_negatives(similarity[:, : len(videos)].detach())
+            found["matching"] = _matching(model, video, texts, hard)
+    if "answers" in wanted:
+        found["answers"] = _answering(model, video, texts)
+    return found
 
 
 def _read(model: ShapesUMT, texts: Sequence[str]) -> TextFeatures:
@@ -125,9 +138,10 @@ def _read(model: ShapesUMT, texts: Sequence[str]) -> TextFeatures:
 
 
 def _contrast(similarity: Tensor) -> Tensor:
-    """Each clip finds its caption in the batch, and each caption its clip."""
+    """Each clip finds its caption among all and altered ones, each caption its clip; (B, 2 B)."""
     right = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right)) / 2
+    to_clip = similarity[:, : len(similarity)].T
+    return (F.cross_entropy(similarity, right) + F.cross_entropy(to_clip, right)) / 2
 
 
 def _prompt_loss(similarity: Tensor, targets: list[Tensor]) -> Tensor:
