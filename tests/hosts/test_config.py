@@ -7,6 +7,7 @@ from tiny_models import videomae
 import vidtldr
 from vidtldr import MergeConfig
 from vidtldr.hosts import config as config_module
+from vidtldr.hosts.token_score import ATTENTION_SCORES, WEIGHTINGS
 from vidtldr.ops.attention import api
 
 
@@ -19,6 +20,7 @@ def test_the_config_is_frozen_hashable_and_holds_tuples() -> None:
         "ratio",
         "score",
         "metric",
+        "weighting",
         "impl",
     ]
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -26,7 +28,9 @@ def test_the_config_is_frozen_hashable_and_holds_tuples() -> None:
 
 
 def test_choices_are_those_of_attend() -> None:
-    assert get_args(config_module.Score) == get_args(api.AttentionScore)
+    assert set(ATTENTION_SCORES.values()) == set(get_args(api.AttentionScore))
+    assert set(get_args(config_module.Score)) - set(ATTENTION_SCORES) == {"representation-shift"}
+    assert set(WEIGHTINGS) == set(get_args(config_module.Weighting))
     assert get_args(config_module.Impl) == get_args(api.AttentionImpl)
 
 
@@ -66,12 +70,17 @@ def test_a_ratio_is_rounded_down_and_counts_the_tokens_then() -> None:
         (
             {"r": [1], "score": "entropy"},
             ValueError,
-            r"score must be one of \('sharpness', 'received', None\)",
+            r"score must be one of \('sharpness', .*'representation-shift', None\)",
         ),
         (
             {"r": [1], "metric": "values"},
             ValueError,
-            r"metric must be one of \('x', 'keys'\), got 'values'",
+            r"metric must be one of \('x', 'keys', 'random'\), got 'values'",
+        ),
+        (
+            {"r": [1], "weighting": "softmax"},
+            ValueError,
+            r"weighting must be one of \('masked-saliency', 'saliency', 'mask'\), got 'softmax'",
         ),
         ({"r": [1], "impl": "cuda"}, ValueError, r"impl must be one of .*'blocked'.* got 'cuda'"),
     ],

@@ -14,10 +14,11 @@ from vidtldr.method.schedule import (
     validate_ratio_schedule,
 )
 
-__all__ = ["Impl", "MergeConfig", "Metric", "Score"]
+__all__ = ["Impl", "MergeConfig", "Metric", "Score", "Weighting"]
 
-Score = Literal["sharpness", "received"]
-Metric = Literal["x", "keys"]
+Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
+Metric = Literal["x", "keys", "random"]
+Weighting = Literal["masked-saliency", "saliency", "mask"]
 Impl = Literal["auto", "reference", "blocked"]
 
 
@@ -29,10 +30,20 @@ class MergeConfig:
         r: Tokens to remove in each layer, first layer first; missing layers are 0.
         ratio: The same as shares of the mergeable tokens then, each in [0, 0.5]: `int(N * ratio)`
             are removed. Exactly one of `r` and `ratio` is given.
-        score: What makes a token foreground: `"sharpness"` of the attention it pays (vid-TLDR),
-            attention `"received"`, or None for plain merging with equal weights.
-        metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR), or
-            `"keys"`, their keys averaged over heads (ToMe).
+        score: What makes a token foreground: `"sharpness"` of the attention it pays, that is, of
+            its mean over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
+            one's sharpness; `"flatness"`, the negative of the sharpness, for models whose
+            foreground attends broadly; attention `"received"`; `"representation-shift"`, how much
+            the MLP moves it (Choi et al., ICCV 2025), which costs the merging layer its MLP twice;
+            or None for plain merging with equal weights.
+        metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
+            `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
+            drawn by chance from torch's global generator in every forward, as dropout is
+            (`torch.manual_seed` repeats them).
+        weighting: How a score becomes the weight of a merged token: `"masked-saliency"` (vid-TLDR,
+            Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
+            no background (Eq. 5), `"mask"` drops it and weighs the rest alike (Eq. 8). Without a
+            score every weight is 1.
         impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
 
     Raises:
@@ -45,6 +56,7 @@ class MergeConfig:
     ratio: Sequence[float] | None = None
     score: Score | None = "sharpness"
     metric: Metric = "x"
+    weighting: Weighting = "masked-saliency"
     impl: Impl = "auto"
 
     def __post_init__(self) -> None:
@@ -60,6 +72,7 @@ class MergeConfig:
             object.__setattr__(self, "ratio", validate_ratio_schedule(self.ratio))
         _validate_choice("score", self.score, (*get_args(Score), None))
         _validate_choice("metric", self.metric, get_args(Metric))
+        _validate_choice("weighting", self.weighting, get_args(Weighting))
         _validate_choice("impl", self.impl, get_args(Impl))
 
     @property

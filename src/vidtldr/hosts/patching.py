@@ -9,7 +9,7 @@ from typing import TypedDict, TypeVar, Unpack
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score
+from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score, Weighting
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward, merging_forward_of
 from vidtldr.hosts.refusals import (
@@ -33,6 +33,7 @@ class _Fields(TypedDict, total=False):
     ratio: Sequence[float] | None
     score: Score | None
     metric: Metric
+    weighting: Weighting
     impl: Impl
 
 
@@ -49,7 +50,7 @@ def apply_patch(
     Args:
         model: A model of a known family, or a module that holds one.
         config: What to merge and how. Or give its fields as keywords:
-        **merge_fields: `r`, `ratio`, `score`, `metric`, `impl` of `MergeConfig`.
+        **merge_fields: The fields of `MergeConfig`, such as `r=[600, 200, 100]`.
 
     Returns:
         The same model.
