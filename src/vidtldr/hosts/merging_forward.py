@@ -31,9 +31,13 @@ class MergingForward:
 
     It sits in the block's instance dictionary, where hooks, `state_dict`, `deepcopy`, `pickle`,
     gradient checkpointing and the hooks of accelerate leave it alone or take it along.
+
+    Attributes:
+        config: The schedule that it follows, a budget turned into counts.
+        asked: The config as it was given.
     """
 
-    def __init__(self, host: Host, layer: int, config: MergeConfig) -> None:
+    def __init__(self, host: Host, layer: int, config: MergeConfig, asked: MergeConfig) -> None:
         self.block: Any = host.blocks[layer]
         self.walk = type(host)
         self.num_prefix_tokens = host.num_prefix_tokens
@@ -41,6 +45,7 @@ class MergingForward:
         self.is_first = layer == config.first_merging_layer
         self.is_last = layer == len(host.blocks) - 1
         self.config = config
+        self.asked = asked
 
     def __call__(self, x: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on tokens (B, N, C) and return (B, N - r, C).
