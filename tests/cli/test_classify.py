@@ -72,7 +72,7 @@ def test_a_schedule_merges_and_gives_what_the_patched_model_gives(
     [
         (["--num-tokens", "30"], [30, 30, 30, 30]),
         (["--num-tokens", "30", "--merge-layers", "1,2"], [48, 38, 30, 30]),
-        (["--flop-ratio", "0.7"], [33, 33, 33, 33]),
+        (["--flop-ratio", "0.7"], [29, 29, 29, 29]),
         (["--flop-ratio", "1"], [48, 48, 48, 48]),
     ],
 )

@@ -55,7 +55,7 @@ def token_score(
 
 
 def _representation_shift(x: Tensor, mlp_half: Callable[[Tensor], Tensor]) -> Tensor:
-    """Length of what the MLP adds to each token, (B, N).
+    """Length of what the MLP adds to each token, (B, N); in training its dropout counts, too.
 
     Source: Choi et al., ICCV 2025 (Representation Shift).
     """
