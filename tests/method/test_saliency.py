@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidtldr.method.saliency import foreground_mask, masked_saliency, saliency
@@ -90,6 +90,7 @@ def test_a_single_token_is_foreground() -> None:
     assert torch.equal(masked_saliency(torch.tensor([[-0.5]])), torch.ones(1, 1))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 0, width=32), min_size=1, max_size=40))
 def test_weights_are_finite_and_in_the_unit_interval(sharpness: list[float]) -> None:
     for score in (saliency, masked_saliency, foreground_mask):
