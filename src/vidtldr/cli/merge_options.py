@@ -1,7 +1,7 @@
 """Options that say what to merge; no torch here."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,10 @@ class MergeOptions:
 
     preset: Annotated[
         str | None,
-        typer.Option(help="A schedule of the paper, for umt: umt-b16/msrvtt-retrieval."),
+        typer.Option(
+            help="A schedule of the paper, for umt: umt-b16/msrvtt-retrieval; or shapes, that of "
+            "the bundled model."
+        ),
     ] = None
     r: Annotated[str | None, typer.Option(help="Tokens to remove in each layer: 600,200,100.")] = (
         None
@@ -26,12 +29,13 @@ class MergeOptions:
         None
     )
     score: Annotated[
-        Literal["sharpness", "received", "none"],
-        typer.Option(help="What makes a token foreground."),
-    ] = "sharpness"
+        Literal["sharpness", "received", "none"] | None,
+        typer.Option(help="What makes a token foreground; default: sharpness, or the preset's."),
+    ] = None
     metric: Annotated[
-        Literal["x", "keys"], typer.Option(help="What is compared to pair tokens.")
-    ] = "x"
+        Literal["x", "keys"] | None,
+        typer.Option(help="What is compared to pair tokens; default: x, or the preset's."),
+    ] = None
 
     def parse(self) -> MergeConfig | None:
         """The merge that is asked for; None if none is.
@@ -39,8 +43,12 @@ class MergeOptions:
         Raises:
             ValueError: If more than one schedule is given, or one is not well formed.
         """
-        score = None if self.score == "none" else self.score
-        return parse_schedule(self.r, self.ratio, self.preset, score=score, metric=self.metric)
+        choices: dict[str, Any] = {}
+        if self.score is not None:
+            choices["score"] = None if self.score == "none" else self.score
+        if self.metric is not None:
+            choices["metric"] = self.metric
+        return parse_schedule(self.r, self.ratio, self.preset, choices)
 
     def parse_for_compare(self, compare: bool) -> MergeConfig | None:
         """The same; with `compare` there must be one.

@@ -1,9 +1,12 @@
 """`--r`, `--ratio` and `--preset` as they are typed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from vidtldr.hosts.config import MergeConfig, Metric, Score
-from vidtldr.hosts.presets import preset as named_preset
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.presets import preset as paper_preset
+from vidtldr.shapes.bundled_model import BUNDLED_PRESET, bundled_merge
 
 __all__ = ["parse_schedule"]
 
@@ -11,19 +14,16 @@ __all__ = ["parse_schedule"]
 def parse_schedule(
     r: str | None,
     ratio: str | None,
-    preset: str | None = None,
-    *,
-    score: Score | None,
-    metric: Metric,
+    preset: str | None,
+    choices: Mapping[str, Any],
 ) -> MergeConfig | None:
     """The merge that the options ask for; None if they ask for none.
 
     Args:
         r: Counts with commas between.
         ratio: Shares with commas between.
-        preset: Name of a schedule of the paper.
-        score: As in `MergeConfig`.
-        metric: As in `MergeConfig`.
+        preset: Name of a schedule of the paper, or of the bundled model's.
+        choices: Other fields of `MergeConfig` that were typed.
 
     Raises:
         ValueError: If more than one is given, an entry is no number of its kind, or the name is
@@ -40,13 +40,12 @@ def parse_schedule(
             f"{'both' if len(given) == 2 else 'all'}. Use one of them."
         )
     if preset is not None:
-        return replace(named_preset(preset), score=score, metric=metric)
+        named = bundled_merge() if preset == BUNDLED_PRESET else paper_preset(preset)
+        return replace(named, **choices)
     if r is not None:
-        return MergeConfig(r=[_count(entry) for entry in r.split(",")], score=score, metric=metric)
+        return MergeConfig(r=[_count(entry) for entry in r.split(",")], **choices)
     if ratio is not None:
-        return MergeConfig(
-            ratio=[_share(entry) for entry in ratio.split(",")], score=score, metric=metric
-        )
+        return MergeConfig(ratio=[_share(entry) for entry in ratio.split(",")], **choices)
     return None
 
 

@@ -205,7 +205,9 @@ def _read_directory(directory: Path, task: Task, config: ConfigName | UMTConfig)
 
 def _parse_saved(values: dict[str, Any]) -> Saved:
     return Saved(
-        UMTConfig.from_dict(values["config"]), values.get("task"), tuple(values.get("untrained", ()))
+        UMTConfig.from_dict(values["config"]),
+        values.get("task"),
+        tuple(values.get("untrained", ())),
     )
 
 
