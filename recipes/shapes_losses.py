@@ -1,17 +1,18 @@
 """What the bundled model is trained on: contrast, matching and answers.
 
 Letters: `B` clips, `T` texts, `L` text tokens, `E` channels of the shared space, `Q` questions a
-clip, `G` texts a clip that are fused with it.
+clip.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidtldr.models.umt.tokenizer import TextTokens
+from vidtldr.models.umt.retrieval import TextFeatures
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.shapes.factors import FactorRow
 from vidtldr.shapes.language import (
@@ -99,45 +100,48 @@ def _target(row: FactorRow, name: str) -> int:
     return int(getattr(row, name))
 
 
-def losses(model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts) -> dict[str, Tensor]:
-    """Every loss of one batch, each a scalar; their sum is minimised."""
-    device = model.temp.device
+def losses(
+    model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts, wanted: Sequence[str]
+) -> dict[str, Tensor]:
+    """Losses of one batch, each a scalar.
+
+    Args:
+        model: What is trained.
+        clips: The batch.
+        texts: What is true of it.
+        wanted: Which of "prompts", "contrast", "matching" and "answers"; matching needs contrast.
+    """
     video = model.encode_video(normalise(clips.frames))
-    tokens = _tokens(model, [*texts.captions, *texts.altered, *texts.questions, *PROMPTS], device)
-    states = model.text_encoder.encode_text(*tokens)
-    count = len(texts.captions)
-    captions, altered, asked, prompts = states.split(
-        [count, count, count * NUM_QUESTIONS, len(PROMPTS)]
-    )
-    masks = tokens.attention_mask[: len(tokens.input_ids) - len(PROMPTS)]
-    embeddings = _embed(model, torch.cat((captions, prompts)))
     videos = model.embed_video(video)
-    similarity = videos @ embeddings.T / model.temp  # (B, B + prompts)
-    between = similarity[:, :count]
-    hard = _hard_negatives(between.detach())
-    fused = _fuse(model, video, captions, altered, asked, masks, hard)
-    return {
-        "contrast": _contrast(between),
-        "prompts": _prompt_loss(similarity[:, count:], texts.targets),
-        "matching": _matching(model, fused[:, :3, 0]),
-        "answers": _answering(model, fused[:, 3:], masks[2 * count :], texts.answers),
-    }
+    found = {}
+    if "prompts" in wanted:
+        prompts = model.embed_text(_read(model, PROMPTS))
+        found["prompts"] = _prompt_loss(videos @ prompts.T / model.temp, texts.targets)
+    if "contrast" in wanted:
+        captions = model.embed_text(_read(model, [*texts.captions, *texts.altered]))
+        similarity = videos @ captions.T / model.temp  # (B, 2 B), the altered ones behind
+        found["contrast"] = _contrast(similarity)
+        if "matching" in wanted:
+            hard = _hard_negatives(similarity[:, : len(videos)].detach())
+            found["matching"] = _matching(model, video, texts, hard)
+    if "answers" in wanted:
+        found["answers"] = _answering(model, video, texts)
+    return found
 
 
-def _tokens(model: ShapesUMT, texts: list[str], device: torch.device) -> TextTokens:
+def _read(model: ShapesUMT, texts: Sequence[str]) -> TextFeatures:
+    """Encode texts, padded to the longest of them."""
     ids, mask = model.tokenizer(texts, MAX_TOKENS)
     length = int(mask.sum(dim=1).max())
-    return TextTokens(ids[:, :length].to(device), mask[:, :length].to(device))
-
-
-def _embed(model: ShapesUMT, states: Tensor) -> Tensor:
-    return F.normalize(model.text_proj(states[:, 0]).float(), dim=-1)
+    device = model.temp.device
+    return model.encode_text(ids[:, :length].to(device), mask[:, :length].to(device))
 
 
 def _contrast(similarity: Tensor) -> Tensor:
-    """Each clip finds its caption in the batch, and each caption its clip."""
+    """Each clip finds its caption among all and altered ones, each caption its clip; (B, 2 B)."""
     right = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(similarity, right) + F.cross_entropy(similarity.T, right)) / 2
+    to_clip = similarity[:, : len(similarity)].T
+    return (F.cross_entropy(similarity, right) + F.cross_entropy(to_clip, right)) / 2
 
 
 def _prompt_loss(similarity: Tensor, targets: list[Tensor]) -> Tensor:
@@ -158,40 +162,24 @@ def _hard_negatives(similarity: Tensor) -> Tensor:
     return chances.masked_fill(own, 0).multinomial(1).squeeze(1)
 
 
-def _fuse(
-    model: ShapesUMT,
-    video: VideoFeatures,
-    captions: Tensor,
-    altered: Tensor,
-    asked: Tensor,
-    masks: Tensor,
-    hard: Tensor,
-) -> Tensor:
-    """Fuse each clip with its caption, two false ones and its questions: (B, G, L, C)."""
-    count = len(captions)
-    own, other, about = masks.split([count, count, len(asked)])
-    texts = (captions, captions[hard], altered, *asked.unflatten(0, (count, -1)).unbind(1))
-    seen = (own, own[hard], other, *about.unflatten(0, (count, -1)).unbind(1))
-    x = torch.stack(texts, dim=1)
-    fused = model.text_encoder.fuse(
-        x.flatten(0, 1), torch.stack(seen, dim=1).flatten(0, 1), video.tokens
-    )
-    return fused.view(x.shape)
+def _matching(model: ShapesUMT, video: VideoFeatures, texts: TrainingTexts, hard: Tensor) -> Tensor:
+    """Tell each clip's caption from another clip's and from the altered one."""
+    read = _read(model, [*texts.captions, *texts.altered])
+    own = torch.arange(len(hard), device=hard.device)
+    chosen = torch.stack((own, hard, own + len(hard)), dim=1).flatten()  # a clip's three in a row
+    fused = model.text_encoder.fuse(read.tokens[chosen], read.attention_mask[chosen], video.tokens)
+    logits = model.itm_head(fused[:, 0]).float()
+    matches = (torch.arange(len(chosen), device=hard.device) % 3 == 0).long()
+    weight = torch.tensor([0.5, 1.0], device=hard.device)  # two false ones to a true one
+    return F.cross_entropy(logits, matches, weight=weight)
 
 
-def _matching(model: ShapesUMT, states: Tensor) -> Tensor:
-    """Tell the true caption (first of three) from the false ones; states (B, 3, C)."""
-    logits = model.itm_head(states).float()
-    matches = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device)
-    matches[:, 0] = 1
-    weight = torch.tensor([0.5, 1.0], device=logits.device)  # two false ones to a true one
-    return F.cross_entropy(logits.flatten(0, 1), matches.flatten(), weight=weight)
-
-
-def _answering(model: ShapesUMT, states: Tensor, masks: Tensor, answers: list[str]) -> Tensor:
-    """Write the answer, word by word; states (B, Q, L, C)."""
-    tokens = model.tokenizer([f"{answer} [SEP]" for answer in answers], MAX_ANSWER_TOKENS)
+def _answering(model: ShapesUMT, video: VideoFeatures, texts: TrainingTexts) -> Tensor:
+    """Write the answer of each question, word by word."""
+    asked = _read(model, texts.questions)
+    states = model.text_encoder.fuse(asked.tokens, asked.attention_mask, video.tokens)
+    tokens = model.tokenizer([f"{answer} [SEP]" for answer in texts.answers], MAX_ANSWER_TOKENS)
     ids, mask = (part.to(states.device) for part in tokens)
-    logits = model.text_decoder(ids, mask, states.flatten(0, 1), masks)[:, :-1]
+    logits = model.text_decoder(ids, mask, states, asked.attention_mask)[:, :-1]
     targets = ids[:, 1:].masked_fill(mask[:, 1:] == 0, IGNORED)
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)

@@ -1,9 +1,11 @@
 """Train the bundled model: `python recipes/train_shapes.py --out runs/shapes`.
 
-Three stages: masked-video pretraining (unless `--pretraining-steps 0`); contrast, matching and
-answers together on clips of 4 frames, as UMT is pretrained; the same on 8 frames, as UMT is then
-fine-tuned on more. Merging is off: the method is training-free. Stop it at any time; the same
-command goes on from the last checkpoint. Everything that happens is a line of `log.jsonl`.
+Four stages, each on more tokens than the one before, since a model learns what a shape is from two
+frames as well as from eight: masked-video pretraining (unless `--pretraining-steps 0`); prompts of
+one factor on clips of 2 frames; contrast, matching and answers as well on 4 frames, as UMT is
+pretrained; the same on 8, as UMT is then fine-tuned on more. Merging is off: the method is
+training-free. Stop it at any time; the same command goes on from the last checkpoint. Everything
+that happens is a line of `log.jsonl`.
 
 Letters: `B` clips, `N` patches of a clip.
 """
@@ -22,6 +24,7 @@ from masked_video import MaskedVideo
 from safetensors.torch import save_file
 from shapes_losses import losses, write_texts
 from torch import nn
+from written_out_attention import WrittenOutAttention
 
 from vidtldr.shapes.exam import distinct_clips, encode_clips, encode_with, examine
 from vidtldr.shapes.model import ShapesUMT, normalise, shapes_config
@@ -33,9 +36,13 @@ WEIGHT_DECAY = 0.05
 MAX_GRADIENT_NORM = 1.0
 CHECKPOINT_EVERY = 100
 EXAM_EVERY = 400
-NUM_EXAM_CLIPS = 128
 TEMPERATURES = (0.01, 0.5)
-NUM_SHORT_FRAMES = 4
+# Contrast is divided by a small temperature: without more weight the factors that one frame shows
+# at once, such as colour, would be all that is learnt.
+MASKED = {"masked": 1.0}
+PROMPTS_ONLY = {"prompts": 10.0}
+EVERYTHING = {"prompts": 5.0, "contrast": 1.0, "matching": 1.0, "answers": 2.0}
+CLIPS_OF_A_STAGE = 10**8
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,14 @@ class Stage:
         steps: How long it is.
         num_frames: Frames of its clips.
         learning_rate: Highest rate.
-        first_clip: Where in the world its clips begin, so that no two stages see the same.
+        weights: The losses that are taken and how much each counts.
     """
 
     name: str
     steps: int
     num_frames: int
     learning_rate: float
-    first_clip: int
+    weights: dict[str, float]
 
 
 def main() -> None:
@@ -67,13 +74,14 @@ def main() -> None:
     model.to(args.device)
     rate = args.learning_rate
     stages = [
-        Stage("pretraining", args.pretraining_steps, NUM_SHORT_FRAMES, rate, 2 * 10**9),
-        Stage("short", args.short_steps, NUM_SHORT_FRAMES, rate, 0),
-        Stage("long", args.steps, model.config.num_frames, rate / 2, 10**9),
+        Stage("pretraining", args.pretraining_steps, 4, rate, MASKED),
+        Stage("frames2", args.steps[0], 2, rate, PROMPTS_ONLY),
+        Stage("frames4", args.steps[1], 4, rate / 2, EVERYTHING),
+        Stage("frames8", args.steps[2], 8, rate / 3, EVERYTHING),
     ]
     for stage in stages:
         module: nn.Module = model
-        if stage.name == "pretraining":
+        if stage.weights is MASKED:
             module = MaskedVideo(model.vision_encoder, stage.num_frames).to(args.device)
         run_stage(stage, module, args, model)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
@@ -85,11 +93,13 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--pretraining-steps", type=int, default=1000, help="0 leaves it out")
-    parser.add_argument("--short-steps", type=int, default=2400, help="steps on 4 frames")
-    parser.add_argument("--steps", type=int, default=1000, help="steps on 8 frames")
+    parser.add_argument("--pretraining-steps", type=int, default=600, help="0 leaves it out")
+    parser.add_argument(
+        "--steps", type=int, nargs=3, default=(5000, 1500, 900), help="on 2, 4 and 8 frames"
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
-    parser.add_argument("--learning-rate", type=float, default=6e-4, help="highest")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest")
+    parser.add_argument("--exam-clips", type=int, default=128, help="validation clips of an exam")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -123,8 +133,8 @@ def run_stage(stage: Stage, module: nn.Module, args: argparse.Namespace, model: 
             log(args.out, stage=stage.name, step=step, rate=rate, clips_per_second=speed, **parts)
         if (step + 1) % CHECKPOINT_EVERY == 0 or is_last:
             save(file, module, optimizer, step + 1)
-        if stage.name != "pretraining" and ((step + 1) % EXAM_EVERY == 0 or is_last):
-            result = examine_model(model, stage.num_frames)
+        if "answers" in stage.weights and ((step + 1) % EXAM_EVERY == 0 or is_last):
+            result = examine_model(model, stage.num_frames, args.exam_clips)
             log(args.out, stage=f"{stage.name} exam", step=step + 1, **result)
 
 
@@ -156,16 +166,19 @@ def take_step(
 ) -> dict[str, float]:
     """Draw a batch, learn from it and return the losses; a step depends on its number alone."""
     torch.manual_seed(SEED + step)
-    first = stage.first_clip + step * args.batch_size
+    # No two stages see the same clips.
+    first = stage.num_frames * CLIPS_OF_A_STAGE * (1 + (stage.weights is MASKED))
+    first += step * args.batch_size
     indices = torch.arange(first, first + args.batch_size, device=args.device)
     clips = world.clips(indices)
-    with torch.autocast(torch.device(args.device).type, torch.bfloat16):
-        if stage.name == "pretraining":
+    with torch.autocast(torch.device(args.device).type, torch.bfloat16), WrittenOutAttention():
+        if stage.weights is MASKED:
             noise = torch.rand(args.batch_size, num_patches(module), device=args.device)
             parts = {"masked": module(normalise(clips.frames), noise)}
         else:
-            parts = losses(module, clips, write_texts(clips, random.Random(SEED + step)))
-    total = sum(parts.values())
+            texts = write_texts(clips, random.Random(SEED + step))
+            parts = losses(module, clips, texts, tuple(stage.weights))
+    total = sum(stage.weights[name] * value for name, value in parts.items())
     total.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
     if not torch.isfinite(norm):
@@ -174,7 +187,7 @@ def take_step(
         )
     optimizer.step()
     optimizer.zero_grad()
-    if stage.name != "pretraining":
+    if stage.weights is not MASKED:
         module.temp.data.clamp_(*TEMPERATURES)
     return {name: value.item() for name, value in parts.items()} | {"norm": norm.item()}
 
@@ -184,11 +197,11 @@ def num_patches(module: MaskedVideo) -> int:
     return len(module.positions)
 
 
-def examine_model(model: ShapesUMT, num_frames: int) -> dict[str, object]:
+def examine_model(model: ShapesUMT, num_frames: int, num_clips: int) -> dict[str, object]:
     """What the model knows of validation clips now."""
     world = ShapesWorld(SEED, "validation", num_frames)
     model.eval()
-    clips = encode_clips(encode_with(model), world, distinct_clips(world, NUM_EXAM_CLIPS))
+    clips = encode_clips(encode_with(model), world, distinct_clips(world, num_clips))
     result = asdict(examine(model, clips))
     model.train()
     return result

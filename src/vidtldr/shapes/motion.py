@@ -15,8 +15,8 @@ from vidtldr.shapes.factors import DIRECTIONS, MOTIONS, RELATIONS, SECOND_MOTION
 __all__ = ["Paths", "draw_paths"]
 
 MARGIN = 2.0  # pixels between an object's farthest reach and the border, before the camera shakes
-RADII = {"small": (10.5, 12.0), "big": (17.0, 19.0)}
-SECOND_RADII = (10.0, 11.5)
+RADII = {"small": (13.0, 14.5), "big": (20.0, 22.0)}
+SECOND_RADII = (11.0, 12.0)
 SWAY = 7.0
 STEPS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 
@@ -83,13 +83,13 @@ def _does(factors: Factors, motion: str) -> Tensor:
 def _first_offsets(draws: Draws, factors: Factors, time: Tensor) -> Tensor:
     """Offsets from the middle of the first object's path, (B, T, 2)."""
     steps = torch.tensor([STEPS[name] for name in DIRECTIONS], device=time.device)
-    length = draws.between("length", 26.0, 33.0)[:, None, None]
+    length = draws.between("length", 18.0, 21.0)[:, None, None]
     moves = steps[factors.direction][:, None] * (time - 0.5)[:, None] * length
     turn = 2 * pi * (draws.uniform("phase")[:, None] + 0.9 * _sign(draws, "orbit") * time)
     circles = torch.stack((turn.cos(), turn.sin()), -1) * draws.between(
         "orbit radius", 11, 14, 1, 1
     )
-    height = draws.between("height", 18.0, 24.0)[:, None] * (0.5 - (2 * pi * time).sin().abs())
+    height = draws.between("height", 16.0, 20.0)[:, None] * (0.5 - (2 * pi * time).sin().abs())
     bounces = torch.stack((torch.zeros_like(height), height), -1)
     offsets = torch.zeros_like(circles)
     for motion, path in (("moves", moves), ("circles", circles), ("bounces", bounces)):
@@ -160,7 +160,7 @@ def _scale(factors: Factors, time: Tensor) -> Tensor:
 
 def _angles(draws: Draws, factors: Factors, time: Tensor) -> Tensor:
     """A small tilt for each object, and the turn of one that spins, (B, T, K)."""
-    tilt = draws.between("tilt", -0.25, 0.25, 1, 2)
+    tilt = draws.between("tilt", -0.12, 0.12, 1, 2)
     total = draws.between("turn", 2.0, 3.2, 1) * _sign(draws, "spin")
     turn = torch.where(_does(factors, "spins"), total * time, torch.zeros_like(time))
     return tilt + torch.stack((turn, torch.zeros_like(turn)), -1)
