@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-timm lint types readme clean help
+.PHONY: demo example test test-slow test-timm lint types readme clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -17,7 +17,10 @@ help:  ## Show the targets
 	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm]' pytest
 	touch $@
 
-demo: .venv/ready  ## Make a clip and a tiny untrained model, and classify the clip merged and unmerged
+demo: .venv/ready  ## Search, ask and label clips with the bundled model, merged and unmerged
+	.venv/bin/vidtldr demo
+
+example: .venv/ready  ## Make a clip and a tiny untrained model in demo/, and classify the clip merged and unmerged
 	.venv/bin/python examples/01_demo.py
 
 test: .venv/ready  ## Run the tests (a few minutes on two cores)

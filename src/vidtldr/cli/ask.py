@@ -23,11 +23,13 @@ def ask(
     umt: UMTOptions,
     merging: MergeOptions,
     answers: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help='Candidates: a JSON file ["red", "blue"], or a comma list.', show_default=False
+            help='Candidates: a JSON file ["red", "blue"], or a comma list; the bundled model has '
+            "some of its own.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers to show.")] = 5,
     cache: CacheOption = None,
     run: RunOptions,
@@ -39,7 +41,7 @@ def ask(
     with clear_errors(run.debug, what_is_kept(cache)):
         merge, _ = merging.parse(), umt.checkpoint
         validate_cache(cache)
-        candidates = _candidates(answers)
+        candidates = _candidates(answers, umt)
         from vidtldr.cli.ask_output import print_json, print_table
         from vidtldr.cli.load_umt_model import load_answering
         from vidtldr.cli.progress import status
@@ -57,13 +59,22 @@ def ask(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def _candidates(answers: str) -> tuple[str, ...]:
+def _candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
     """The answers to choose from.
 
     Raises:
         ValueError: If there are none, one is empty or comes twice; names the line of a file.
         FileNotFoundError: If the file is not there.
     """
+    if answers is None and umt.is_bundled:
+        from vidtldr.shapes.language import ANSWERS
+
+        return ANSWERS
+    if answers is None:
+        raise ValueError(
+            "--answers must be given with --model umt:CHECKPOINT, got none. Add --answers "
+            "'red,blue'."
+        )
     if Path(answers).is_file():
         from vidtldr.evaluate.annotations import read_answers
 

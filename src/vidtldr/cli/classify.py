@@ -25,8 +25,8 @@ def classify(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="A file or a comma list of labels; must be given for umt:, else instead of the "
-            "model's."
+            help="A file or a comma list of labels instead of the model's own; a umt: model has "
+            "none."
         ),
     ] = None,
     sampling: Annotated[
@@ -71,7 +71,7 @@ def classify(
 def _validate_model(umt: UMTOptions, labels: str | None, preset: str | None) -> None:
     if not umt.is_umt:
         umt.validate_for_classifier(preset)
-    elif umt.checkpoint and labels is None:
+    elif umt.checkpoint and labels is None and not umt.is_bundled:
         raise ValueError(
             "--labels must be given with --model umt:CHECKPOINT, got none. Add --labels "
             "'yoga,reading book'."

@@ -16,7 +16,7 @@ from vidtldr.cli.text import printable
 from vidtldr.tasks.classify import top_labels
 from vidtldr.video.decode import Clip
 
-__all__ = ["JsonOutput", "TableOutput"]
+__all__ = ["JsonOutput", "TableOutput", "token_runs"]
 
 
 class JsonOutput:
@@ -116,7 +116,7 @@ class TableOutput:
         table = _empty_table("")
         for label, probability in self._ranked(answer.probabilities):
             table.add_row(Text(label), probability)
-        table.add_row("tokens after each layer", _runs(answer.num_tokens))
+        table.add_row("tokens after each layer", token_runs(answer.num_tokens))
         return table
 
     def _comparison_table(self, comparison: Comparison) -> Table:
@@ -145,7 +145,7 @@ def _empty_table(*columns: str) -> Table:
 def _cost_rows(unmerged: Side, merged: Side) -> list[tuple[str, list[str]]]:
     sides = (unmerged, merged)
     return [
-        ("tokens after each layer", [_runs(side.num_tokens) for side in sides]),
+        ("tokens after each layer", [token_runs(side.num_tokens) for side in sides]),
         ("GFLOPs", [f"{side.flops / 1e9:.1f}" for side in sides]),
         ("median time", [f"{side.timing.median_ms:.0f} ms" for side in sides]),
         (
@@ -178,7 +178,7 @@ def _frames_line(clip: Clip) -> str:
     return f"{used} of {clip.num_frames_in_file} frames, {width}x{height}{seconds}"
 
 
-def _runs(num_tokens: Sequence[int]) -> str:
+def token_runs(num_tokens: Sequence[int]) -> str:
     """The tokens of every layer, equal neighbours joined: `968 768 668 x10`."""
     runs: list[list[int]] = []
     for tokens in num_tokens:

@@ -49,6 +49,6 @@ def embed(
 
         require_pyarrow()
         embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit)
-        failed = embed_to_file(embedder, videos, output, umt.model, merge, r, as_json=run.as_json)
+        failed = embed_to_file(embedder, videos, output, umt.name, merge, r, as_json=run.as_json)
     if failed:
         raise typer.Exit(SOME_INPUTS_FAILED)

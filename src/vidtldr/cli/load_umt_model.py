@@ -20,12 +20,14 @@ from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.checkpoint import load_umt
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.shapes.bundled_model import BUNDLED, BUNDLED_PRESET
 from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
 
 __all__ = ["load_answering", "load_retrieval", "notes_on_stderr", "read_source"]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+BUNDLED_NOTE = "bundled shapes model: it knows coloured shapes, not your world"
 ModelT = TypeVar("ModelT", UMTRetrieval, UMTAnswering)
 
 
@@ -38,7 +40,7 @@ class Source(NamedTuple):
 
 
 def load_retrieval(options: UMTOptions, preset: str | None = None) -> UMTRetrieval:
-    """Load a model that compares videos with texts.
+    """Load a model that compares videos with texts, and say so if it is the bundled one.
 
     Args:
         options: As typed.
@@ -47,8 +49,7 @@ def load_retrieval(options: UMTOptions, preset: str | None = None) -> UMTRetriev
     Raises:
         ValueError, OSError: With what is wrong and what to do.
     """
-    resolve_device(options.device)  # before the long part
-    source = read_source(options)
+    source = _source_of(options, preset)
     with status("loading the model"), notes_on_stderr():
         model = load_umt(source.weights, config=source.config, tokenizer=source.tokenizer)
     return _ready(model, options, preset)
@@ -56,8 +57,7 @@ def load_retrieval(options: UMTOptions, preset: str | None = None) -> UMTRetriev
 
 def load_answering(options: UMTOptions, preset: str | None = None) -> UMTAnswering:
     """Load a model that answers questions; otherwise as `load_retrieval`."""
-    resolve_device(options.device)
-    source = read_source(options)
+    source = _source_of(options, preset)
     with status("loading the model"), notes_on_stderr():
         model = load_umt(
             source.weights, task="answering", config=source.config, tokenizer=source.tokenizer
@@ -93,6 +93,19 @@ def read_source(options: UMTOptions) -> Source:
     return Source(weights, config, tokenizer or path)
 
 
+def _source_of(options: UMTOptions, preset: str | None) -> Source:
+    """Check what can be checked before the long part, and say which model it is."""
+    resolve_device(options.device)
+    if preset == BUNDLED_PRESET and options.checkpoint != BUNDLED:
+        raise ValueError(
+            f"--preset {BUNDLED_PRESET} must be used with the bundled model, got --model "
+            f"{options.model}. Leave out one of the two."
+        )
+    if options.is_bundled:
+        typer.echo(BUNDLED_NOTE, err=True)
+    return read_source(options)
+
+
 @contextmanager
 def notes_on_stderr() -> Iterator[None]:
     """Print the library's warnings as notes, a line each."""
@@ -107,7 +120,7 @@ def notes_on_stderr() -> Iterator[None]:
 def _ready(model: ModelT, options: UMTOptions, preset: str | None) -> ModelT:
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, device)
-    if preset is not None:
+    if preset not in (None, BUNDLED_PRESET):
         preset_for(model, preset)
     quiet_transformers()
     model.tokenizer.load()  # what is wrong with it is known before any video is read

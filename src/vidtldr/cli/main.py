@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, classify, convert, embed, evaluate, search
+from vidtldr.cli import ask, classify, convert, demo, embed, evaluate, search, shapes
 
 __all__ = ["app", "main"]
 
@@ -39,12 +39,14 @@ def _root(
     """Faster video transformers without training: background tokens merge, the answers stay."""
 
 
+app.command("demo")(demo.demo)
 app.command("classify")(classify.classify)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("convert")(convert.convert)
+app.add_typer(shapes.app, name="shapes")
 
 
 def main() -> None:

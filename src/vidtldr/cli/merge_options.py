@@ -8,7 +8,8 @@ import typer
 
 from vidtldr.cli.schedule import parse_counts, parse_shares, read_schedule, refuse_several
 from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.presets import preset as named_preset
+from vidtldr.hosts.presets import preset as paper_preset
+from vidtldr.shapes.bundled_model import BUNDLED_PRESET, bundled_merge
 
 __all__ = ["MergeOptions"]
 
@@ -21,7 +22,10 @@ class MergeOptions:
 
     preset: Annotated[
         str | None,
-        typer.Option(help="A schedule of the paper, for umt: umt-b16/msrvtt-qa."),
+        typer.Option(
+            help="A schedule of the paper, for umt: umt-b16/msrvtt-qa; or shapes, the bundled "
+            "model's."
+        ),
     ] = None
     schedule: Annotated[
         Path | None,
@@ -104,7 +108,7 @@ class MergeOptions:
                 f"{_flag(given[0]) if given else 'neither'}. Leave it out, or add --flop-ratio 0.6."
             )
         if self.preset is not None:
-            return named_preset(self.preset)
+            return bundled_merge() if self.preset == BUNDLED_PRESET else paper_preset(self.preset)
         if self.schedule is not None:
             return read_schedule(self.schedule)
         if self.r is not None:

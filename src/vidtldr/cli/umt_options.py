@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["UMTOptions"]
+from vidtldr.shapes.bundled_model import BUNDLED
+
+__all__ = ["PREFIX", "UMTOptions"]
 
 PREFIX = "umt:"
 
@@ -16,13 +18,14 @@ class UMTOptions:
     """Which model, as it was typed. Where a classifier is meant, it has no `checkpoint`."""
 
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one; classify and embed "
-            "also take a directory or hub id of a video classifier of transformers.",
+            "also take a directory or hub id of a video classifier of transformers. Default: the "
+            "bundled shapes model, which knows coloured shapes alone.",
             show_default=False,
         ),
-    ]
+    ] = None
     arch: Annotated[
         str | None,
         typer.Option(help="Sizes of a umt: checkpoint: b16 (the default), l16 or a JSON file."),
@@ -44,18 +47,30 @@ class UMTOptions:
     ] = "auto"
 
     @property
+    def is_bundled(self) -> bool:
+        """Whether none was named, so that it is the one in the package."""
+        return self.model is None
+
+    @property
     def is_umt(self) -> bool:
         """Whether the model is one of ours and not of transformers."""
-        return self.model.startswith(PREFIX)
+        return self.model is None or self.model.startswith(PREFIX)
+
+    @property
+    def name(self) -> str:
+        """What to call the model in a file."""
+        return self.model or "bundled shapes model"
 
     @property
     def checkpoint(self) -> Path:
-        """The file or directory behind `umt:`.
+        """The file or directory behind `umt:`, or the bundled one.
 
         Raises:
             ValueError: If the model has no such prefix.
             FileNotFoundError: If nothing is there.
         """
+        if self.model is None:
+            return BUNDLED
         if not self.is_umt:
             raise ValueError(
                 "--model must be umt:CHECKPOINT here, as only UMT reads texts, got "

@@ -1,6 +1,5 @@
-"""A small world of coloured shapes: clips without end, with captions, questions and true masks."""
+"""A small world of coloured shapes: clips without end, with captions, questions and true masks.
 
-from vidtldr.shapes.factors import Factors
-from vidtldr.shapes.world import ShapesClips, ShapesWorld
-
-__all__ = ["Factors", "ShapesClips", "ShapesWorld"]
+`world.ShapesWorld` draws clips, `language` talks about them, `export` writes them as files, and
+`bundled_model` says where the model lies that was trained on them.
+"""

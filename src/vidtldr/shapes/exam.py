@@ -11,16 +11,29 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from vidtldr.evaluate.metrics import accuracy, best_ranks, recall
-from vidtldr.evaluate.ranking import dual_scores, rerank
+from vidtldr.evaluate.metrics import accuracy
+from vidtldr.evaluate.ranking import Scores, dual_scores, rerank
+from vidtldr.models.umt.answering import UMTAnswering
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.models.umt.tokenizer import TextTokens
 from vidtldr.shapes.factors import FactorRow
-from vidtldr.shapes.language import ANSWERS, LABELS, caption, label_of, questions
+from vidtldr.shapes.language import ANSWERS, LABELS, Question, caption, label_of, questions
 from vidtldr.shapes.model import ShapesUMT, normalise
 from vidtldr.shapes.world import ShapesClips, ShapesWorld
 from vidtldr.tasks.ask import answer_tokens
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 
-__all__ = ["EncodedClips", "ExamResult", "distinct_clips", "encode_clips", "encode_with", "examine"]
+__all__ = [
+    "AnswerSheet",
+    "EncodedClips",
+    "ExamResult",
+    "distinct_clips",
+    "encode_clips",
+    "encode_with",
+    "examine",
+    "fill_sheet",
+    "mark",
+]
 
 NUM_RERANKED = 16  # candidates that the fusion encoder scores again for every query
 NUM_RANKED_ANSWERS = 8
@@ -42,6 +55,27 @@ class EncodedClips:
     embeddings: Tensor
     rows: list[FactorRow]
     speeds: list[tuple[float, float]]
+
+    def questions(self) -> list[list[Question]]:
+        """What is asked about each clip."""
+        return [questions(row, each) for row, each in zip(self.rows, self.speeds, strict=True)]
+
+
+@dataclass(frozen=True)
+class AnswerSheet:
+    """What a model says of clips, right or wrong.
+
+    Attributes:
+        clips: For each clip's caption the index of the clip found.
+        captions: For each clip the index of the clip whose caption was found.
+        labels: For each clip the best of `LABELS`.
+        answers: For each clip the answer to each of its questions.
+    """
+
+    clips: tuple[int, ...]
+    captions: tuple[int, ...]
+    labels: tuple[str, ...]
+    answers: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -123,7 +157,6 @@ def encode_with(model: ShapesUMT) -> Callable[[ShapesClips], tuple[Tensor, Tenso
     return encode
 
 
-@torch.inference_mode()
 def examine(model: ShapesUMT, clips: EncodedClips) -> ExamResult:
     """Search, label and ask, and count what is right.
 
@@ -131,49 +164,71 @@ def examine(model: ShapesUMT, clips: EncodedClips) -> ExamResult:
         model: In evaluation mode; its text side is asked.
         clips: What it, or a faster version of it, made of the clips; captions must all differ.
     """
-    to_video, to_text = _retrieval(model, clips)
-    by_kind = _answering(model, clips)
-    right = [hit for hits in by_kind.values() for hit in hits]
+    return mark(fill_sheet(model, model.answering(), clips), clips)
+
+
+@torch.inference_mode()
+def fill_sheet(model: UMTRetrieval, answering: UMTAnswering, clips: EncodedClips) -> AnswerSheet:
+    """Search, label and ask.
+
+    Args:
+        model: In evaluation mode; finds and labels.
+        answering: The same weights; answers.
+        clips: What they, or a faster version of them, made of the clips; captions must all differ.
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
+    found = _search(model, clips)
+    labels = encode_texts(model, prompt_tokens(model.tokenizer, LABELS, "labels"))
+    best = _best(clips.embeddings @ labels.row_embeddings[labels.rows].T)
+    candidates = answer_tokens(answering, ANSWERS, MAX_ANSWER_TOKENS)
+    asked = zip(clips.tokens, clips.questions(), strict=True)
+    return AnswerSheet(
+        clips=_best(found.text_to_video),
+        captions=_best(found.video_to_text),
+        labels=tuple(LABELS[index] for index in best),
+        answers=tuple(_answers(answering, candidates, tokens, each) for tokens, each in asked),
+    )
+
+
+def mark(sheet: AnswerSheet, clips: EncodedClips) -> ExamResult:
+    """Compare what a model says of clips with the truth."""
+    by_kind: dict[str, list[bool]] = defaultdict(list)
+    for asked, given in zip(clips.questions(), sheet.answers, strict=True):
+        for question, answer in zip(asked, given, strict=True):
+            by_kind[question.kind].append(answer == question.answer)
+    labels = [LABELS[label_of(row)] for row in clips.rows]
     return ExamResult(
-        text_to_video_r1=to_video,
-        video_to_text_r1=to_text,
-        answering=accuracy(right),
-        labels=_labels(model, clips),
+        text_to_video_r1=accuracy([found == i for i, found in enumerate(sheet.clips)]),
+        video_to_text_r1=accuracy([found == i for i, found in enumerate(sheet.captions)]),
+        answering=accuracy([hit for hits in by_kind.values() for hit in hits]),
+        labels=accuracy([a == b for a, b in zip(sheet.labels, labels, strict=True)]),
         answering_by_kind={kind: accuracy(hits) for kind, hits in sorted(by_kind.items())},
     )
 
 
-def _retrieval(model: ShapesUMT, clips: EncodedClips) -> tuple[float, float]:
+def _search(model: UMTRetrieval, clips: EncodedClips) -> Scores:
     captions = [caption(row) for row in clips.rows]
     texts = encode_texts(model, prompt_tokens(model.tokenizer, captions, "captions"))
     dual = dual_scores(list(clips.embeddings), texts)
-    scores = rerank(model, clips.tokens.__getitem__, texts, dual, NUM_RERANKED)
-    right = [[index] for index in range(len(captions))]
-    ranks = (best_ranks(part, right) for part in (scores.text_to_video, scores.video_to_text))
-    to_video, to_text = (recall(part).r1 for part in ranks)
-    return to_video, to_text
+    return rerank(model, clips.tokens.__getitem__, texts, dual, NUM_RERANKED)
 
 
-def _labels(model: ShapesUMT, clips: EncodedClips) -> float:
-    texts = encode_texts(model, prompt_tokens(model.tokenizer, LABELS, "labels"))
-    best = (clips.embeddings @ texts.row_embeddings[texts.rows].T).argmax(dim=1)
-    truth = [label_of(row) for row in clips.rows]
-    return accuracy([found == true for found, true in zip(best.tolist(), truth, strict=True)])
+def _best(scores: Tensor) -> tuple[int, ...]:
+    """The best candidate of each query, the first of equal ones."""
+    if scores.isnan().any():
+        raise ValueError("scores must be numbers, got NaN. Use dtype float32.")
+    return tuple(scores.argmax(dim=1).tolist())
 
 
-def _answering(model: ShapesUMT, clips: EncodedClips) -> dict[str, list[bool]]:
-    """Whether each question was answered exactly, by kind of question."""
-    answering, device = model.answering(), model.temp.device
-    candidates = answer_tokens(answering, ANSWERS, MAX_ANSWER_TOKENS)
-    answer_ids, answer_mask = (part.to(device) for part in candidates)
-    right: dict[str, list[bool]] = defaultdict(list)
-    for tokens, row, speeds in zip(clips.tokens, clips.rows, clips.speeds, strict=True):
-        asked = questions(row, speeds)
-        texts = prompt_tokens(answering.tokenizer, [q.question for q in asked], "questions")
-        ids, mask = (part.to(device) for part in texts)
-        video = tokens[None].to(device, model.text_proj.weight.dtype)
-        states = answering.encode_questions(video, ids, mask)
-        ranked = answering.rank_encoded(states, mask, answer_ids, answer_mask, NUM_RANKED_ANSWERS)
-        for question, best in zip(asked, ranked.ids[:, 0].tolist(), strict=True):
-            right[question.kind].append(ANSWERS[best] == question.answer)
-    return right
+def _answers(
+    model: UMTAnswering, candidates: TextTokens, tokens: Tensor, asked: Sequence[Question]
+) -> tuple[str, ...]:
+    """Answer the questions about a clip of tokens (N, C)."""
+    weights = next(model.parameters())
+    texts = prompt_tokens(model.tokenizer, [q.question for q in asked], "questions")
+    ids, mask, answer_ids, answer_mask = (part.to(weights.device) for part in (*texts, *candidates))
+    states = model.encode_questions(tokens[None].to(weights), ids, mask)
+    ranked = model.rank_encoded(states, mask, answer_ids, answer_mask, NUM_RANKED_ANSWERS)
+    return tuple(ANSWERS[best] for best in ranked.ids[:, 0].tolist())

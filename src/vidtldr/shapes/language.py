@@ -24,6 +24,7 @@ __all__ = [
     "Question",
     "caption",
     "label_of",
+    "motion_index",
     "motion_phrase",
     "questions",
     "vocabulary",

@@ -3,9 +3,6 @@
 Letters: `B` clips, `T` frames, `S` side of a frame.
 """
 
-from importlib.resources import files
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -14,12 +11,11 @@ from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.decoder import AnswerDecoder
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.tokenizer import TokenizerSource
+from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.language import vocabulary
 from vidtldr.tasks.clip_reader import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["BUNDLED", "ShapesUMT", "normalise", "shapes_config"]
-
-BUNDLED = Path(str(files("vidtldr.shapes") / "bundled"))
+__all__ = ["ShapesUMT", "normalise", "shapes_config"]
 
 
 def shapes_config() -> UMTConfig:

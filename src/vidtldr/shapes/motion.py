@@ -113,15 +113,24 @@ def _is_beside(factors: Factors) -> Tensor:
 
 def _place(draws: Draws, factors: Factors, reach: Tensor, side: float) -> Tensor:
     """Centres of both paths, (B, K, 2): one beyond the other along the line of their relation."""
-    along_x = _is_beside(factors)
-    alone = (factors.num_objects == 1)[:, None]
+    along_x = _is_beside(factors)[:, None]
     free = side / 2 - MARGIN - reach  # how far a centre can go from the middle, (B, K, 2)
     anywhere = side / 2 + free * draws.between("place", -1, 1, 2, 2)
+    axis = (~along_x).long()[..., None].expand(-1, 2, 1)  # of the line: 0 for x, 1 for y
+    along = _along_the_line(draws, factors, reach.gather(2, axis).squeeze(2), side)
+    free_across = free.gather(2, 1 - axis).squeeze(2)
+    across = _across_the_line(draws, anywhere.gather(2, 1 - axis).squeeze(2), free_across, side)
+    x = torch.where(along_x, along, across)
+    y = torch.where(along_x, across, along)
+    alone = (factors.num_objects == 1)[:, None, None]
+    return torch.where(alone, anywhere, torch.stack((x, y), dim=-1))
+
+
+def _along_the_line(draws: Draws, factors: Factors, needed: Tensor, side: float) -> Tensor:
+    """Places of both objects on their line, (B, K), as each needs (B, K) pixels either way."""
     first_before = (factors.relation == RELATIONS.index("right")) | (
         factors.relation == RELATIONS.index("below")
     )
-    axis = (~along_x).long()[:, None, None].expand(-1, 2, 1)  # 0 for x, 1 for y
-    needed = reach.gather(2, axis).squeeze(2)  # (B, K)
     slack = (side - 2 * MARGIN - 2 * needed.sum(dim=1)).clamp(min=0)
     gap_before, gap_between = (draws.uniform("gaps", 2) * slack[:, None] / 2).unbind(1)
     ahead = torch.where(first_before, needed[:, 0], needed[:, 1])
@@ -129,16 +138,15 @@ def _place(draws: Draws, factors: Factors, reach: Tensor, side: float) -> Tensor
     near = MARGIN + gap_before + ahead
     far = near + ahead + gap_between + behind
     first = torch.where(first_before, near, far)
-    line = torch.stack((first, near + far - first), dim=1)  # (B, K)
+    return torch.stack((first, near + far - first), dim=1)
+
+
+def _across_the_line(draws: Draws, anywhere: Tensor, free: Tensor, side: float) -> Tensor:
+    """Places of both objects across their line, (B, K): the second not far from the first."""
     off = draws.between("off the line", -10.0, 10.0)
-    other = anywhere.gather(2, 1 - axis).squeeze(2)
-    room = free.gather(2, 1 - axis).squeeze(2)[:, 1]
-    beside = torch.minimum(torch.maximum(other[:, 0] + off, side / 2 - room), side / 2 + room)
-    across = torch.stack((other[:, 0], beside), dim=1)
-    x = torch.where(along_x[:, None], line, across)
-    y = torch.where(along_x[:, None], across, line)
-    together = torch.stack((x, y), dim=-1)
-    return torch.where(alone[..., None], anywhere, together)
+    low, high = side / 2 - free[:, 1], side / 2 + free[:, 1]
+    beside = torch.minimum(torch.maximum(anywhere[:, 0] + off, low), high)
+    return torch.stack((anywhere[:, 0], beside), dim=1)
 
 
 def _scale(factors: Factors, time: Tensor) -> Tensor:

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import sys
@@ -226,6 +227,48 @@ def test_a_file_of_the_other_task_is_recognised(tmp_path, weights, answering):
         load_umt(path, config=TINY)
     with pytest.raises(ValueError, match=r"missing \(text_decoder\.cls"):
         load_umt(weights, task="answering", config=TINY)
+    with pytest.raises(ValueError, match=r"a retrieval checkpoint\. Pass task='retrieval'"):
+        load_umt(weights, task="answering", config=TINY)
+
+
+@pytest.fixture
+def both(tmp_path, retrieval, answering):
+    """A file that serves both tasks: the projections of one, the decoder of the other."""
+    path = tmp_path / "both.safetensors"
+    decoder = {
+        name: value for name, value in answering.state_dict().items() if "text_decoder." in name
+    }
+    save_file(retrieval.state_dict() | decoder, path)
+    return path
+
+
+def test_a_file_with_projections_and_decoder_serves_both_tasks(both, retrieval, answering):
+    assert_same_weights(load_umt(both, config=TINY), retrieval.state_dict())
+    model = load_umt(both, task="answering", config=TINY)
+    assert model.untrained == ()
+    decoder = "text_decoder."
+    for name, value in model.state_dict().items():
+        origin = answering if name.startswith(decoder) else retrieval
+        assert torch.equal(value, origin.state_dict()[name]), name
+    assert any(name.startswith(decoder) for name in model.state_dict())
+
+
+def test_a_file_for_both_tasks_is_converted_for_each(tmp_path, both, vocabulary, retrieval):
+    for task in ("retrieval", "answering"):
+        out = tmp_path / task
+        convert_checkpoint(both, out, task=task, config=TINY, tokenizer=vocabulary)
+        stored = load_file(out / "model.safetensors")
+        assert ("itm_head.weight" in stored) == (task == "retrieval")
+        assert any("text_decoder." in name for name in stored) == (task == "answering")
+
+
+def test_a_directory_that_names_no_task_serves_both(tmp_path, both, vocabulary):
+    directory = convert_checkpoint(both, tmp_path / "out", config=TINY, tokenizer=vocabulary)
+    saved = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({"config": saved["config"]}))
+    (directory / "model.safetensors").write_bytes(both.read_bytes())
+    assert isinstance(load_umt(directory), UMTRetrieval)
+    assert isinstance(load_umt(directory, task="answering"), UMTAnswering)
 
 
 def test_a_vision_only_file_is_recognised(tmp_path):

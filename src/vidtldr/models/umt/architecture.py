@@ -56,7 +56,7 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
         found: Weights under our names.
         task: The task that was asked for.
     """
-    has_decoder = any(name.startswith("text_decoder.") for name in found)
+    has_decoder = any(name.startswith("text_decoder.cls.") for name in found)
     if not any(name.startswith("vision_encoder.encoder.") for name in found):
         return (
             "The file does not look like a multi-modality UMT checkpoint: "
@@ -64,7 +64,7 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
         )
     if task == "retrieval" and has_decoder:
         return "The file looks like a question-answering checkpoint. Pass task='answering'."
-    if task == "answering" and any(name.startswith("itm_head.") for name in found):
+    if task == "answering" and not has_decoder:
         return "The file looks like a retrieval checkpoint. Pass task='retrieval'."
     sizes = _sizes_in(found)
     for name in get_args(ConfigName):

@@ -26,10 +26,10 @@ NUM_PRETRAINING_FRAMES = 4
 
 
 class Saved(NamedTuple):
-    """What `config.json` of a converted directory says."""
+    """What `config.json` of a converted directory says; a task of None stands for both."""
 
     config: UMTConfig
-    task: Task
+    task: Task | None
     untrained: tuple[str, ...]
 
 
@@ -70,7 +70,8 @@ def load_umt(
 
     Args:
         weights: A published `.pth` file, a `.safetensors` file with the same names, or a directory
-            written by `convert_checkpoint`, which brings its own config and tokenizer.
+            written by `convert_checkpoint`, which brings its own config and tokenizer. Weights that
+            serve both tasks load for either.
         task: "retrieval" gives a `UMTRetrieval`, "answering" a `UMTAnswering`.
         config: "b16", "l16" (12 frames of 224), or sizes of your own. A directory's own config wins
             over "b16".
@@ -189,7 +190,7 @@ def _read_directory(directory: Path, task: Task, config: ConfigName | UMTConfig)
             f"got {str(directory)!r}. Write one with convert_checkpoint."
         )
     saved = _parse_saved(json.loads(file.read_text(encoding="utf-8")))
-    if saved.task != task:
+    if saved.task not in (None, task):
         raise ValueError(
             f"task must be {saved.task!r}, which {str(directory)!r} was converted for, "
             f"got {task!r}. Convert the original file again for another task."
@@ -204,7 +205,9 @@ def _read_directory(directory: Path, task: Task, config: ConfigName | UMTConfig)
 
 def _parse_saved(values: dict[str, Any]) -> Saved:
     return Saved(
-        UMTConfig.from_dict(values["config"]), values["task"], tuple(values.get("untrained", ()))
+        UMTConfig.from_dict(values["config"]),
+        values.get("task"),
+        tuple(values.get("untrained", ())),
     )
 
 

@@ -2,7 +2,8 @@
 
 Facts: pretrained files write `text_encoder.bert.` and hold the masked-word head and the projections
 onto the CLIP teacher; fine-tuned retrieval files have neither; question-answering files add
-`text_decoder.` and lack the projections of retrieval. Any file may hold the teacher itself.
+`text_decoder.` and lack the projections of retrieval. Any file may hold the teacher itself. A file
+of ours may serve both tasks: it has the projections and the decoder.
 
 Source: OpenGVLab/unmasked_teacher, multi_modality: models/umt.py, models/umt_qa.py,
 tasks/shared_utils.py, MODEL_ZOO.md.
@@ -28,6 +29,7 @@ RECOMPUTED = (
     "text_decoder.bert.embeddings.position_ids",
 )
 RETRIEVAL_ONLY = ("vision_encoder.pool_norm.", "vision_proj.", "text_proj.", "itm_head.", "temp")
+ANSWERING_ONLY = ("text_decoder.",)
 IGNORED: dict[Task, tuple[str, ...]] = {
     "retrieval": TRAINING_ONLY + RECOMPUTED,
     "answering": TRAINING_ONLY + RECOMPUTED + RETRIEVAL_ONLY,
@@ -69,6 +71,8 @@ def canonical_weights(state: Mapping[str, Tensor], task: Task, fusion_layer: int
         tensors |= _decoder_from_fusion_layers(tensors, fusion_layer)
         untrained = ("text_decoder",)
     ignored = IGNORED[task]
+    if task == "retrieval" and _any_starts(tensors, "itm_head."):
+        ignored += ANSWERING_ONLY  # without the head it is a file for answering, and refused
     kept = {name: value for name, value in tensors.items() if not _is_listed(name, ignored)}
     return NamedWeights(kept, pretrained, untrained)
 

@@ -1,0 +1,145 @@
+"""The bundled model on a handful of clips, unmerged and merged: what it says and what it costs.
+
+Letters: `T` frames, `S` side of a frame.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vidtldr.bench.comparison import merged_twin
+from vidtldr.bench.flops import count_flops
+from vidtldr.bench.latency import Timing, time_in_turn
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.patching import trace
+from vidtldr.models.umt.checkpoint import load_umt
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
+from vidtldr.shapes.exam import AnswerSheet, EncodedClips, ExamResult, fill_sheet, mark
+from vidtldr.shapes.export import clip_name, export_clips
+from vidtldr.shapes.world import ShapesWorld
+from vidtldr.tasks.clip_reader import umt_reader
+
+__all__ = ["Demo", "DemoSide", "run_demo"]
+
+NUM_REPEATS = 15
+OnStep = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class DemoSide:
+    """The model unmerged, or merged.
+
+    Attributes:
+        sheet: What it says of the clips.
+        marks: How much of that is right.
+        num_tokens: Tokens after each layer.
+        flops: Floating-point operations of the vision encoder for a clip; 1 MAC = 2 FLOPs.
+        timing: Its wall-clock times for a clip.
+    """
+
+    sheet: AnswerSheet
+    marks: ExamResult
+    num_tokens: list[int]
+    flops: int
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Both sides on the same files.
+
+    Attributes:
+        videos: Names of the files.
+        clips: The truth about them, with the features of the unmerged model.
+        merge: What the merged side merges.
+        unmerged: The model as it is.
+        merged: The same weights with the bundled preset.
+    """
+
+    videos: list[str]
+    clips: EncodedClips
+    merge: MergeConfig
+    unmerged: DemoSide
+    merged: DemoSide
+
+    @property
+    def speedup(self) -> float:
+        """Median time unmerged over median time merged."""
+        return self.unmerged.timing.median_ms / self.merged.timing.median_ms
+
+
+def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
+    """Write clips of the test split as files, read them, search, ask and label them, twice.
+
+    Args:
+        directory: Where the files go; must not exist, or be empty.
+        num_clips: How many.
+        on_step: Called with the name of the part, its steps done and all, to show progress.
+
+    Raises:
+        ValueError: If `directory` holds files.
+        OSError: If the files cannot be written, or this copy of the package has no weights.
+    """
+    unmerged, answering = load_umt(BUNDLED), load_umt(BUNDLED, task="answering")
+    merge = bundled_merge()
+    models = {"unmerged": unmerged, "merged": cast(UMTRetrieval, merged_twin(unmerged, merge))}
+    world = ShapesWorld(split="test", num_frames=unmerged.config.num_frames)
+    step = _counted(on_step, "writing clips", num_clips)
+    indices = export_clips(directory, world, num_clips, on_step=step)
+    videos = [clip_name(world, index) for index in indices]
+    read = umt_reader(unmerged.config)
+    pixels = [read(str(directory / video)).values[None] for video in videos]
+    truth = world.clips(indices)
+    rows, speeds = truth.factors.rows(), [(one, two) for one, two in truth.speeds.tolist()]
+    encoded = {
+        name: EncodedClips(*_encode(model, pixels), rows, speeds) for name, model in models.items()
+    }
+    costs = _costs(models, pixels[0], on_step)
+    sides = {}
+    for done, (name, clips) in enumerate(encoded.items()):
+        on_step("searching and asking", done, len(encoded))
+        sheet = fill_sheet(unmerged, answering, clips)
+        sides[name] = DemoSide(sheet, mark(sheet, clips), *costs[name])
+    return Demo(videos, encoded["unmerged"], merge, **sides)
+
+
+@torch.inference_mode()
+def _encode(model: UMTRetrieval, pixels: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Tokens (N, C) of each clip, and embeddings of all."""
+    videos = [model.encode_video(clip) for clip in pixels]
+    embeddings = torch.cat([model.embed_video(video) for video in videos])
+    return [video.tokens[0] for video in videos], embeddings
+
+
+def _costs(
+    models: Mapping[str, UMTRetrieval], clip: Tensor, on_step: OnStep
+) -> dict[str, tuple[list[int], int, Timing]]:
+    """Tokens, operations and times of each model for a clip (1, T, 3, S, S)."""
+    runs = {name: _forward(model, clip) for name, model in models.items()}
+    step = _counted(on_step, "timing", len(runs) * (1 + NUM_REPEATS))
+    timings = time_in_turn(runs, num_repeats=NUM_REPEATS, device=clip.device, on_step=step)
+    costs = {}
+    for name, run in runs.items():
+        with trace(models[name]) as recorded:
+            run()
+        costs[name] = (recorded.num_tokens, count_flops(run), timings[name])
+    return costs
+
+
+def _forward(model: UMTRetrieval, clip: Tensor) -> Callable[[], object]:
+    def run() -> object:
+        with torch.inference_mode():
+            return model.encode_video(clip)
+
+    return run
+
+
+def _counted(on_step: OnStep, what: str, total: int) -> Callable[[], None]:
+    """A function that counts its calls."""
+    done = iter(range(1, total + 1))
+    return lambda: on_step(what, next(done), total)

@@ -1,0 +1,136 @@
+"""Without --model every command takes the model in the package, and says so."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli.outcomes import one_error_line, rows
+from cli.umt_files import UMTFiles
+from click.testing import Result
+
+from vidtldr.models.umt import load_umt
+from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
+from vidtldr.shapes.export import export_clips
+from vidtldr.shapes.language import ANSWERS, LABELS
+from vidtldr.shapes.world import ShapesWorld
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.search import search_videos
+from vidtldr.tasks.video_features import VideoEncoding
+
+Run = Callable[..., Result]
+NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
+TEXT = "a small red star moves left"
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bundled") / "clips"
+    export_clips(directory, ShapesWorld(1, "test"), 3)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def videos(folder: Path) -> list[str]:
+    return [str(file) for file in sorted(folder.glob("*.mp4"))]
+
+
+@pytest.mark.parametrize("flags", [[], ["--preset", "shapes"]])
+def test_search_finds_what_the_bundled_model_finds(
+    run: Run, videos: list[str], flags: list[str]
+) -> None:
+    result = run("search", TEXT, *videos, "--json", *flags)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    model = load_umt(BUNDLED)
+    merge = bundled_merge() if flags else None
+    encoding = VideoEncoding(model, umt_reader(model.config), merge)
+    expected = search_videos(encoding, TEXT, videos, rerank=128)
+    for row, hit in zip(rows(result), expected, strict=True):
+        assert (row["video"], row["rank"]) == (hit.path, hit.rank)
+        assert row["score"] == pytest.approx(hit.score, abs=1e-5)
+
+
+def test_ask_brings_its_answers(run: Run, videos: list[str]) -> None:
+    result = run("ask", videos[0], "what color is the star", "--json", "--top", 40)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    [row] = rows(result)
+    assert {answer["answer"] for answer in row["answers"]} == set(ANSWERS)
+    [row] = rows(run("ask", videos[0], "what color is it", "--json", "--answers", "red,blue"))
+    assert {answer["answer"] for answer in row["answers"]} == {"red", "blue"}
+
+
+def test_classify_brings_its_labels(run: Run, videos: list[str]) -> None:
+    flags = ("--json", "--top", 64, "--preset", "shapes", "--compare", "--repeats", 1)
+    result = run("classify", videos[0], *flags)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    [row] = rows(result)
+    assert {label["label"] for label in row["labels"]} == set(LABELS)
+    assert row["merged"]["num_tokens"][-1] < row["unmerged"]["num_tokens"][-1] == 512
+    [row] = rows(run("classify", videos[0], "--json", "--labels", "red oval,blue star"))
+    assert {label["label"] for label in row["labels"]} == {"red oval", "blue star"}
+
+
+def test_embed_says_in_the_file_which_model_it_was(
+    run: Run, videos: list[str], tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    result = run("embed", *videos, "-o", tmp_path / "vectors.parquet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    schema = parquet.read_schema(tmp_path / "vectors.parquet")
+    assert b"bundled shapes model" in schema.metadata.values()
+
+
+def test_evaluate_takes_it_too(run: Run, folder: Path) -> None:
+    annotations = ("--annotations", folder / "retrieval.json", "--videos", folder)
+    result = run("evaluate", "retrieval", *annotations, "--protocol", "msrvtt", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    assert rows(result)[0]["run"]["model"] == load_umt(BUNDLED).config.to_dict()
+
+
+def test_a_named_model_is_not_announced(run: Run, umt: UMTFiles, videos: list[str]) -> None:
+    assert run("search", TEXT, videos[0], *umt.flags).stderr == ""
+    assert run("search", TEXT, videos[0], "--model", f"umt:{BUNDLED}").stderr == ""
+
+
+def test_its_preset_is_for_no_other_model(run: Run, umt: UMTFiles, videos: list[str]) -> None:
+    line = one_error_line(run("search", TEXT, videos[0], *umt.flags, "--preset", "shapes"))
+    assert "--preset shapes must be used with the bundled model, got --model umt:" in line
+    result = run("search", TEXT, videos[0], "--preset", "umt-b16/msrvtt-retrieval")
+    assert result.exit_code == 2
+    assert "must be used on 12 layers, got a model of 6" in result.stderr
+
+
+def test_choices_beside_a_preset_replace_its_own(run: Run, videos: list[str]) -> None:
+    flags = ("--preset", "shapes", "--json")
+    scores = [
+        rows(run("search", TEXT, videos[0], *flags, *more))[0]["score"]
+        for more in ((), ("--score", "none"), ("--metric", "keys"))
+    ]
+    assert len(set(scores)) == 3
+
+
+def test_labels_and_answers_are_still_needed_for_other_models(
+    run: Run, umt: UMTFiles, videos: list[str]
+) -> None:
+    line = one_error_line(run("ask", videos[0], "what is it", *umt.answering_flags))
+    assert "--answers must be given with --model umt:CHECKPOINT, got none" in line
+    line = one_error_line(run("classify", videos[0], *umt.flags))
+    assert "--labels must be given with --model umt:CHECKPOINT" in line
+
+
+def test_it_needs_no_network_and_no_cache_of_models(videos: list[str], tmp_path: Path) -> None:
+    """In a process whose hub is nowhere and whose home is empty."""
+    nowhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    environment = os.environ | nowhere
+    command = [sys.executable, "-m", "vidtldr", "search", TEXT, videos[0], "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == NOTE
