@@ -18,7 +18,7 @@ __all__ = ["Impl", "MergeConfig", "Metric", "Score"]
 
 Score = Literal["sharpness", "received"]
 Metric = Literal["x", "keys"]
-Impl = Literal["auto", "reference", "blocked"]
+Impl = Literal["auto", "reference", "blocked", "triton"]
 
 
 @dataclass(frozen=True)
