@@ -73,14 +73,20 @@ def check_values(
     assert (found.double() - truth).abs().max() <= 2 * (eager_error + rounding)
 
 
-@pytest.mark.parametrize("with_mass", [True, False])
-@pytest.mark.parametrize("score", SCORES_OF_ATTEND)
-@pytest.mark.parametrize("channels", [32, 40, 64, 80, 128])
+@pytest.mark.parametrize(
+    ("channels", "score", "with_mass"),
+    [
+        *((channels, "sharpness", True) for channels in (32, 40, 64, 80, 128)),
+        *((channels, "received", False) for channels in (32, 40, 64, 80, 128)),
+        (64, "sharpness", False),
+        (64, "received", True),
+    ],
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_kernels_stay_within_rounding_of_float64(
     device: str, dtype: torch.dtype, channels: int, score: str, with_mass: bool
 ) -> None:
-    q, k, v = spread_out(device, (2, 3, 45, channels), dtype)
+    q, k, v = spread_out(device, (2, 2, 45, channels), dtype)
     mass = 1 + 9 * torch.rand(2, 45, device=device) if with_mass else None
     scale = channels**-0.5
     found = attend(q, k, v, scale=scale, mass=mass, score=score, impl="triton")

@@ -90,9 +90,12 @@ def can_run_triton(q: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_supported_gpu(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+# As `torch.compiler.assume_constant_result` does, which would load torch._dynamo, and that Triton.
+_is_supported_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def validate_triton(q: Tensor) -> None:
