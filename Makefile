@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: demo example test test-slow test-timm lint types readme clean help
+.PHONY: demo example test test-triton test-slow test-timm lint types readme clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -25,9 +25,13 @@ example: .venv/ready  ## Make a clip and a tiny untrained model in demo/, and cl
 
 test: .venv/ready  ## Run the tests (a few minutes on two cores)
 	.venv/bin/python -m pytest
+	$(MAKE) test-triton
+
+test-triton: .venv/ready  ## Run the GPU kernels' tests on the CPU, in Triton's interpreter (part of `make test`)
+	TRITON_INTERPRET=1 .venv/bin/python -m pytest -m triton tests/ops tests/hosts/test_triton.py
 
 test-slow: .venv/ready  ## Run the tests that take longer
-	.venv/bin/python -m pytest -m 'slow and not timm and not gpu'
+	.venv/bin/python -m pytest -m 'slow and not timm and not triton and not gpu'
 
 test-timm: .venv-timm/ready  ## Run timm's tests in an environment of their own (timm needs torchvision)
 	.venv-timm/bin/python -m pytest -m timm tests/hosts/test_timm.py tests/video/test_processors.py

@@ -31,7 +31,7 @@ def test_importing_the_root_loads_nothing_heavy() -> None:
 
 
 def test_patching_loads_neither_video_nor_transformers_nor_triton() -> None:
-    heavy = ["transformers", "av", "PIL", "matplotlib", "timm", "torchvision"]
+    heavy = ["transformers", "av", "PIL", "matplotlib", "timm", "torchvision", "triton"]
     code = (
         f"import sys, vidtldr; vidtldr.apply_patch; print([m for m in {heavy} if m in sys.modules])"
     )

@@ -11,6 +11,7 @@ from vidtldr.bench.flops import count_flops
 from vidtldr.bench.latency import time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.ops.attention.triton_op import triton_attention, triton_score
 
 CPU = torch.device("cpu")
 
@@ -30,6 +31,14 @@ def test_fused_and_eager_attention_count_the_same() -> None:
         model.set_attn_implementation(attention)
         counts.append(count_flops(lambda: model(pixel_values=clips())))
     assert counts[0] == counts[1] > 0
+
+
+def test_the_kernels_for_gpus_count_as_the_attention_they_compute() -> None:
+    """Their second pass makes the products of queries and keys again: the same work, not more."""
+    q = torch.zeros(2, 3, 11, 4, device="meta")
+    count = 2 * 2 * 3 * 11 * 11 * 4
+    assert count_flops(lambda: triton_attention(q, q, q, 0.5, None, "sharpness")) == 2 * count
+    assert count_flops(lambda: triton_score(q, q, 0.5, "sharpness")) == count
 
 
 def test_flops_of_videomae_base_are_the_known_number() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import vidtldr.ops.attention  # noqa: F401  (registers the operators counted below)
+
 __all__ = ["count_flops"]
 
 
@@ -22,7 +24,12 @@ def count_flops(run: Callable[[], object]) -> int:
     """
     # PyTorch's counter lacks the fused attention of the CPU (seen in 2.13) and would count it as 0.
     cpu_attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    counter = FlopCounterMode(display=False, custom_mapping={cpu_attention: _attention_flops})
+    custom_mapping = {
+        cpu_attention: _attention_flops,
+        torch.ops.vidtldr.attention_with_score: _attention_flops,
+        torch.ops.vidtldr.attention_score: _score_flops,
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=custom_mapping)
     with counter:
         run()
     return int(counter.get_total_flops())
@@ -34,3 +41,8 @@ def _attention_flops(
     """Both products of attention; shapes (B, H, N, D)."""
     batch, heads, num_queries, channels = q_shape
     return 2 * batch * heads * num_queries * k_shape[-2] * (channels + v_shape[-1])
+
+
+def _score_flops(q_shape: Sequence[int], k_shape: Sequence[int], *_: Any, **__: Any) -> int:
+    """The product of queries and keys. The kernels make it twice; what is counted is the work."""
+    return _attention_flops(q_shape, k_shape, (0,))

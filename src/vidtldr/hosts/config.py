@@ -31,7 +31,7 @@ _VALIDATED: dict[str, Callable[[Any], object]] = {
     "num_tokens": validate_num_tokens,
     "layers": validate_layers,
 }
-Impl = Literal["auto", "reference", "blocked"]
+Impl = Literal["auto", "reference", "blocked", "triton"]
 
 
 @dataclass(frozen=True)

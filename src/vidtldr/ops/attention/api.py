@@ -12,11 +12,17 @@ from torch.nn import functional as F
 
 from vidtldr.ops.attention.blocked import blocked_attention, blocked_score
 from vidtldr.ops.attention.reference import reference_attention
+from vidtldr.ops.attention.triton_op import (
+    can_run_triton,
+    triton_attention,
+    triton_score,
+    validate_triton,
+)
 
 __all__ = ["AttentionImpl", "AttentionOutput", "AttentionScore", "attend"]
 
 AttentionScore = Literal["sharpness", "sharpness-per-head", "received"]
-AttentionImpl = Literal["auto", "reference", "blocked"]
+AttentionImpl = Literal["auto", "reference", "blocked", "triton"]
 
 
 class AttentionOutput(NamedTuple):
@@ -66,7 +72,9 @@ def attend(
         mass: Mass of each key, shape (B, N), positive; None for all 1.
         score: Which score to return, if any.
         impl: `"reference"` (materialises the map, defines every edge case), `"blocked"` (plain
-            torch, runs everywhere) or `"auto"` (the fastest for the device).
+            torch, runs everywhere), `"triton"` (kernels for GPUs: float32, float16 or bfloat16, D
+            up to 128) or `"auto"`: `"triton"` where Triton is installed and it supports the GPU
+            (NVIDIA since Ampere, or AMD), the dtype and D; `"blocked"` otherwise.
 
     Returns:
         The attended values and the score.
@@ -74,11 +82,18 @@ def attend(
     Raises:
         ValueError: If a shape does not fit, or `score` or `impl` is not one of the choices.
         TypeError: If q, k, v are not of one floating-point dtype.
+        NotImplementedError: If `impl="triton"` does not support the device, the dtype or D.
+        ImportError: If `impl="triton"` finds no Triton.
 
     Source: Choi et al., CVPR 2024, Eq. 5 (sharpness; of each head it is ours); Bolya et al., ICLR
     2023 (proportional attention).
     """
     _validate(q, k, v, mass, score, impl)
+    use_triton = impl == "triton" or (impl == "auto" and can_run_triton(q))
+    attention, score_alone = (
+        (triton_attention, triton_score) if use_triton else (blocked_attention, blocked_score)
+    )
+    mass = None if mass is None else mass.detach()
     with _without_autocast(q.device):
         if impl == "reference":
             return AttentionOutput(*reference_attention(q, k, v, scale, mass, score))
@@ -86,8 +101,8 @@ def attend(
             return AttentionOutput(_fused(q, k, v, scale, mass), None)
         if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
             x = _fused(q, k, v, scale, mass)
-            return AttentionOutput(x, blocked_score(q.detach(), k.detach(), scale, score))
-        return AttentionOutput(*blocked_attention(q, k, v, scale, mass, score))
+            return AttentionOutput(x, score_alone(q.detach(), k.detach(), scale, score))
+        return AttentionOutput(*attention(q, k, v, scale, mass, score))
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -98,9 +113,7 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None) -> Tensor:
-    bias = (
-        None if mass is None else mass.detach().log().to(q.dtype)[:, None, None, :]
-    )  # (B, 1, 1, N)
+    bias = None if mass is None else mass.log().to(q.dtype)[:, None, None, :]  # (B, 1, 1, N)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
@@ -131,3 +144,5 @@ def _validate(
         raise ValueError(
             f"impl must be one of {get_args(AttentionImpl)}, got {impl!r}. Choose one."
         )
+    if impl == "triton":
+        validate_triton(q)

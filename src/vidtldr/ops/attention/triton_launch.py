@@ -1,0 +1,138 @@
+"""Launch the Triton kernels: grids, scratch space, and what is left to do around them.
+
+This file loads Triton; `triton_op` loads it when a kernel first runs.
+
+Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
+"""
+
+import math
+
+import torch
+import triton
+from torch import Tensor
+
+from vidtldr.ops.attention.triton_kernels import attention_kernel, score_kernel
+
+__all__ = ["run_kernels"]
+
+# The score of a token is added up in at most this many parts, by programs of their own, so that one
+# clip alone fills a GPU. That is 32 numbers a token, less than its queries.
+_MAX_PARTS = 32
+_SMALLEST_TILE = 32
+
+
+def run_kernels(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    x: Tensor | None,
+    scale: float,
+    mass: Tensor | None,
+    score: str,
+) -> Tensor:
+    """Write the attended values into `x`, if given, and return the score, shape (B, N), float32.
+
+    Args:
+        q: Queries, shape (B, H, N, D), any strides.
+        k: Keys, same shape and dtype.
+        v: Values, same shape and dtype; None if `x` is.
+        x: Where the attended values go, same shape and dtype; None for the score alone.
+        scale: Factor of the logits.
+        mass: Mass of each key, shape (B, N), positive, or None.
+        score: `"sharpness"`, `"received"` or `"sharpness-per-head"`.
+    """
+    batch, heads, num_tokens, _ = q.shape
+    if q.numel() == 0:  # a grid must not be empty
+        return q.new_zeros((batch, num_tokens), dtype=torch.float32)
+    per_head = score == "sharpness-per-head"
+    rows = q.new_empty((1 if per_head else 2, batch, heads, num_tokens), dtype=torch.float32)
+    # Triton launches on the current device, whatever the tensors'.
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+        if per_head:
+            _attend(q, k, v, x, scale, mass, entropy=rows[0])
+            return rows[0].mean(dim=1)
+        _attend(q, k, v, x, scale, mass, row_max=rows[0], row_sum=rows[1])
+        return _score_of_head_mean(q, k, scale, rows[0], rows[1], score)
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor | None,
+    x: Tensor | None,
+    scale: float,
+    mass: Tensor | None,
+    *,
+    row_max: Tensor | None = None,
+    row_sum: Tensor | None = None,
+    entropy: Tensor | None = None,
+) -> None:
+    batch, heads, num_tokens, channels = q.shape
+    attention_kernel[lambda meta: (batch * heads * triton.cdiv(num_tokens, meta["ROWS"]),)](
+        q,
+        q.stride(),
+        k,
+        k.stride(),
+        v,
+        None if v is None else v.stride(),
+        None if mass is None else _packed(mass, q.dtype),
+        x,
+        None if x is None else x.stride(),
+        row_max,
+        row_sum,
+        entropy,
+        _base_2(scale),
+        heads,
+        num_tokens,
+        D=channels,
+        PADDED_D=_padded(channels),
+    )
+
+
+def _score_of_head_mean(
+    q: Tensor, k: Tensor, scale: float, row_max: Tensor, row_sum: Tensor, score: str
+) -> Tensor:
+    batch, heads, num_tokens, channels = q.shape
+    num_parts = min(_MAX_PARTS, triton.cdiv(num_tokens, _SMALLEST_TILE))
+    parts = q.new_empty((batch, num_parts, num_tokens), dtype=torch.float32)
+    is_sharpness = score == "sharpness"
+    kept = "ROWS" if is_sharpness else "KEYS"
+    score_kernel[lambda meta: (batch * triton.cdiv(num_tokens, meta[kept]) * num_parts,)](
+        q,
+        q.stride(),
+        k,
+        k.stride(),
+        row_max,
+        row_sum,
+        parts,
+        num_parts,
+        _base_2(scale),
+        heads,
+        num_tokens,
+        D=channels,
+        PADDED_D=_padded(channels),
+        SHARPNESS=is_sharpness,
+    )
+    # Sharpness comes in base 2, what is received as a sum over rows.
+    return parts.sum(dim=1) * (math.log(2) if is_sharpness else 1 / num_tokens)
+
+
+def _base_2(scale: float) -> float:
+    """The factor with which `2 ** logits` is what `e ** logits` is with `scale`."""
+    return scale / math.log(2)
+
+
+def _padded(channels: int) -> int:
+    """Tiles have powers of two; matrix units take 16 channels at least."""
+    return max(16, 1 << (channels - 1).bit_length())
+
+
+def _packed(mass: Tensor, dtype: torch.dtype) -> Tensor:
+    """Mass in float32 without gaps; for float16 within its range, as weights go up to the largest.
+
+    Only the ratios of masses matter to the values, so those of a clip may be scaled together.
+    """
+    mass = mass.float().contiguous()
+    if dtype == torch.float16:
+        mass = mass / (mass.amax(dim=1, keepdim=True) / 2**15).clamp_min(1)
+    return mass

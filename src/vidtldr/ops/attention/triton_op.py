@@ -1,0 +1,131 @@
+"""The Triton kernels as operators of torch, registered without loading Triton.
+
+As operators they are one node of a compiled graph and can be recorded in a CUDA graph. They have no
+gradient: where one is needed, `attend` takes the score alone, of detached queries and keys.
+
+Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
+"""
+
+import os
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+__all__ = ["can_run_triton", "triton_attention", "triton_score", "validate_triton"]
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_LARGEST_D = 128  # beyond, a tile of queries and one of keys no longer fit a streaming processor
+# Read once, as Triton itself does with the variable: compiled graphs take both as constants.
+_INSTALLED = find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@torch.library.custom_op("vidtldr::attention_with_score", mutates_args=())
+def triton_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None, score: str
+) -> tuple[Tensor, Tensor]:
+    """`attend` with a score, on a GPU. No gradient flows through it.
+
+    Args:
+        q: Queries, shape (B, H, N, D), any strides; see `validate_triton` for dtype and D.
+        k: Keys, same shape and dtype.
+        v: Values, same shape and dtype.
+        scale: Factor of the logits.
+        mass: Mass of each key, shape (B, N), positive, or None.
+        score: `"sharpness"`, `"received"` or `"sharpness-per-head"` (the mean over heads of each
+            head's negative row entropy).
+
+    Returns:
+        Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N), float32.
+    """
+    from vidtldr.ops.attention.triton_launch import run_kernels
+
+    x = _empty_values(v)
+    return x, run_kernels(q, k, v, x, scale, mass, score)
+
+
+@torch.library.custom_op("vidtldr::attention_score", mutates_args=())
+def triton_score(q: Tensor, k: Tensor, scale: float, score: str) -> Tensor:
+    """The score alone, shape (B, N), float32; arguments as in `triton_attention`."""
+    from vidtldr.ops.attention.triton_launch import run_kernels
+
+    return run_kernels(q, k, None, None, scale, None, score)
+
+
+@triton_attention.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None, score: str
+) -> tuple[Tensor, Tensor]:
+    return _empty_values(v), _empty_score(q)
+
+
+@triton_score.register_fake
+def _(q: Tensor, k: Tensor, scale: float, score: str) -> Tensor:
+    return _empty_score(q)
+
+
+def _empty_values(v: Tensor) -> Tensor:
+    """(B, H, N, D) whose heads lie side by side in memory, so that joining them copies nothing."""
+    batch, heads, num_tokens, channels = v.shape
+    return v.new_empty(batch, num_tokens, heads, channels).transpose(1, 2)
+
+
+def _empty_score(q: Tensor) -> Tensor:
+    return q.new_empty((q.shape[0], q.shape[2]), dtype=torch.float32)
+
+
+def can_run_triton(q: Tensor) -> bool:
+    """Whether the kernels are right for these queries: what `impl="auto"` asks.
+
+    That is on a GPU that Triton supports (NVIDIA since Ampere, or AMD), with Triton installed, in a
+    dtype and with a D that the kernels know. The interpreter does not count: it is far too slow.
+    """
+    return (
+        q.device.type == "cuda"
+        and _INSTALLED
+        and q.dtype in _DTYPES
+        and q.shape[-1] <= _LARGEST_D
+        and _is_supported_gpu(q.device)
+    )
+
+
+def _is_supported_gpu(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
+# As `torch.compiler.assume_constant_result` does, which would load torch._dynamo, and that Triton.
+_is_supported_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def validate_triton(q: Tensor) -> None:
+    """Say why the kernels cannot run on these queries, if so.
+
+    Args:
+        q: Queries, shape (B, H, N, D); keys and values are like them.
+
+    Raises:
+        NotImplementedError: If the device, the dtype or D is not one the kernels know.
+        ImportError: If Triton is not installed.
+    """
+    if q.dtype not in _DTYPES:
+        raise NotImplementedError(
+            f'q must be float32, float16 or bfloat16 for impl="triton", got {q.dtype}. Cast it or '
+            'pass impl="auto".'
+        )
+    if q.shape[-1] > _LARGEST_D:
+        raise NotImplementedError(
+            f'q must have at most {_LARGEST_D} channels a head for impl="triton", got '
+            f'{q.shape[-1]}. Pass impl="auto".'
+        )
+    if not _INSTALLED:
+        raise ImportError(
+            'impl="triton" must find the package triton, got none. Run `pip install triton` (a '
+            'CUDA build of torch brings it along), or pass impl="auto".'
+        )
+    if q.device.type != "cuda" and not (q.device.type == "cpu" and _INTERPRETED):
+        raise NotImplementedError(
+            f'q must be on a CUDA device for impl="triton", got {q.device}. Move it, pass '
+            'impl="auto", or set TRITON_INTERPRET=1 in the environment of the process to run the '
+            "kernels, slowly, on the CPU."
+        )
