@@ -8,7 +8,11 @@ from vidtldr.method.matching import match_tokens
 
 
 def merged_logits_of_videomae(
-    model: nn.Module, pixel_values: Tensor, r_schedule: list[int]
+    model: nn.Module,
+    pixel_values: Tensor,
+    r_schedule: list[int],
+    score: str | None = "sharpness",
+    weighting: str = "masked-saliency",
 ) -> Tensor:
     """Logits of `VideoMAEForVideoClassification` with the paper's merge in each layer."""
     model = model.double()
@@ -22,10 +26,12 @@ def merged_logits_of_videomae(
             project(y).unflatten(-1, (heads, -1)).transpose(1, 2)
             for project in (attention.query, attention.key, attention.value)
         )
-        x, sharpness = _attend(q, k, v, mass, x, block)
+        x, probabilities = _attend(q, k, v, mass, x, block)
         if r:
-            x, mass = _merge(x, mass, sharpness, r)
-        x = x + block.output.dense(block.intermediate(block.layernorm_after(x)))
+            shift = _mlp(block, x).square().sum(-1).sqrt()
+            weights = _weights(score, weighting, probabilities, shift)
+            x, mass = _merge(x, mass, weights, r)
+        x = x + _mlp(block, x)
     pooled = (
         x.mean(dim=1) if model.videomae.layernorm is None else model.videomae.layernorm(x)[:, 0]
     )
@@ -37,17 +43,34 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     attended = (logits + mass.log()[:, None, None]).softmax(-1) @ v
-    attn = logits.softmax(-1).mean(1)
-    return x + block.attention.output.dense(attended.transpose(1, 2).flatten(2)), (
-        attn * attn.log()
-    ).sum(-1)
+    x = x + block.attention.output.dense(attended.transpose(1, 2).flatten(2))
+    return x, logits.softmax(-1)
 
 
-def _merge(x: Tensor, mass: Tensor, sharpness: Tensor, r: int) -> tuple[Tensor, Tensor]:
-    s = sharpness - sharpness.amin(1, keepdim=True)
-    s = s / s.amax(1, keepdim=True)
+def _mlp(block: nn.Module, x: Tensor) -> Tensor:
+    return block.output.dense(block.intermediate(block.layernorm_after(x)))
+
+
+def _weights(score: str | None, weighting: str, probabilities: Tensor, shift: Tensor) -> Tensor:
+    attn = probabilities.mean(1)
+    sharpness = (attn * attn.log()).sum(-1)
+    h = {
+        "sharpness": sharpness,
+        "flatness": -sharpness,
+        "sharpness-per-head": (probabilities * probabilities.log()).sum(-1).mean(1),
+        "received": attn.mean(1),
+        "representation-shift": shift,
+        None: torch.zeros_like(shift),
+    }[score]
+    if score is None:
+        return torch.ones_like(h)
+    s = (h - h.amin(1, keepdim=True)) / (h.amax(1, keepdim=True) - h.amin(1, keepdim=True))
     mean = s.mean(1, keepdim=True)
-    weights = F.relu(s - mean) / (s.amax(1, keepdim=True) - mean)
+    sharpened = F.relu(s - mean) / (s.amax(1, keepdim=True) - mean)
+    return {"masked-saliency": sharpened, "saliency": s, "mask": (s >= mean).double()}[weighting]
+
+
+def _merge(x: Tensor, mass: Tensor, weights: Tensor, r: int) -> tuple[Tensor, Tensor]:
     match = match_tokens(x, r)
     clips = []
     for b in range(len(x)):

@@ -4,7 +4,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,8 +13,12 @@ from tiny_models import clips, videomae, vivit
 from torch import Tensor, nn
 
 import vidtldr
+from vidtldr.hosts.config import Metric, Score, Weighting
 from vidtldr.hosts.merging_forward import MergingForward
 
+SCORES = [*get_args(Score), None]
+METRICS = get_args(Metric)
+WEIGHTINGS = get_args(Weighting)
 R = [0, 9, 5]  # the first layer keeps the host's own forward
 HOSTS = [videomae, vivit]
 CONFIGS = [
@@ -67,6 +71,19 @@ def test_merged_videomae_equals_the_float64_oracle(impl: str, use_mean_pooling: 
     assert (found - expected).abs().max() < 1e-11
 
 
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_and_weighting_equals_the_float64_oracle(
+    score: str | None, weighting: str
+) -> None:
+    model = videomae()
+    vidtldr.apply_patch(model, r=[11, 7, 0, 4], score=score, weighting=weighting)
+    found = logits(model.double(), clips(3).double())
+    vidtldr.remove_patch(model)
+    expected = merged_logits_of_videomae(model, clips(3), [11, 7, 0, 4], score, weighting)
+    assert (found - expected).abs().max() < 1e-11
+
+
 @pytest.mark.parametrize("build", HOSTS)
 def test_walking_a_block_without_merging_equals_the_hosts_own_forward(
     build: Callable[..., nn.Module],
@@ -93,31 +110,37 @@ def walk_without_merging(forward: MergingForward, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("build", HOSTS)
-@pytest.mark.parametrize("score", ["sharpness", "received", None])
-@pytest.mark.parametrize("metric", ["x", "keys"])
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("metric", METRICS)
 def test_implementations_agree_for_every_score_and_metric(
     build: Callable[..., nn.Module], score: str | None, metric: str
 ) -> None:
     model = build().double()
     outputs = []
     for impl in ("reference", "blocked", "auto"):
+        torch.manual_seed(0)  # the same random pairs
         vidtldr.apply_patch(model, r=R, score=score, metric=metric, impl=impl)
         outputs.append(logits(model, clips().double()))
     assert torch.allclose(outputs[0], outputs[1], atol=1e-11)
     assert torch.allclose(outputs[0], outputs[2], atol=1e-11)
 
 
-def test_scores_and_metrics_are_different_choices() -> None:
+def test_scores_metrics_and_weightings_are_different_choices() -> None:
     model = videomae()
-    choices = [("sharpness", "x"), ("received", "x"), (None, "x"), ("sharpness", "keys")]
-    outputs = [logits(vidtldr.apply_patch(model, r=R, score=s, metric=m)) for s, m in choices]
+    choices = [{"score": score} for score in SCORES]
+    choices += [{"metric": metric} for metric in METRICS if metric != "x"]
+    choices += [{"weighting": weighting} for weighting in WEIGHTINGS[1:]]
+    outputs = [logits(vidtldr.apply_patch(model, r=R, **choice)) for choice in choices]
     for i, one in enumerate(outputs):
         assert not any(torch.allclose(one, other, atol=1e-3) for other in outputs[:i])
 
 
 @pytest.mark.parametrize("build", HOSTS)
-def test_one_clip_alone_equals_that_clip_in_a_batch(build: Callable[..., nn.Module]) -> None:
-    model = vidtldr.apply_patch(build(), r=R)
+@pytest.mark.parametrize("score", SCORES)
+def test_one_clip_alone_equals_that_clip_in_a_batch(
+    build: Callable[..., nn.Module], score: str | None
+) -> None:
+    model = vidtldr.apply_patch(build(), r=R, score=score)
     together = logits(model, clips(3))
     for b in range(3):
         assert torch.allclose(logits(model, clips(3)[b : b + 1])[0], together[b], atol=1e-4)

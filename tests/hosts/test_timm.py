@@ -231,3 +231,66 @@ def test_a_feature_wrapper_is_refused() -> None:
     model = timm.create_model("vit_tiny_patch16_224", features_only=True, img_size=64)
     with pytest.raises(NotImplementedError, match="lays every stage's tokens out on their grid"):
         vidtldr.apply_patch(model, r=[4])
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, {"global_pool": "", "class_token": False}], ids=str)
+@pytest.mark.parametrize("score", ["sharpness", "representation-shift", None])
+@pytest.mark.parametrize("r", [(), (30, 10), (0, 9, 0, 5)], ids=str)
+def test_what_a_forward_costs_is_worked_out_as_it_is_counted(
+    config: dict[str, Any], score: Any, r: tuple[int, ...]
+) -> None:
+    from vidtldr.bench.flops import count_flops
+    from vidtldr.hosts.budget import forward_costs
+    from vidtldr.hosts.config import MergeConfig
+    from vidtldr.hosts.registry import find_host
+
+    model = build(**config)
+    merge = MergeConfig(r=r, score=score)
+    worked_out = forward_costs(find_host(model), merge).flops(r)
+    vidtldr.apply_patch(model, merge)
+    with torch.inference_mode():
+        counted = count_flops(lambda: model(frames(1)))
+    # The one query of attention pooling is all that is left out.
+    assert worked_out == pytest.approx(counted, rel=0.003 if model.attn_pool else 0)
+
+
+@pytest.mark.parametrize("name", ["vit_base_patch16_224", "vit_base_patch16_siglip_224"])
+def test_published_sizes_meet_their_budgets_within_a_per_cent(name: str) -> None:
+    from vidtldr.bench.flops import count_flops
+
+    with torch.device("meta"), torch.inference_mode():
+        model, image = timm.create_model(name).eval(), torch.empty(1, 3, 224, 224)
+        unmerged = count_flops(lambda: model(image))
+        for flop_ratio in (0.9, 0.6):
+            vidtldr.apply_patch(model, flop_ratio=flop_ratio)
+            share = count_flops(lambda: model(image)) / unmerged
+            assert flop_ratio - 0.01 < share <= flop_ratio + 1e-4
+
+
+def test_a_budget_counts_prefix_tokens_and_needs_a_fixed_size() -> None:
+    model = vidtldr.apply_patch(build(reg_tokens=4), num_tokens=50)
+    with vidtldr.trace(model) as trace:
+        logits(model)
+    assert trace.num_tokens[-1] == 50
+    for budget in ({"num_tokens": 50}, {"flop_ratio": 0.9}):
+        with pytest.raises(ValueError, match="must be used on a model of a fixed number of tokens"):
+            vidtldr.apply_patch(build(dynamic_img_size=True), **budget)
+
+
+def test_a_backbone_before_the_blocks_cannot_be_counted() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("vit_tiny_r_s16_p8_224")
+    with pytest.raises(NotImplementedError, match="one convolution, which embeds patches, got"):
+        vidtldr.apply_patch(model, flop_ratio=0.8)
+
+
+@pytest.mark.parametrize("score", ["sharpness-per-head", "flatness", "representation-shift"])
+def test_other_scores_agree_between_implementations_and_leave_the_prefix_alone(score: str) -> None:
+    model = build(reg_tokens=2, init_values=0.5).double()
+    outputs = []
+    for impl in ("reference", "auto"):
+        vidtldr.apply_patch(model, r=R, score=score, impl=impl)
+        with vidtldr.trace(model) as trace:
+            outputs.append(logits(model, frames().double()))
+        assert trace.mass[:, :3].eq(1).all()
+    assert torch.allclose(*outputs, atol=1e-11)

@@ -47,8 +47,8 @@ def test_each_merging_layer_keeps_what_a_picture_needs() -> None:
     first, third = trace.layers[0], trace.layers[2]
     assert first.source.shape == third.source.shape == (2, 48)
     assert first.mass.shape == (2, 33)
-    assert third.masked_saliency.shape == (2, 33)
-    assert torch.allclose(masked_saliency(first.saliency), first.masked_saliency, atol=1e-5)
+    assert third.weights.shape == (2, 33)
+    assert torch.allclose(masked_saliency(first.saliency), first.weights, atol=1e-5)
     assert torch.equal(third.source, trace.source)
 
 

@@ -48,7 +48,7 @@ def embed(
         from vidtldr.tasks.embeddings_file import require_pyarrow
 
         require_pyarrow()
-        embedder = load_embedder(umt, merge, merging.preset, run.time_limit)
-        failed = embed_to_file(embedder, videos, output, umt.model, merge, as_json=run.as_json)
+        embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit)
+        failed = embed_to_file(embedder, videos, output, umt.model, merge, r, as_json=run.as_json)
     if failed:
         raise typer.Exit(SOME_INPUTS_FAILED)

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from torch import nn
 
 import vidtldr
 from vidtldr.cli.failed_videos import print_failed_videos
@@ -15,8 +16,10 @@ from vidtldr.cli.load_umt_model import load_retrieval
 from vidtldr.cli.progress import progress
 from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.hosts.budget import resolved_r
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch
+from vidtldr.hosts.registry import find_host
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.embed import (
     EmbeddedVideo,
@@ -33,8 +36,11 @@ __all__ = ["embed_to_file", "load_embedder"]
 
 def load_embedder(
     umt: UMTOptions, merge: MergeConfig | None, preset: str | None, time_limit_seconds: float
-) -> Embedder:
+) -> tuple[Embedder, tuple[int, ...] | None]:
     """Load a model that makes vectors, UMT or a classifier.
+
+    Returns:
+        The embedder, and the tokens that each layer removes; None if nothing is to merge.
 
     Raises:
         ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
@@ -42,11 +48,17 @@ def load_embedder(
     if umt.is_umt:
         model = load_retrieval(umt, preset)
         reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
-        return umt_embedder(VideoEncoding(model, reader, merge))
+        encoding = VideoEncoding(model, reader, merge)
+        return umt_embedder(encoding), _removed(model, merge)
     pretrained = load_pretrained(umt, None, None)
     if merge is not None:
         apply_patch(pretrained.model, merge)
-    return classifier_embedder(pretrained, time_limit_seconds=time_limit_seconds)
+    embedder = classifier_embedder(pretrained, time_limit_seconds=time_limit_seconds)
+    return embedder, _removed(pretrained.model, merge)
+
+
+def _removed(model: nn.Module, merge: MergeConfig | None) -> tuple[int, ...] | None:
+    return None if merge is None else resolved_r(merge, find_host(model))
 
 
 def embed_to_file(
@@ -55,10 +67,20 @@ def embed_to_file(
     output: Path,
     model: str,
     merge: MergeConfig | None,
+    r: tuple[int, ...] | None,
     *,
     as_json: bool,
 ) -> int:
     """Embed videos into a file and print what became of each.
+
+    Args:
+        embedder: See `load_embedder`.
+        videos: Video files.
+        output: Parquet file to write.
+        model: As it was typed, for the file.
+        merge: What was asked for, for the file.
+        r: What that comes to in each layer, for the file.
+        as_json: Print JSON and nothing else.
 
     Returns:
         How many failed.
@@ -67,7 +89,8 @@ def embed_to_file(
         "vidtldr": vidtldr.__version__,
         "model": printable(model),
         "num_frames": str(embedder.reader.sampling.num_frames),
-        "merge": json.dumps(None if merge is None else asdict(merge)),
+        "merge": json.dumps(None if merge is None else merge.to_dict()),
+        "r": json.dumps(r),
     }
     done: list[EmbeddedVideo] = []
     with progress("videos", len(videos)) as on_step:

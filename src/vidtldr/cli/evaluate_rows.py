@@ -10,6 +10,7 @@ __all__ = ["MAIN_FIGURE", "Result", "cost_rows", "main_figure", "result_rows", "
 
 Result = RetrievalResult | AnsweringResult | MultipleChoiceResult
 Row = tuple[str, str]
+BUDGETS = ("flop_ratio", "num_tokens")
 
 #: The paper's number of each kind of evaluation.
 MAIN_FIGURE: dict[type, str] = {
@@ -90,6 +91,7 @@ def _schedule(run: RunRecord) -> str:
     if run.schedule is None:
         return "unmerged"
     name = f" ({run.schedule_name})" if run.schedule_name else ""
-    if run.schedule["r"] is not None:
-        return f"merged by r {','.join(map(str, run.schedule['r']))}{name}"
-    return f"merged by ratio {','.join(map(str, run.schedule['ratio']))}{name}"
+    if "ratio" in run.schedule:
+        return f"merged by ratio {','.join(map(str, run.schedule['ratio']))}{name}"
+    budgets = [f" to {word} {run.schedule[word]}" for word in BUDGETS if word in run.schedule]
+    return f"merged{''.join(budgets)} by r {','.join(map(str, run.r or ()))}{name}"

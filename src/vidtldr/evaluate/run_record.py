@@ -11,6 +11,8 @@ import torch
 import vidtldr
 from vidtldr.bench.flops import count_flops
 from vidtldr.evaluate.settings import Settings
+from vidtldr.hosts.budget import resolved_r
+from vidtldr.hosts.registry import find_host
 from vidtldr.tasks.fingerprint import file_sha256
 from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
 
@@ -50,7 +52,9 @@ class RunRecord:
     Attributes:
         protocol: The protocol's flags.
         schedule_name: Name of the schedule; None if it has none.
-        schedule: The fields of the `MergeConfig`; None for an unmerged run.
+        schedule: The fields of the `MergeConfig` that was given; None for an unmerged run.
+        r: Tokens that each layer removed, shares and budgets turned into counts; None for an
+            unmerged run.
         model: The fields of the `UMTConfig`.
         device: Where the model ran.
         dtype: Type of its weights.
@@ -71,6 +75,7 @@ class RunRecord:
     protocol: dict[str, Any]
     schedule_name: str | None
     schedule: dict[str, Any] | None
+    r: tuple[int, ...] | None
     model: dict[str, Any]
     device: str
     dtype: str
@@ -111,7 +116,8 @@ def record_run(
     return RunRecord(
         protocol=asdict(protocol),
         schedule_name=settings.schedule_name if merge is not None else None,
-        schedule=None if merge is None else asdict(merge),
+        schedule=None if merge is None else merge.to_dict(),
+        r=None if merge is None else resolved_r(merge, find_host(encoding.model)),
         model=encoding.model.config.to_dict(),
         device=_device_name(weights.device),
         dtype=str(weights.dtype).removeprefix("torch."),

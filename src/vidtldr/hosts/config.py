@@ -3,21 +3,34 @@
 It needs no torch, so that the command line can check its arguments before anything heavy is loaded.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, get_args
 
 from vidtldr.method.schedule import (
     r_from_ratio,
+    validate_flop_ratio,
+    validate_layers,
+    validate_num_tokens,
     validate_r,
     validate_r_schedule,
     validate_ratio_schedule,
 )
 
-__all__ = ["Impl", "MergeConfig", "Metric", "Score"]
+__all__ = ["Impl", "MergeConfig", "Metric", "Score", "Weighting"]
 
-Score = Literal["sharpness", "received"]
-Metric = Literal["x", "keys"]
+Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
+Metric = Literal["x", "keys", "random"]
+Weighting = Literal["masked-saliency", "saliency", "mask"]
+
+_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens")
+_VALIDATED: dict[str, Callable[[Any], object]] = {
+    "r": validate_r_schedule,
+    "ratio": validate_ratio_schedule,
+    "flop_ratio": validate_flop_ratio,
+    "num_tokens": validate_num_tokens,
+    "layers": validate_layers,
+}
 Impl = Literal["auto", "reference", "blocked"]
 
 
@@ -25,48 +38,82 @@ Impl = Literal["auto", "reference", "blocked"]
 class MergeConfig:
     """A schedule of merging and the choices of the method. Frozen; sequences become tuples.
 
+    How much to merge is said by exactly one of `r`, `ratio`, `flop_ratio` and `num_tokens`. The
+    last two are budgets: counts that meet them are found when they are applied to a model, which
+    must have a fixed number of tokens.
+
     Attributes:
         r: Tokens to remove in each layer, first layer first; missing layers are 0.
         ratio: The same as shares of the mergeable tokens then, each in [0, 0.5]: `int(N * ratio)`
-            are removed. Exactly one of `r` and `ratio` is given.
-        score: What makes a token foreground: `"sharpness"` of the attention it pays (vid-TLDR),
-            attention `"received"`, or None for plain merging with equal weights.
-        metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR), or
-            `"keys"`, their keys averaged over heads (ToMe).
+            are removed.
+        flop_ratio: The most that the transformer's forward may cost, as a share of the FLOPs of its
+            unmerged forward, in (0, 1]; what merging itself costs is counted. 0.6 is met from below
+            as closely as whole tokens allow. 1 merges nothing.
+        num_tokens: Tokens that leave the last layer, prefix tokens included, exactly.
+        layers: The layers that a budget may use, 0-based, increasing; None for the first quarter of
+            the depth, rounded up. Each removes about the same share of its tokens, at most half.
+        score: What makes a token foreground: `"sharpness"` of the attention it pays, that is, of
+            its mean over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
+            one's sharpness; `"flatness"`, the negative of the sharpness, for models whose
+            foreground attends broadly; attention `"received"`; `"representation-shift"`, how much
+            the MLP moves it (Choi et al., ICCV 2025), which costs the merging layer its MLP twice;
+            or None for plain merging with equal weights.
+        metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
+            `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
+            drawn by chance from torch's global generator in every forward, as dropout is
+            (`torch.manual_seed` repeats them).
+        weighting: How a score becomes the weight of a merged token: `"masked-saliency"` (vid-TLDR,
+            Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
+            no background (Eq. 5), `"mask"` drops it and weighs the rest alike (Eq. 8). Without a
+            score every weight is 1.
         impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
 
     Raises:
-        TypeError: If `r` or `ratio` is not a sequence of counts or shares.
-        ValueError: If both or neither are given, or a value is out of range or not one of the
-            choices.
+        TypeError: If a value is of the wrong type, such as a count where a sequence belongs.
+        ValueError: If not exactly one of the four is given, `layers` comes without a budget, or a
+            value is out of range or not one of the choices.
     """
 
     r: Sequence[int] | None = None
     ratio: Sequence[float] | None = None
+    flop_ratio: float | None = None
+    num_tokens: int | None = None
+    layers: Sequence[int] | None = None
     score: Score | None = "sharpness"
     metric: Metric = "x"
+    weighting: Weighting = "masked-saliency"
     impl: Impl = "auto"
 
     def __post_init__(self) -> None:
-        if (self.r is None) == (self.ratio is None):
-            what = "neither" if self.r is None else "both"
+        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError(
-                f"r and ratio must be given one at a time, got {what}. Pass r=[600, 200, 100] or "
-                "ratio=[0.25, 0.1]."
+                "r, ratio, flop_ratio and num_tokens must be given one at a time, got "
+                f"{' and '.join(given) or 'none'}. Pass flop_ratio=0.6 or r=[600, 200, 100]."
             )
-        if self.r is not None:
-            object.__setattr__(self, "r", validate_r_schedule(self.r))
-        if self.ratio is not None:
-            object.__setattr__(self, "ratio", validate_ratio_schedule(self.ratio))
+        if self.layers is not None and not self.is_budget:
+            raise ValueError(
+                f"layers must come with flop_ratio or num_tokens, got it with {given[0]}, which "
+                "has an entry for each layer. Leave it out."
+            )
+        for name, validate in _VALIDATED.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, validate(getattr(self, name)))
         _validate_choice("score", self.score, (*get_args(Score), None))
         _validate_choice("metric", self.metric, get_args(Metric))
+        _validate_choice("weighting", self.weighting, get_args(Weighting))
         _validate_choice("impl", self.impl, get_args(Impl))
 
     @property
+    def is_budget(self) -> bool:
+        """Whether the counts depend on the model."""
+        return self.flop_ratio is not None or self.num_tokens is not None
+
+    @property
     def schedule(self) -> Sequence[int] | Sequence[float]:
-        """The counts or shares, whichever was given."""
+        """The counts or shares, whichever was given; a budget has neither until it is resolved."""
         schedule = self.r if self.r is not None else self.ratio
-        assert schedule is not None  # __post_init__ made sure of it
+        assert schedule is not None  # resolve_budget comes first
         return schedule
 
     @property
@@ -113,6 +160,36 @@ class MergeConfig:
         for layer in range(num_layers if num_mergeable is not None else 0):
             assert num_mergeable is not None
             num_mergeable -= self.num_removed(layer, num_mergeable)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was given and chosen, ready for JSON; `from_dict` reads it."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None or name == "score"
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a config of its fields by name; those that are missing have their defaults.
+
+        Raises:
+            TypeError: If `values` is not a mapping, or a value is of the wrong type.
+            ValueError: If a key is not a field, or as the class itself.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"values must map fields of MergeConfig to values, got {values!r}. Write "
+                '{"r": [600, 200, 100]}.'
+            )
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check "
+                "the name."
+            )
+        return cls(**values)
 
 
 def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from vidtldr.ops.attention import AttentionOutput
 
-__all__ = ["Attend", "Attended", "Host", "full_name", "is_a", "join_heads", "split_heads"]
+__all__ = [
+    "Attend",
+    "Attended",
+    "BlockSizes",
+    "Host",
+    "full_name",
+    "is_a",
+    "join_heads",
+    "split_heads",
+]
 
 
 class Attend(Protocol):
@@ -33,6 +42,21 @@ class Attended(NamedTuple):
     x: Tensor
     score: Tensor | None
     keys: Tensor
+
+
+class BlockSizes(NamedTuple):
+    """What the cost of a block depends on, its linear layers left out.
+
+    Attributes:
+        num_heads: H.
+        head_channels: D.
+        mlp: The modules of its second half; every linear layer of the block that is not in them
+            belongs to attention.
+    """
+
+    num_heads: int
+    head_channels: int
+    mlp: tuple[nn.Module, ...]
 
 
 class Host(ABC):
@@ -95,6 +119,15 @@ class Host(ABC):
     @abstractmethod
     def walked_around(block: nn.Module) -> dict[str, nn.Module]:
         """The modules of a block whose own forward is not called, by their class's full name."""
+
+    @staticmethod
+    @abstractmethod
+    def sizes(block: nn.Module) -> BlockSizes:
+        """What its cost depends on."""
+
+    def reads_every_token(self) -> tuple[nn.Module, ...]:
+        """Modules behind the blocks that run on every token and not on a pooled vector."""
+        return ()
 
     @staticmethod
     @abstractmethod

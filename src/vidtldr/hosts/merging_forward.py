@@ -3,18 +3,19 @@
 Letters: `B` clips, `N` tokens now, `C` channels.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.config import MergeConfig, Metric
 from vidtldr.hosts.host import Attended, Host
+from vidtldr.hosts.token_score import ATTENTION_SCORES, WEIGHTINGS, token_score
 from vidtldr.hosts.trace import active_traces_of
 from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
-from vidtldr.method.saliency import masked_saliency
-from vidtldr.ops.attention import AttentionOutput, attend
+from vidtldr.ops.attention import AttentionOutput, AttentionScore, attend
 
 __all__ = ["MergingForward"]
 
@@ -30,9 +31,13 @@ class MergingForward:
 
     It sits in the block's instance dictionary, where hooks, `state_dict`, `deepcopy`, `pickle`,
     gradient checkpointing and the hooks of accelerate leave it alone or take it along.
+
+    Attributes:
+        config: The schedule that it follows, a budget turned into counts.
+        asked: The config as it was given.
     """
 
-    def __init__(self, host: Host, layer: int, config: MergeConfig) -> None:
+    def __init__(self, host: Host, layer: int, config: MergeConfig, asked: MergeConfig) -> None:
         self.block: Any = host.blocks[layer]
         self.walk = type(host)
         self.num_prefix_tokens = host.num_prefix_tokens
@@ -40,6 +45,7 @@ class MergingForward:
         self.is_first = layer == config.first_merging_layer
         self.is_last = layer == len(host.blocks) - 1
         self.config = config
+        self.asked = asked
 
     def __call__(self, x: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         """Run the block on tokens (B, N, C) and return (B, N - r, C).
@@ -64,7 +70,9 @@ class MergingForward:
 
     def _run(self, x: Tensor, mass: Tensor | None) -> tuple[Tensor, Tensor]:
         r = self.config.num_removed(self.layer, x.shape[1] - self.num_prefix_tokens)
-        score = self.config.score if r else None
+        score: AttentionScore | None = None
+        if r and self.config.score is not None:
+            score = ATTENTION_SCORES.get(self.config.score)
 
         def attend_here(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
             return attend(q, k, v, scale=scale, mass=mass, score=score, impl=self.config.impl)
@@ -81,10 +89,12 @@ class MergingForward:
 
     def _merge(self, attended: Attended, mass: Tensor, r: int) -> tuple[Tensor, Tensor]:
         prefix = self.num_prefix_tokens
-        score = None if attended.score is None else attended.score[:, prefix:]
-        weights = None if score is None else masked_saliency(score)
-        metric = attended.x if self.config.metric == "x" else attended.keys.mean(dim=1)
-        match = match_tokens(metric, r, prefix)
+        score = token_score(
+            self.config.score, attended.x, attended.score, partial(self.walk.mlp_half, self.block)
+        )
+        score = None if score is None else score[:, prefix:]
+        weights = None if score is None else WEIGHTINGS[self.config.weighting](score)
+        match = match_tokens(_metric(self.config.metric, attended), r, prefix)
         x, mass = merge_tokens(attended.x, mass, match, weights)
         for recorded in active_traces_of(self.block):
             recorded.record_merge(self.layer, match, mass, score, weights)
@@ -115,6 +125,13 @@ class MergingForward:
                 f"{self.walk.attention_dropout(self.block)}. Set it to 0 in the model's config, "
                 "or call model.eval()."
             )
+
+
+def _metric(metric: Metric, attended: Attended) -> Tensor:
+    """What is compared to pair tokens: shape (B, N, C), or (B, N, D) of keys."""
+    if metric == "random":
+        return torch.randn(attended.x.shape, device=attended.x.device)
+    return attended.x if metric == "x" else attended.keys.mean(dim=1)
 
 
 def merging_forward_of(module: nn.Module) -> MergingForward | None:

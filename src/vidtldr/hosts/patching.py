@@ -9,7 +9,8 @@ from typing import TypedDict, TypeVar, Unpack
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score
+from vidtldr.hosts.budget import resolve_budget
+from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score, Weighting
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward, merging_forward_of
 from vidtldr.hosts.refusals import (
@@ -31,8 +32,12 @@ class _Fields(TypedDict, total=False):
 
     r: Sequence[int] | None
     ratio: Sequence[float] | None
+    flop_ratio: float | None
+    num_tokens: int | None
+    layers: Sequence[int] | None
     score: Score | None
     metric: Metric
+    weighting: Weighting
     impl: Impl
 
 
@@ -49,14 +54,15 @@ def apply_patch(
     Args:
         model: A model of a known family, or a module that holds one.
         config: What to merge and how. Or give its fields as keywords:
-        **merge_fields: `r`, `ratio`, `score`, `metric`, `impl` of `MergeConfig`.
+        **merge_fields: The fields of `MergeConfig`, such as `r=[600, 200, 100]`.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: If the schedule does not fit the model (the message names the limit), the family
-            is not known, both `config` and fields are given, or the model is already compiled.
+        ValueError: If the schedule or budget does not fit the model (the message names the limit),
+            the family is not known, both `config` and fields are given, or the model is already
+            compiled.
         TypeError: If an argument is of the wrong type.
         NotImplementedError: If the family is refused, the model is spread over several devices, or
             something else already exchanged a block's forward.
@@ -66,14 +72,15 @@ def apply_patch(
     refuse_compiled(model)
     refuse_several_devices(model)
     num_mergeable = None if host.num_tokens is None else host.num_tokens - host.num_prefix_tokens
-    config.validate_for(len(host.blocks), num_mergeable)
-    first = config.first_merging_layer
+    schedule = resolve_budget(config, host)
+    schedule.validate_for(len(host.blocks), num_mergeable)
+    first = schedule.first_merging_layer
     if first is not None:
         validate_blocks(host, first)
     _remove(model)
     if first is not None:
         for layer in range(first, len(host.blocks)):
-            _install(host, layer, config)
+            _install(host, layer, schedule, config)
         for name in host.grid_methods:
             host.root.__dict__[name] = NoGrid(name)
     return model
@@ -190,14 +197,14 @@ def _config_of(config: MergeConfig | None, merge_fields: _Fields) -> MergeConfig
 
 def _current_config(model: nn.Module) -> MergeConfig | None:
     forwards = (merging_forward_of(module) for module in model.modules())
-    return next((forward.config for forward in forwards if forward is not None), None)
+    return next((forward.asked for forward in forwards if forward is not None), None)
 
 
-def _install(host: Host, layer: int, config: MergeConfig) -> None:
+def _install(host: Host, layer: int, schedule: MergeConfig, asked: MergeConfig) -> None:
     block = host.blocks[layer]
     # Where accelerate's hook took the place of `forward`, it calls `_old_forward`.
     name = "_old_forward" if "_old_forward" in vars(block) else "forward"
-    block.__dict__[name] = MergingForward(host, layer, config)
+    block.__dict__[name] = MergingForward(host, layer, schedule, asked)
 
 
 def _remove(model: nn.Module) -> None:

@@ -7,7 +7,13 @@ from torch import nn
 from vidtldr.hosts.host import Host, full_name
 from vidtldr.hosts.merging_forward import merging_forward_of
 
-__all__ = ["refuse_compiled", "refuse_several_devices", "validate_blocks", "validate_module"]
+__all__ = [
+    "refuse_compiled",
+    "refuse_several_devices",
+    "validate_block_classes",
+    "validate_blocks",
+    "validate_module",
+]
 
 # Transformers records hidden states and attention maps by hooks of its own, which change nothing.
 _HARMLESS_HOOKS = "transformers.utils.output_capturing"
@@ -68,7 +74,21 @@ def validate_blocks(host: Host, first: int) -> None:
             "model must have a block of its own in each layer, got one that several layers share: "
             "it cannot merge by layer. Copy the block for each layer."
         )
+    validate_block_classes(host, first)
     for layer, block in enumerate(blocks, start=first):
+        for module in host.walked_around(block).values():
+            _validate_own_forward(module, layer)
+            if module is not block:
+                _validate_unwatched(module, layer)
+
+
+def validate_block_classes(host: Host, first: int) -> None:
+    """Check that the blocks from `first` on are of the classes that the host knows.
+
+    Raises:
+        NotImplementedError: If one is not.
+    """
+    for layer, block in enumerate(host.blocks[first:], start=first):
         for known, module in host.walked_around(block).items():
             found = full_name(type(module))
             if found != known:  # a subclass may compute something else: exact names only
@@ -76,9 +96,6 @@ def validate_blocks(host: Host, first: int) -> None:
                     f"model must be built of {known}, got {found} in block {layer}: its forward "
                     "is not known here. Use a model of the plain classes."
                 )
-            _validate_own_forward(module, layer)
-            if module is not block:
-                _validate_unwatched(module, layer)
 
 
 def _validate_own_forward(module: nn.Module, layer: int) -> None:

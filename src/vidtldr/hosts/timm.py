@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads
+from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads
 
 __all__ = ["TimmHost"]
 
@@ -63,6 +63,18 @@ class TimmHost(Host):
     def walked_around(block: Any) -> dict[str, nn.Module]:
         """The block and its attention; other classes of either compute something else."""
         return {_BLOCK: block, _ATTENTION: getattr(block, "attn", block)}
+
+    @staticmethod
+    def sizes(block: Any) -> BlockSizes:
+        """Heads of its attention, and its MLP."""
+        return BlockSizes(block.attn.num_heads, block.attn.head_dim, (block.mlp,))
+
+    def reads_every_token(self) -> tuple[nn.Module, ...]:
+        """Keys and values of attention pooling, or a head without pooling."""
+        root: Any = self.root
+        if root.attn_pool is not None:
+            return (root.attn_pool.kv,)
+        return () if root.global_pool else (root.head,)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

@@ -29,14 +29,15 @@ class LayerTrace:
             product of the weights by which it was merged; 0 for a token that was dropped.
         saliency: Eq. 5 of the tokens before the merge, prefix left out, shape (B, N); None without
             a score.
-        masked_saliency: Eq. 9 of the same tokens, the weights of the merge; None without a score.
+        weights: What each of the same tokens counts for if it merges, by the config's `weighting`
+            (Eq. 9 by default); None without a score, where all count fully.
     """
 
     mass: Tensor
     source: Tensor
     source_weight: Tensor
     saliency: Tensor | None
-    masked_saliency: Tensor | None
+    weights: Tensor | None
 
 
 class Trace:
@@ -109,7 +110,7 @@ class Trace:
             source=update_source(before, match),
             source_weight=self._source_weight_before(layer) * merge_weight.gather(1, before),
             saliency=None if score is None else saliency(score),
-            masked_saliency=weights,
+            weights=weights,
         )
 
     def _source_before(self, layer: int | None) -> Tensor:

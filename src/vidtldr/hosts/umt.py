@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, Host, join_heads
+from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, join_heads
 from vidtldr.models.umt.vision import VisionEncoder
 
 __all__ = ["UMTHost"]
@@ -43,6 +43,12 @@ class UMTHost(Host):
         """The block and its attention."""
         modeling = "vidtldr.models.umt.vision"
         return {f"{modeling}.VisionBlock": block, f"{modeling}.VisionAttention": block.attn}
+
+    @staticmethod
+    def sizes(block: Any) -> BlockSizes:
+        """Heads of its attention, and its MLP."""
+        heads = block.attn.num_heads
+        return BlockSizes(heads, block.attn.proj.in_features // heads, (block.mlp,))
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

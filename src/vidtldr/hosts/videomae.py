@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads, split_heads
+from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
 
 __all__ = ["VideoMAEHost"]
 
@@ -55,6 +55,13 @@ class VideoMAEHost(Host):
             f"{_MODELING}.VideoMAEAttention": block.attention,
             f"{_MODELING}.VideoMAESelfAttention": block.attention.attention,
         }
+
+    @staticmethod
+    def sizes(block: Any) -> BlockSizes:
+        """Heads of its attention, and its MLP."""
+        projections = block.attention.attention
+        heads, channels = projections.num_attention_heads, projections.attention_head_size
+        return BlockSizes(heads, channels, (block.intermediate, block.output))
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, Host, is_a, join_heads, split_heads
+from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
 
 __all__ = ["VivitHost"]
 
@@ -52,6 +52,12 @@ class VivitHost(Host):
             f"{_MODELING}.VivitLayer": block,
             f"{_MODELING}.VivitAttention": block.attention,
         }
+
+    @staticmethod
+    def sizes(block: Any) -> BlockSizes:
+        """Heads of its attention, and its MLP."""
+        attention = block.attention
+        return BlockSizes(attention.num_attention_heads, attention.head_dim, (block.mlp,))
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

@@ -6,7 +6,7 @@ Letters: `B` clips, `N` tokens now.
 import torch
 from torch import Tensor
 
-__all__ = ["masked_saliency", "saliency"]
+__all__ = ["foreground_mask", "masked_saliency", "saliency"]
 
 
 def saliency(score: Tensor) -> Tensor:
@@ -30,6 +30,31 @@ def saliency(score: Tensor) -> Tensor:
     score = _validate_score(score)
     low, high = torch.aminmax(score, dim=-1, keepdim=True)
     return _divide_or_one(score - low, high - low)
+
+
+def foreground_mask(score: Tensor) -> Tensor:
+    """Tell foreground, 1, from background, 0: what lies below the clip's mean (vid-TLDR Eq. 8).
+
+    Args:
+        score: Sharpness (negative entropy of attention, nats) or any score that grows with
+            importance, shape (B, N), finite.
+
+    Returns:
+        Mask, shape (B, N), of 0 and 1; float64 for float64 input, else float32. A clip whose score
+        is constant has no background: all ones.
+
+    Raises:
+        ValueError: If `score` is not (B, N).
+        TypeError: If `score` is not floating point.
+
+    Source: Choi et al., CVPR 2024, Eq. 8. Unchanged by the stretch of Eq. 5, so it is computed on
+    the score itself.
+    """
+    score = _validate_score(score)
+    mean = score.mean(dim=-1, keepdim=True)
+    # The mean of a constant clip may round up to above all of its tokens.
+    is_foreground = (score >= mean) | (score.amax(dim=-1, keepdim=True) <= mean)
+    return is_foreground.to(score.dtype)
 
 
 def masked_saliency(score: Tensor) -> Tensor:

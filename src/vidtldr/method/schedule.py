@@ -1,11 +1,20 @@
 """How many tokens each layer removes. No torch here: the command line checks with it, too."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isfinite
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ["r_from_ratio", "validate_r", "validate_r_schedule", "validate_ratio_schedule"]
+__all__ = [
+    "r_from_ratio",
+    "validate_flop_ratio",
+    "validate_layers",
+    "validate_num_tokens",
+    "validate_r",
+    "validate_r_schedule",
+    "validate_ratio_schedule",
+]
 
 _T = TypeVar("_T")
 
@@ -81,6 +90,70 @@ def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...
                 f"got {ratio!r}. For a count of tokens use r."
             )
     return tuple(float(ratio) for ratio in entries)
+
+
+def validate_flop_ratio(flop_ratio: float) -> float:
+    """Check a budget of FLOPs before any model is known.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not in (0, 1].
+    """
+    if isinstance(flop_ratio, bool) or not isinstance(flop_ratio, Real):
+        raise TypeError(
+            f"flop_ratio must be a number, got {flop_ratio!r}. Write a share such as 0.6."
+        )
+    if not 0 < flop_ratio <= 1:
+        raise ValueError(
+            f"flop_ratio must be in (0, 1] (a share of the unmerged forward's), got "
+            f"{flop_ratio!r}. Write a share such as 0.6."
+        )
+    return float(flop_ratio)
+
+
+def validate_num_tokens(num_tokens: int) -> int:
+    """Check a number of tokens to be left before any model is known.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If it is not positive.
+    """
+    if isinstance(num_tokens, bool) or not isinstance(num_tokens, Integral):
+        raise TypeError(
+            f"num_tokens must be an int, got {num_tokens!r}. For a share of the cost use "
+            "flop_ratio."
+        )
+    if num_tokens < 1:
+        raise ValueError(
+            f"num_tokens must be at least 1, got {num_tokens}. It counts the tokens that are left."
+        )
+    return int(num_tokens)
+
+
+def validate_layers(layers: Sequence[int]) -> tuple[int, ...]:
+    """Check which layers may merge before any model is known.
+
+    Returns:
+        The layers as a tuple.
+
+    Raises:
+        TypeError: If it is not a sequence of int.
+        ValueError: If none is named, or they do not increase from 0 or more.
+    """
+    if isinstance(layers, str | bytes) or not isinstance(layers, Sequence):
+        raise TypeError(
+            f"layers must be a sequence of 0-based layers, got {layers!r}. Write layers=[0, 1, 2]."
+        )
+    for layer in layers:
+        if isinstance(layer, bool) or not isinstance(layer, Integral):
+            raise TypeError(f"layers must hold ints, got {layer!r}. Write layers=[0, 1, 2].")
+    increasing = all(a < b for a, b in pairwise([-1, *layers]))
+    if not layers or not increasing:
+        raise ValueError(
+            f"layers must name at least one layer and increase from 0, got {list(layers)}. Write "
+            "layers=[0, 1, 2]."
+        )
+    return tuple(int(layer) for layer in layers)
 
 
 def _entries(name: str, schedule: Sequence[_T], example: str) -> list[_T]:

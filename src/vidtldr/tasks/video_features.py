@@ -7,15 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 import vidtldr
+from vidtldr.hosts.budget import resolve_budget
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import patched
+from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoFeatures
@@ -76,6 +78,7 @@ class VideoEncoding:
             the model's own. Tokens are kept in this type, in which attention reads them anyway.
 
     Attributes:
+        schedule: What is merged, a budget turned into counts.
         num_encoded: Clips that the model encoded.
         encode_seconds: Time that the model took for `num_encoded` clips, reading left out.
 
@@ -100,6 +103,7 @@ class VideoEncoding:
         self.encode_seconds = 0.0
         with patched(model, merge or UNMERGED):
             pass
+        self.schedule = resolve_budget(merge or UNMERGED, find_host(model))
         self.cache = None if cache_dir is None else FeatureCache(cache_dir, self._context())
 
     @property
@@ -117,7 +121,7 @@ class VideoEncoding:
 
     def encode_pixels(self, pixel_values: Tensor) -> VideoFeatures:
         """Encode clips (B, T, 3, S, S) with this schedule: tokens (B, N, C) and pooled (B, C)."""
-        with patched(self.model, self.merge or UNMERGED), self.computing():
+        with patched(self.model, self.schedule), self.computing():
             x = pixel_values.to(self.device)
             features: VideoFeatures = self.model.vision_encoder(x)
         return features
@@ -211,7 +215,7 @@ class VideoEncoding:
         return {
             "weights": module_sha256(self.model.vision_encoder),
             "model": self.model.config.to_dict(),
-            "merge": asdict(self.merge or UNMERGED),
+            "merge": self.schedule.to_dict(),
             "reader": repr((self.reader.sampling, self.reader.transform, self.reader.max_seconds)),
             "dtype": [str(parameter.dtype), str(self.autocast)],
             "device": parameter.device.type,

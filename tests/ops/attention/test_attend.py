@@ -12,7 +12,7 @@ from vidtldr.method.saliency import masked_saliency
 from vidtldr.ops.attention import attend
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-SCORES = ["sharpness", "received"]
+SCORES = ["sharpness", "sharpness-per-head", "received"]
 IMPLS = ["reference", "blocked", "auto"]
 
 
@@ -24,17 +24,22 @@ def oracle(
     q, k, v, m = q.double(), k.double(), v.double(), mass.double().tolist()
     x = torch.zeros(heads, num_tokens, channels, dtype=torch.float64)
     attn = torch.zeros(num_tokens, num_tokens, dtype=torch.float64)
+    entropy_of_heads = torch.zeros(num_tokens, dtype=torch.float64)
     for h in range(heads):
         for i in range(num_tokens):
             logits = [scale * math.fsum((q[h, i] * k[h, j]).tolist()) for j in range(num_tokens)]
             top = max(logits)
             e = [math.exp(logit - top) for logit in logits]
             weighed = [ej * mj for ej, mj in zip(e, m, strict=True)]
+            share = [ej / math.fsum(e) for ej in e]
+            entropy_of_heads[i] += math.fsum(p * math.log(p) for p in share if p > 0) / heads
             for j in range(num_tokens):
-                attn[i, j] += e[j] / math.fsum(e) / heads
+                attn[i, j] += share[j] / heads
                 x[h, i] += v[h, j] * (weighed[j] / math.fsum(weighed))
     if score == "received":
         return x, attn.mean(dim=0)
+    if score == "sharpness-per-head":
+        return x, entropy_of_heads
     entropy = [math.fsum(p * math.log(p) for p in row if p > 0) for row in attn.tolist()]
     return x, torch.tensor(entropy, dtype=torch.float64)
 
@@ -162,9 +167,10 @@ def test_a_masked_key_counts_for_nothing_and_gives_no_nan(impl: str) -> None:
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-def test_equal_tokens_attend_evenly(impl: str) -> None:
+@pytest.mark.parametrize("score", ["sharpness", "sharpness-per-head"])
+def test_equal_tokens_attend_evenly(impl: str, score: str) -> None:
     q = torch.ones(2, 3, 11, 4)
-    out = attend(q, q, q, scale=0.5, score="sharpness", impl=impl)
+    out = attend(q, q, q, scale=0.5, score=score, impl=impl)
     assert torch.allclose(out.score, torch.full((2, 11), -math.log(11)), atol=1e-6)
     assert masked_saliency(out.score).isfinite().all()
 
@@ -202,13 +208,25 @@ def test_attending_and_merging_never_produce_a_non_finite_value(
         assert tensor.isfinite().all()
 
 
-def test_one_clip_alone_equals_that_clip_in_a_batch() -> None:
+@pytest.mark.parametrize("impl", IMPLS)
+def test_heads_that_look_at_different_keys_are_sharp_alone_and_flat_together(impl: str) -> None:
+    """Two heads, each sure of a key of its own: entropy 0 of each, log 2 of their mean."""
+    q = torch.tensor([[[[30.0, 0.0]] * 2], [[[0.0, 30.0]] * 2]]).transpose(0, 1)  # (1, 2, 2, 2)
+    k = torch.eye(2).expand(1, 2, 2, 2)
+    per_head = attend(q, k, k, scale=1.0, score="sharpness-per-head", impl=impl).score
+    together = attend(q, k, k, scale=1.0, score="sharpness", impl=impl).score
+    assert torch.allclose(per_head, torch.zeros(1, 2), atol=1e-6)
+    assert torch.allclose(together, torch.full((1, 2), -math.log(2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_one_clip_alone_equals_that_clip_in_a_batch(score: str) -> None:
     q, k, v = (t.float() for t in spread_out(4, 2, 45, 8))
     mass = 1 + torch.rand(4, 45)
-    together = attend(q, k, v, scale=0.3, mass=mass, score="sharpness")
+    together = attend(q, k, v, scale=0.3, mass=mass, score=score)
     for b in range(4):
         one = slice(b, b + 1)
-        alone = attend(q[one], k[one], v[one], scale=0.3, mass=mass[one], score="sharpness")
+        alone = attend(q[one], k[one], v[one], scale=0.3, mass=mass[one], score=score)
         assert torch.allclose(alone.x[0], together.x[b], atol=1e-6)
         assert torch.allclose(alone.score[0], together.score[b], atol=1e-6)
 
@@ -262,7 +280,8 @@ def test_it_compiles_to_one_graph(score: str | None) -> None:
         assert torch.allclose(compiled[1], expected[1], atol=1e-5)
 
 
-def test_the_blocked_path_never_holds_the_map() -> None:
+@pytest.mark.parametrize("score", SCORES)
+def test_the_blocked_path_never_holds_the_map(score: str) -> None:
     """The largest tensor of the blocked path stays far below the map's B H N N numbers."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -281,7 +300,7 @@ def test_the_blocked_path_never_holds_the_map() -> None:
 
     q = torch.randn(2, 4, 600, 16)
     with Watch():
-        attend(q, q, q, scale=0.25, mass=torch.ones(2, 600), score="sharpness")
+        attend(q, q, q, scale=0.25, mass=torch.ones(2, 600), score=score)
     assert largest <= 3 * q.numel()
     assert largest < 2 * 4 * 600 * 600 / 10
 
@@ -318,11 +337,12 @@ def test_arguments_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-def test_autocast_around_it_changes_nothing(impl: str) -> None:
+@pytest.mark.parametrize("score", SCORES)
+def test_autocast_around_it_changes_nothing(impl: str, score: str) -> None:
     q, k, v = (t.float() for t in spread_out(2, 2, 33, 8))
     mass = 1 + torch.rand(2, 33)
-    plain = attend(q, k, v, scale=0.35, mass=mass, score="sharpness", impl=impl)
+    plain = attend(q, k, v, scale=0.35, mass=mass, score=score, impl=impl)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = attend(q, k, v, scale=0.35, mass=mass, score="sharpness", impl=impl)
+        inside = attend(q, k, v, scale=0.35, mass=mass, score=score, impl=impl)
     assert torch.equal(inside.score, plain.score)
     assert torch.equal(inside.x, plain.x)

@@ -1,5 +1,5 @@
 """Attention with mass that can also return a score of every token."""
 
-from vidtldr.ops.attention.api import AttentionOutput, attend
+from vidtldr.ops.attention.api import AttentionOutput, AttentionScore, attend
 
-__all__ = ["AttentionOutput", "attend"]
+__all__ = ["AttentionOutput", "AttentionScore", "attend"]

@@ -15,7 +15,7 @@ from vidtldr.ops.attention.reference import reference_attention
 
 __all__ = ["AttentionImpl", "AttentionOutput", "AttentionScore", "attend"]
 
-AttentionScore = Literal["sharpness", "received"]
+AttentionScore = Literal["sharpness", "sharpness-per-head", "received"]
 AttentionImpl = Literal["auto", "reference", "blocked"]
 
 
@@ -44,12 +44,14 @@ def attend(
 ) -> AttentionOutput:
     """Attend in proportion to mass and, if asked, score every token by its attention.
 
-    With `P = softmax(scale q kᵀ)` and `A` its mean over heads, both **without** mass:
+    With `P = softmax(scale q kᵀ)` of each head and `A` its mean over heads, both **without** mass:
 
     - `x` weighs key `j` by `P_ij mass_j`, normalised, that is, by the softmax of the logits plus
       `log mass_j`;
     - `score="sharpness"` is `Σ_j A_ij log A_ij`, the negative entropy of row `i` in nats, in [-log
       N, 0];
+    - `score="sharpness-per-head"` is the mean over heads of `Σ_j P_ij log P_ij`, in [-log N, 0] and
+      never below the sharpness of the mean;
     - `score="received"` is `mean_i A_ij`, in [0, 1].
 
     Without a score this is `scaled_dot_product_attention`. With one, no N x N map is stored for
@@ -73,8 +75,8 @@ def attend(
         ValueError: If a shape does not fit, or `score` or `impl` is not one of the choices.
         TypeError: If q, k, v are not of one floating-point dtype.
 
-    Source: Choi et al., CVPR 2024, Eq. 5 (sharpness); Bolya et al., ICLR 2023 (proportional
-    attention).
+    Source: Choi et al., CVPR 2024, Eq. 5 (sharpness; of each head it is ours); Bolya et al., ICLR
+    2023 (proportional attention).
     """
     _validate(q, k, v, mass, score, impl)
     with _without_autocast(q.device):

@@ -27,7 +27,7 @@ def blocked_attention(
         v: Values, shape (B, H, N, D).
         scale: Factor of the logits.
         mass: Mass of each key, shape (B, N), positive, or None.
-        score: `"sharpness"` or `"received"`.
+        score: One of `AttentionScore`.
 
     Returns:
         Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N).
@@ -103,10 +103,16 @@ def _empty_score(q: Tensor) -> Tensor:
 
 def _add_score_of_rows(total: Tensor, rows: slice, attn: Tensor, score: str) -> None:
     """Put in what a block tells: sharpness of its own rows, or what they give to every key."""
-    mean = attn.mean(dim=1)  # (B, R, N)
-    if score == "sharpness":
-        # The same as xlogy, which has no vector code on a CPU: 0 log tiny = 0.
-        tiny = torch.finfo(mean.dtype).tiny
-        total[:, rows] = (mean * mean.clamp_min(tiny).log()).sum(dim=-1)
+    if score == "sharpness-per-head":
+        total[:, rows] = _negative_entropy(attn).mean(dim=1)
+    elif score == "sharpness":
+        total[:, rows] = _negative_entropy(attn.mean(dim=1))
     else:
-        total += mean.sum(dim=1) / total.shape[1]
+        total += attn.mean(dim=1).sum(dim=1) / total.shape[1]
+
+
+def _negative_entropy(attn: Tensor) -> Tensor:
+    """Sum of p log p over the last axis, nats."""
+    # The same as xlogy, which has no vector code on a CPU: 0 log tiny = 0.
+    log = attn.clamp_min(torch.finfo(attn.dtype).tiny).log_()
+    return log.mul_(attn).sum(dim=-1)

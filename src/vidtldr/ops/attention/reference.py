@@ -20,7 +20,7 @@ def reference_attention(
         v: Values, shape (B, H, N, D).
         scale: Factor of the logits.
         mass: Mass of each key, shape (B, N), positive, or None.
-        score: `"sharpness"`, `"received"` or None.
+        score: One of `AttentionScore`, or None.
 
     Returns:
         Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N), or None.
@@ -31,7 +31,10 @@ def reference_attention(
     x = (biased.softmax(dim=-1) @ v.to(work)).to(v.dtype)
     if score is None:
         return x, None
-    attn = logits.detach().softmax(dim=-1).mean(dim=1)  # (B, N, N)
+    attn = logits.detach().softmax(dim=-1)  # (B, H, N, N)
+    if score == "sharpness-per-head":
+        return x, torch.xlogy(attn, attn).sum(dim=-1).mean(dim=1)
+    attn = attn.mean(dim=1)  # (B, N, N)
     if score == "received":
         return x, attn.mean(dim=1)
     return x, torch.xlogy(attn, attn).sum(dim=-1)  # xlogy: 0 log 0 = 0, as in the limit

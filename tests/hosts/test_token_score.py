@@ -1,0 +1,189 @@
+"""Scores that are formed around attention, and random pairs; tests/hosts/oracle.py has the rest."""
+
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from tiny_models import clips, videomae, vivit
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import vidtldr
+from vidtldr.hosts.config import Score, Weighting
+from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.token_score import WEIGHTINGS, token_score
+
+SCORES = [*get_args(Score), None]
+HOSTS = [videomae, vivit]
+R = [9, 5]
+
+
+def logits(model: nn.Module, pixel_values: Tensor | None = None) -> Tensor:
+    with torch.no_grad():
+        return model(pixel_values=clips() if pixel_values is None else pixel_values).logits
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    model.zero_grad()
+    model(pixel_values=clips().to(next(model.parameters()).dtype)).logits.square().sum().backward()
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("build", HOSTS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_representation_shift_is_the_length_of_what_the_mlp_adds(
+    build: Callable[..., nn.Module], dtype: torch.dtype
+) -> None:
+    host = find_host(build())
+    block = host.blocks[1].to(dtype)
+    x = torch.randn(3, 7, 48, dtype=torch.float64).to(dtype).requires_grad_()
+    found = token_score("representation-shift", x, None, lambda y: host.mlp_half(block, y))
+    assert not found.requires_grad
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    fine, block = x.detach().double(), block.double()
+    moved = host.mlp_half(block, fine).detach()
+    # The block's own result is rounded: by eps of each of its parts.
+    rounding = torch.finfo(dtype).eps * (moved.norm(dim=-1) + 8 * (moved - fine).norm(dim=-1))
+    for b in range(3):
+        for i in range(7):
+            shift = sum((a - c) ** 2 for a, c in zip(moved[b, i], fine[b, i], strict=True)) ** 0.5
+            assert abs(found[b, i].double() - shift) <= 2 * rounding[b, i]
+
+
+def test_flatness_is_the_sharpness_negated() -> None:
+    sharpness = -torch.rand(2, 5)
+    assert torch.equal(token_score("flatness", sharpness, sharpness, nn.Identity()), -sharpness)
+    assert token_score("sharpness", sharpness, sharpness, nn.Identity()) is sharpness
+
+
+@pytest.mark.parametrize("build", HOSTS)
+def test_representation_shift_attends_by_the_fused_kernel_and_runs_the_mlp_twice(
+    build: Callable[..., nn.Module],
+) -> None:
+    model = build()
+    tokens = 49 if build is vivit else 48
+    flops = {}
+    for score in (None, "representation-shift"):
+        vidtldr.apply_patch(model, r=[9], score=score)
+        with FlopCounterMode(display=False) as counter:
+            logits(model, clips(1))
+        flops[score] = counter.get_total_flops()
+    assert flops["representation-shift"] - flops[None] == 2 * tokens * (2 * 48 * 96)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+def test_gradients_flow_through_the_tokens_and_not_through_the_score(
+    score: str | None, weighting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights as constants give the same gradients."""
+    model = vidtldr.apply_patch(videomae(), r=R, score=score, weighting=weighting).double()
+    found = gradients(model)
+    if score is not None:
+        with vidtldr.trace(model) as trace:
+            logits(model, clips().double())
+        known = iter([layer.weights.clone() for layer in trace.layers.values()])
+        monkeypatch.setattr(
+            "vidtldr.hosts.merging_forward.WEIGHTINGS", {weighting: lambda _: next(known)}
+        )
+    for one, other in zip(found, gradients(model), strict=True):
+        assert one.isfinite().all()
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_representation_shift_leaves_every_parameter_its_gradient_under_autocast() -> None:
+    """Autocast keeps the weights it casts; those cast for the score must not serve the tokens."""
+    model = videomae().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        vidtldr.apply_patch(model, r=R, score="representation-shift")
+        assert all(gradient.isfinite().all() for gradient in gradients(model))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_gradient_checkpointing_gives_the_same_gradients(score: str | None) -> None:
+    model = vidtldr.apply_patch(videomae(), r=R, score=score, metric="random").double().train()
+    torch.manual_seed(5)
+    plain = gradients(model)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    torch.manual_seed(5)
+    for found, expected in zip(gradients(model), plain, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("build", HOSTS)
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("weighting", list(WEIGHTINGS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_clips_with_and_without_content_are_finite_in_every_dtype(
+    build: Callable[..., nn.Module], score: str | None, weighting: str, dtype: torch.dtype
+) -> None:
+    model = build().to(dtype)
+    vidtldr.apply_patch(model, ratio=[0.5, 0.5, 0.5], score=score, weighting=weighting)
+    mixed = torch.stack([torch.zeros(6, 3, 32, 32), torch.ones(6, 3, 32, 32), clips(1)[0]])
+    with vidtldr.trace(model) as trace:
+        assert logits(model, mixed.to(dtype)).isfinite().all()
+    assert trace.mass.ge(1).all()
+    assert all(layer.weights is None or _in_unit(layer.weights) for layer in trace.layers.values())
+
+
+def _in_unit(weights: Tensor) -> bool:
+    return bool(weights.ge(0).all() and weights.le(1).all())
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_tokens_that_are_all_equal_merge_with_equal_weights(score: str | None) -> None:
+    model = vidtldr.apply_patch(videomae(), r=R, score=score)
+    model.videomae.embeddings.position_embeddings.zero_()
+    with vidtldr.trace(model) as trace:
+        assert logits(model, torch.zeros(2, 6, 3, 32, 32)).isfinite().all()
+    assert trace.mass.isfinite().all()
+
+
+def test_saliency_drops_less_than_the_mask_and_the_mask_weighs_all_foreground_alike() -> None:
+    model, weights = videomae(), {}
+    for weighting in get_args(Weighting):
+        vidtldr.apply_patch(model, r=[9], weighting=weighting)
+        with vidtldr.trace(model) as trace:
+            logits(model)
+        weights[weighting] = trace.layers[0].weights
+    assert weights["saliency"].gt(0).sum() > weights["mask"].sum() > 0
+    assert set(weights["mask"].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(weights["masked-saliency"].gt(0).float(), weights["mask"])
+
+
+@pytest.mark.parametrize("build", HOSTS)
+def test_random_pairs_follow_the_global_generator(build: Callable[..., nn.Module]) -> None:
+    model = vidtldr.apply_patch(build(), r=R, metric="random")
+    outputs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        outputs.append(logits(model))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.allclose(outputs[0], outputs[2])
+
+
+def test_random_pairs_are_others_in_every_clip_and_leave_the_prefix_alone() -> None:
+    model = vidtldr.apply_patch(vivit(), r=[24], metric="random", score=None)
+    with vidtldr.trace(model) as trace:
+        logits(model, clips(1).expand(3, -1, -1, -1, -1))  # the same clip three times
+    sources = {tuple(source) for source in trace.source.tolist()}
+    assert len(sources) == 3
+    assert trace.source[:, 0].eq(0).all()
+    assert trace.mass[:, 0].eq(1).all()
+    # 24 sources among 24 destinations by chance: 24 (1 - 1/24)^24, about 8.6, get none.
+    taken = trace.mass[:, 1:].gt(1).sum(dim=1)
+    assert taken.ge(10).all()
+    assert taken.le(21).all()
+
+
+@pytest.mark.parametrize("score", ["representation-shift", "sharpness-per-head"])
+def test_new_scores_compile_to_one_graph(score: str) -> None:
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=R, score=score)
+    expected = logits(model)
+    assert torch.allclose(logits(torch.compile(model, fullgraph=True)), expected, atol=1e-3)
+
+
+def test_random_pairs_compile_to_one_graph() -> None:
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=R, metric="random")
+    assert logits(torch.compile(model, fullgraph=True)).isfinite().all()
