@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -18,7 +19,8 @@ from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vi
 from transformers import VideoMAEForVideoClassification
 
 import vidtldr
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.hosts.config import MergeConfig, Metric, Score
 from vidtldr.models.umt import UMTRetrieval, load_umt
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding
@@ -63,6 +65,80 @@ def test_a_schedule_merges_and_gives_what_the_patched_model_gives(
     assert row["num_tokens"] == [39, 34, 34, 34]
     (ratio_row,) = rows(run("classify", video, "--model", model, "--json", "--ratio", "0.25,0.1"))
     assert ratio_row["num_tokens"] == [36, 33, 33, 33]
+
+
+@pytest.mark.parametrize(
+    ("options", "num_tokens"),
+    [
+        (["--num-tokens", "30"], [30, 30, 30, 30]),
+        (["--num-tokens", "30", "--merge-layers", "1,2"], [48, 38, 30, 30]),
+        (["--flop-ratio", "0.7"], [33, 33, 33, 33]),
+        (["--flop-ratio", "1"], [48, 48, 48, 48]),
+    ],
+)
+def test_a_budget_is_met(
+    run: Run, model: str, video: str, options: list[str], num_tokens: list[int]
+) -> None:
+    arguments = ("classify", video, "--model", model, "--json", *options)
+    (row,) = rows(run(*arguments, "--compare", "--repeats", 1))
+    assert row["num_tokens"] == num_tokens
+    if "--flop-ratio" in options:
+        share = row["merged"]["gflops"] / row["unmerged"]["gflops"]
+        assert float(options[1]) - 0.02 < share <= float(options[1]) + 1e-4
+
+
+def test_a_schedule_file_says_everything_and_options_have_the_last_word(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    arguments = ("classify", video, "--model", model, "--json")
+    file = tmp_path / "schedule.json"
+    config = MergeConfig(r=[9, 5], score="received", metric="keys", weighting="mask")
+    file.write_text(json.dumps(config.to_dict()))
+    found = rows(run(*arguments, "--schedule", file))
+    assert rows(run(*arguments, "--schedule", file, "--score", "received")) == found
+    assert found[0]["num_tokens"] == [39, 34, 34, 34]
+    file.write_text(json.dumps({"r": [9, 5]}))
+    plain = rows(run(*arguments, "--schedule", file))
+    assert plain == rows(run(*arguments, "--r", "9,5")) != found
+    unscored = rows(run(*arguments, "--schedule", file, "--score", "none"))
+    assert unscored == rows(run(*arguments, "--r", "9,5", "--score", "none")) != plain
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "--schedule must have a schedule in"),
+        ("[600]", "values must map fields of MergeConfig to values, got [600]"),
+        ('{"r": [1], "matric": "x"}', "keys must be fields of MergeConfig (r, ratio, flop_ratio"),
+        ('{"score": null}', "must be given one at a time, got none"),
+        ('{"r": [99]}', "r[0] must be in [0, 24]"),
+    ],
+)
+def test_a_schedule_file_that_is_none_is_a_usage_error(
+    run: Run, model: str, video: str, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "schedule.json").write_text(content)
+    flags = ["--model", model, "--schedule", str(tmp_path / "schedule.json")]
+    assert message in one_error_line(run("classify", video, *flags))
+
+
+@pytest.mark.parametrize("score", [*get_args(Score), "none"])
+def test_every_score_is_an_option(run: Run, model: str, video: str, score: str) -> None:
+    arguments = ("classify", video, "--model", model, "--json", "--r", "9,5", "--score", score)
+    (row,) = rows(run(*arguments))
+    assert row["num_tokens"] == [39, 34, 34, 34]
+    classifier = VideoMAEForVideoClassification.from_pretrained(model).eval()
+    vidtldr.apply_patch(classifier, r=[9, 5], score=None if score == "none" else score)
+    pixels = VideoTransform.from_pretrained(model)(read_clip(video, Sampling(6)).frames)
+    with torch.no_grad():
+        expected = classifier(pixels[None]).logits[0].softmax(-1).topk(5).values
+    assert torch.allclose(torch.tensor([x["probability"] for x in row["labels"]]), expected)
+
+
+def test_options_offer_what_the_library_does() -> None:
+    hints = get_type_hints(MergeOptions)
+    assert set(get_args(get_args(hints["score"])[0])) == {*get_args(Score), "none"}
+    assert set(get_args(get_args(hints["metric"])[0])) == set(get_args(Metric))
 
 
 def test_compare_reports_both_sides(run: Run, model: str, video: str) -> None:
@@ -176,7 +252,24 @@ def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
         (["--r", "a,b"], "--r must be whole numbers"),
         (["--ratio", "0.7"], "ratio[0] must be in [0, 0.5]"),
         (["--ratio", "x"], "--ratio must be numbers"),
-        (["--compare"], "--compare must come with a schedule, got neither"),
+        (["--compare"], "--compare must come with a schedule, got none. Add --flop-ratio 0.6 or"),
+        (["--flop-ratio", "0.2"], "flop_ratio must be at least 0."),
+        (["--flop-ratio", "1.5"], "flop_ratio must be in (0, 1]"),
+        (["--num-tokens", "20"], "num_tokens must be in [24, 48] where layers 0 merge"),
+        (["--num-tokens", "9", "--r", "1"], "--r and --num-tokens must not be given together"),
+        (
+            ["--num-tokens", "40", "--merge-layers", "a"],
+            "--merge-layers must be whole numbers with commas between, got 'a'. Write --merge-lay",
+        ),
+        (["--num-tokens", "40", "--merge-layers", "4"], "layers must be in [0, 3]"),
+        (
+            ["--merge-layers", "0", "--r", "1"],
+            "--merge-layers must come with --flop-ratio or --num-tokens, got --r. Leave it out",
+        ),
+        (["--merge-layers", "0"], "--merge-layers must come with --flop-ratio or --num-tokens, g"),
+        (["--schedule", "nowhere.json"], "--schedule must be a JSON file, got 'nowhere.json', w"),
+        (["--schedule", __file__], "--schedule must have a schedule in"),
+        (["--schedule", "a.json", "--ratio", "0.1"], "--ratio and --schedule must not be given"),
         (["--labels", "a,b"], "labels must be 7 names, one a class of the model, got 2"),
         (["--labels", "a,,c"], "labels must be names that are not empty"),
         (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),

@@ -33,6 +33,7 @@ def test_umt_vectors_are_written_with_the_failed_video_named(
     table = pq.read_table(file)
     assert table.column_names[:4] == ["id", "path", "seconds", "vector"]
     assert json.loads(table.schema.metadata[b"merge"])["r"] == [20]
+    assert json.loads(table.schema.metadata[b"r"]) == [20]
     assert table.schema.metadata[b"num_frames"] == b"4"
     model = load_umt(umt.retrieval, config=CONFIG, tokenizer=umt.tokenizer)
     encoding = VideoEncoding(model, umt_reader(CONFIG))
@@ -51,7 +52,7 @@ def test_umt_vectors_are_written_with_the_failed_video_named(
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("schedule", [[], ["--r", "9,5"]])
+@pytest.mark.parametrize("schedule", [[], ["--r", "9,5"], ["--num-tokens", "40"]])
 def test_a_classifier_embeds_too(
     run: Run, model: str, video: str, tmp_path: Path, schedule: list[str]
 ) -> None:
@@ -60,7 +61,10 @@ def test_a_classifier_embeds_too(
     assert result.exit_code == 0, result.output
     [row] = rows(result)
     assert set(row) == {"video", "id", "duration_seconds", "notes", "error"}
-    [stored] = pq.read_table(file).to_pylist()
+    table = pq.read_table(file)
+    removed = {"": None, "--r": [9, 5], "--num-tokens": [8]}["".join(schedule[:1])]
+    assert json.loads(table.schema.metadata[b"r"]) == removed
+    [stored] = table.to_pylist()
     assert stored["id"] == row["id"]
     assert len(stored["vector"]) == 48
 

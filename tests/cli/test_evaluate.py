@@ -70,10 +70,24 @@ def test_retrieval_gives_what_the_function_gives(
     expected = json.loads(json.dumps(expected.to_dict()))
     assert (found["dual"], found["reranked"]) == (expected["dual"], expected["reranked"])
     assert set(found["run"]) == set(expected["run"])
-    assert found["run"]["schedule"]["r"] == [20, 8]
+    assert found["run"]["schedule"]["r"] == found["run"]["r"] == [20, 8]
     assert found["run"]["files"]["weights"]["sha256"] == file_sha256(umt.retrieval)
     [failed] = found["run"]["failed_videos"]
     assert failed["path"].endswith(films.broken)
+
+
+def test_a_budget_is_said_with_the_counts_it_came_to(
+    run: Run, umt: UMTFiles, retrieval_flags: list[str]
+) -> None:
+    flags = ["evaluate", "retrieval", *retrieval_flags, "--rerank", "0", "--num-tokens", "40"]
+    [found] = rows(run(*flags, "--merge-layers", "0,2", "--json"))
+    schedule, r = found["run"]["schedule"], found["run"]["r"]
+    assert (schedule["num_tokens"], schedule["layers"]) == (40, [0, 2])
+    assert 64 - sum(r) == 40
+    assert r[1] == 0
+    title = run(*flags, "--merge-layers", "0,2").stdout.splitlines()
+    expected = f"merged to num_tokens 40 by r {','.join(map(str, r))}"
+    assert expected.replace(" ", "") in "".join(title).replace(" ", "")
 
 
 @pytest.mark.parametrize("columns", ["60", "120"])
@@ -192,7 +206,8 @@ def test_wrong_annotations_are_found_with_their_line(
     ("options", "message"),
     [
         (["--protocol", "msr-vtt"], "protocol must be one of msrvtt, msvd, anet, didemo"),
-        (["--compare"], "--compare must come with a schedule, got neither --r nor --ratio nor"),
+        (["--compare"], "--compare must come with a schedule, got none. Add --flop-ratio 0.6"),
+        (["--flop-ratio", "0.1"], "flop_ratio must be at least 0."),
         (["--preset", "umt-b16/msrvt"], "Use one of umt-b16/msrvtt-"),
         (["--model", "x"], "--model must be umt:CHECKPOINT here"),
         (["--videos", "nowhere"], "videos must be a directory, got 'nowhere'"),

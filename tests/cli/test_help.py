@@ -53,7 +53,20 @@ def test_every_subcommand_explains_itself(
     if names[0] not in ("convert",) and names != ["evaluate"]:
         for option in ("--model", "--arch", "--tokenizer", "--preset", "--frames", "--json"):
             assert option in text
+        for option in ("--flop-ratio", "--num-tokens", "--merge-layers", "--schedule"):
+            assert option in text
     assert not re.search(r"default: \(", text)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("names", SUBCOMMANDS[:4] + SUBCOMMANDS[6:], ids=" ".join)
+def test_nothing_is_cut_off(
+    run: Callable[..., Result], names: list[str], columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    text = run(*names, "--help").stdout
+    assert "…" not in text
+    assert "representation-shift" in text
 
 
 def test_the_root_lists_them_all(run: Callable[..., Result]) -> None:

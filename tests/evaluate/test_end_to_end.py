@@ -131,6 +131,7 @@ def assert_run(run, videos, merge):
     assert run.num_from_cache == 0
     assert run.clips_per_second > 0
     assert run.schedule == (None if merge is None else {**run.schedule, "r": merge.r})
+    assert run.r == (None if merge is None else merge.r)
     assert run.flops_rule == "vision encoder, 1 MAC = 2 FLOPs"
     assert run.versions["torch"] == torch.__version__
     assert run.versions["vidtldr"] == vidtldr.__version__

@@ -248,8 +248,8 @@ def test_what_a_forward_costs_is_worked_out_as_it_is_counted(
     merge = MergeConfig(r=r, score=score)
     worked_out = forward_costs(find_host(model), merge).flops(r)
     vidtldr.apply_patch(model, merge)
-    with torch.inference_mode():
-        counted = count_flops(lambda: model(frames(1)))
+    model.requires_grad_(False)  # torch's counter stumbles over the query of attention pooling
+    counted = count_flops(lambda: model(frames(1)))
     # The one query of attention pooling is all that is left out.
     assert worked_out == pytest.approx(counted, rel=0.003 if model.attn_pool else 0)
 

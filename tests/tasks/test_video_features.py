@@ -34,6 +34,13 @@ def test_a_schedule_is_applied_and_the_model_left_as_it_was(retrieval, films, en
     assert torch.equal(retrieval.encode_video(torch.zeros(1, 4, 3, 32, 32)).tokens, before)
 
 
+def test_a_budget_is_turned_into_counts_once(retrieval, encoding_of):
+    encoding = encoding_of(retrieval, merge=MergeConfig(num_tokens=40, score=None))
+    assert encoding.merge == MergeConfig(num_tokens=40, score=None)
+    assert encoding.schedule == MergeConfig(r=[24], score=None)
+    assert encoding.encode_pixels(torch.randn(1, 4, 3, 32, 32)).tokens.shape[1] == 40
+
+
 def test_no_schedule_means_unmerged_even_on_a_patched_model(tokenizer, films, encoding_of):
     model = vidtldr.apply_patch(retrieval_model(tokenizer), MERGE)
     assert encoding_of(model).encode(films.paths[0]).tokens.shape == (64, 24)

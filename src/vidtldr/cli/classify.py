@@ -38,7 +38,7 @@ def classify(
     ] = 4,
     run: RunOptions,
 ) -> None:
-    """Say what videos show; with --r, --ratio or --preset, faster.
+    """Say what videos show; with --flop-ratio, --r or --preset, faster.
 
     A umt: model takes any labels and compares the video with their texts. A video that cannot be
     read does not stop the others: its row has the error.

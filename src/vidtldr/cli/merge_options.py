@@ -1,14 +1,18 @@
 """Options that say what to merge; no torch here."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from vidtldr.cli.schedule import parse_schedule
+from vidtldr.cli.schedule import parse_counts, parse_shares, read_schedule, refuse_several
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.presets import preset as named_preset
 
 __all__ = ["MergeOptions"]
+
+_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "preset", "schedule")
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,22 @@ class MergeOptions:
 
     preset: Annotated[
         str | None,
-        typer.Option(help="A schedule of the paper, for umt: umt-b16/msrvtt-retrieval."),
+        typer.Option(help="A schedule of the paper, for umt: umt-b16/msrvtt-qa."),
+    ] = None
+    schedule: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help='A file like {"r": [600, 200], "score": "received"}.'),
+    ] = None
+    flop_ratio: Annotated[
+        float | None,
+        typer.Option(help="Merge until the model costs this share of its FLOPs: 0.6."),
+    ] = None
+    num_tokens: Annotated[int | None, typer.Option(help="Merge until so many tokens are left.")] = (
+        None
+    )
+    merge_layers: Annotated[
+        str | None,
+        typer.Option(help="Layers that these two may use: 0,1,2; by default the first quarter."),
     ] = None
     r: Annotated[str | None, typer.Option(help="Tokens to remove in each layer: 600,200,100.")] = (
         None
@@ -26,12 +45,25 @@ class MergeOptions:
         None
     )
     score: Annotated[
-        Literal["sharpness", "received", "none"],
-        typer.Option(help="What makes a token foreground."),
-    ] = "sharpness"
+        Literal[
+            "sharpness",
+            "sharpness-per-head",
+            "flatness",
+            "received",
+            "representation-shift",
+            "none",
+        ]
+        | None,
+        typer.Option(
+            metavar="SCORE",
+            help="What makes a token foreground: sharpness (the default), sharpness-per-head, "
+            "flatness, received, representation-shift or none.",
+        ),
+    ] = None
     metric: Annotated[
-        Literal["x", "keys"], typer.Option(help="What is compared to pair tokens.")
-    ] = "x"
+        Literal["x", "keys", "random"] | None,
+        typer.Option(help="What is compared to pair tokens; x by default."),
+    ] = None
 
     def parse(self) -> MergeConfig | None:
         """The merge that is asked for; None if none is.
@@ -39,8 +71,15 @@ class MergeOptions:
         Raises:
             ValueError: If more than one schedule is given, or one is not well formed.
         """
-        score = None if self.score == "none" else self.score
-        return parse_schedule(self.r, self.ratio, self.preset, score=score, metric=self.metric)
+        config = self._amount()
+        if config is None:
+            return None
+        typed: dict[str, Any] = {}  # what is not typed stays as a file has it
+        if self.score is not None:
+            typed["score"] = None if self.score == "none" else self.score
+        if self.metric is not None:
+            typed["metric"] = self.metric
+        return replace(config, **typed)
 
     def parse_for_compare(self, compare: bool) -> MergeConfig | None:
         """The same; with `compare` there must be one.
@@ -51,7 +90,35 @@ class MergeOptions:
         merge = self.parse()
         if compare and merge is None:
             raise ValueError(
-                "--compare must come with a schedule, got neither --r nor --ratio nor --preset. "
-                "Add --r 600,200,100."
+                "--compare must come with a schedule, got none. Add --flop-ratio 0.6 or --r "
+                "600,200,100."
             )
         return merge
+
+    def _amount(self) -> MergeConfig | None:
+        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
+        refuse_several([_flag(name) for name in given])
+        if self.merge_layers is not None and given not in (["flop_ratio"], ["num_tokens"]):
+            raise ValueError(
+                "--merge-layers must come with --flop-ratio or --num-tokens, got "
+                f"{_flag(given[0]) if given else 'neither'}. Leave it out, or add --flop-ratio 0.6."
+            )
+        if self.preset is not None:
+            return named_preset(self.preset)
+        if self.schedule is not None:
+            return read_schedule(self.schedule)
+        if self.r is not None:
+            return MergeConfig(r=parse_counts("--r", self.r))
+        if self.ratio is not None:
+            return MergeConfig(ratio=parse_shares(self.ratio))
+        return self._budget() if given else None
+
+    def _budget(self) -> MergeConfig:
+        layers = None
+        if self.merge_layers is not None:
+            layers = parse_counts("--merge-layers", self.merge_layers)
+        return MergeConfig(flop_ratio=self.flop_ratio, num_tokens=self.num_tokens, layers=layers)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

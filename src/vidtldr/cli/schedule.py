@@ -1,69 +1,69 @@
-"""`--r`, `--ratio` and `--preset` as they are typed."""
+"""How much to merge, as it is typed: counts, shares, budgets, names and files."""
 
-from dataclasses import replace
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
-from vidtldr.hosts.config import MergeConfig, Metric, Score
-from vidtldr.hosts.presets import preset as named_preset
+from vidtldr.hosts.config import MergeConfig
 
-__all__ = ["parse_schedule"]
+__all__ = ["parse_counts", "parse_shares", "read_schedule", "refuse_several"]
 
 
-def parse_schedule(
-    r: str | None,
-    ratio: str | None,
-    preset: str | None = None,
-    *,
-    score: Score | None,
-    metric: Metric,
-) -> MergeConfig | None:
-    """The merge that the options ask for; None if they ask for none.
-
-    Args:
-        r: Counts with commas between.
-        ratio: Shares with commas between.
-        preset: Name of a schedule of the paper.
-        score: As in `MergeConfig`.
-        metric: As in `MergeConfig`.
+def refuse_several(given: Sequence[str]) -> None:
+    """Check that how much to merge is said once.
 
     Raises:
-        ValueError: If more than one is given, an entry is no number of its kind, or the name is
-            unknown.
+        ValueError: If more than one option is given.
     """
-    given = [
-        name
-        for name, value in (("--r", r), ("--ratio", ratio), ("--preset", preset))
-        if value is not None
-    ]
     if len(given) > 1:
         raise ValueError(
             f"{' and '.join(given)} must not be given together, got "
             f"{'both' if len(given) == 2 else 'all'}. Use one of them."
         )
-    if preset is not None:
-        return replace(named_preset(preset), score=score, metric=metric)
-    if r is not None:
-        return MergeConfig(r=[_count(entry) for entry in r.split(",")], score=score, metric=metric)
-    if ratio is not None:
-        return MergeConfig(
-            ratio=[_share(entry) for entry in ratio.split(",")], score=score, metric=metric
+
+
+def parse_counts(name: str, typed: str) -> list[int]:
+    """Whole numbers with commas between.
+
+    Raises:
+        ValueError: If an entry is none.
+    """
+    try:
+        return [int(entry) for entry in typed.split(",")]
+    except ValueError:
+        remedy = f"Write {name} {'0,1,2' if name == '--merge-layers' else '600,200,100'}."
+        if name == "--r" and "." in typed:
+            remedy = "For shares use --ratio."
+        raise ValueError(
+            f"{name} must be whole numbers with commas between, got {typed!r}. {remedy}"
+        ) from None
+
+
+def parse_shares(typed: str) -> list[float]:
+    """Numbers with commas between.
+
+    Raises:
+        ValueError: If an entry is none.
+    """
+    try:
+        return [float(entry) for entry in typed.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--ratio must be numbers with commas between, got {typed!r}. Write --ratio 0.25,0.1."
+        ) from None
+
+
+def read_schedule(path: Path) -> MergeConfig:
+    """Read the fields of a `MergeConfig` from a JSON file.
+
+    Raises:
+        ValueError: If there is no such file, or it does not hold a config; the message says why.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"--schedule must be a JSON file, got {str(path)!r}, which is no file. Check the name."
         )
-    return None
-
-
-def _count(entry: str) -> int:
     try:
-        return int(entry)
-    except ValueError:
-        remedy = "For shares use --ratio." if "." in entry else "Write --r 600,200,100."
-        raise ValueError(
-            f"--r must be whole numbers with commas between, got {entry!r}. {remedy}"
-        ) from None
-
-
-def _share(entry: str) -> float:
-    try:
-        return float(entry)
-    except ValueError:
-        raise ValueError(
-            f"--ratio must be numbers with commas between, got {entry!r}. Write --ratio 0.25,0.1."
-        ) from None
+        return MergeConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--schedule must have a schedule in {str(path)!r}: {error}") from error
