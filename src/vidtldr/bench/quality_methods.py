@@ -30,6 +30,7 @@ __all__ = [
     "Cell",
     "Layers",
     "Method",
+    "placement",
     "plan",
     "preset_method",
     "vision_flops",
@@ -37,6 +38,7 @@ __all__ = [
 
 Layers = tuple[int, ...]
 PAPER, PRESET = "vid-TLDR", "bundled preset"
+NUM_MERGING_LAYERS = 3  # in a row, as in most of the paper's schedules
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ def preset_method(preset: MergeConfig) -> tuple[Method, Layers]:
         "weighting": preset.weighting,
     }
     return Method(PRESET, partial(merging, **choices)), tuple(layers)
+
+
+def placement(first_layer: int) -> Layers:
+    """The layers that merge where merging starts at one of them, 0-based."""
+    return tuple(range(first_layer, first_layer + NUM_MERGING_LAYERS))
 
 
 def plan(

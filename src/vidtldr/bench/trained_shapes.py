@@ -1,15 +1,17 @@
 """Weights of the bundled model, and of every stage of its training."""
 
+import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.model import BUNDLED, ShapesUMT, shapes_config
 
-__all__ = ["bundled_weights", "load_shapes", "load_shapes_encoder"]
+__all__ = ["bundled_preset", "bundled_weights", "load_shapes", "load_shapes_encoder"]
 
 _WITHOUT_POOLING = ("pool_norm.weight", "pool_norm.bias")
 
@@ -27,6 +29,12 @@ def bundled_weights() -> Path:
             "recipes/train_shapes.py, or pass a file."
         )
     return path
+
+
+def bundled_preset() -> MergeConfig | None:
+    """The choices of merging that come with the weights; None if this copy has none."""
+    path = BUNDLED / "preset.json"
+    return MergeConfig.from_dict(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def load_shapes(weights: Path) -> ShapesUMT:
