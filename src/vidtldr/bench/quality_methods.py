@@ -30,6 +30,7 @@ __all__ = [
     "Cell",
     "Layers",
     "Method",
+    "cell_at",
     "placement",
     "plan",
     "preset_method",
@@ -152,6 +153,15 @@ def placement(first_layer: int) -> Layers:
     return tuple(range(first_layer, first_layer + NUM_MERGING_LAYERS))
 
 
+def cell_at(encoder: VisionEncoder, method: Method, layers: Layers, budget: float) -> Cell:
+    """A method at a budget, or why it cannot meet it."""
+    where = layers if method.chooses_layers else None
+    try:
+        return Cell(method.name, where, budget, method.peer_at(encoder, budget, layers))
+    except ValueError as error:  # arguments are checked before, so it is the budget
+        return Cell(method.name, where, budget, None, str(error))
+
+
 def plan(
     encoder: VisionEncoder,
     budgets: Sequence[float],
@@ -175,7 +185,7 @@ def plan(
         where = placements if method.chooses_layers else placements[:1]
         rows += [(method, layers) for layers in where]
     rows += [(method, placements[0]) for method in ABLATIONS]
-    return [_cell(encoder, *row, budget) for row in rows for budget in budgets]
+    return [cell_at(encoder, *row, budget) for row in rows for budget in budgets]
 
 
 def vision_flops(encoder: VisionEncoder, peer: Peer) -> int:
@@ -186,14 +196,6 @@ def vision_flops(encoder: VisionEncoder, peer: Peer) -> int:
     forward = peer.forward_of(encoder)
     with torch.inference_mode(), torch.random.fork_rng():
         return count_flops(lambda: forward(clip))
-
-
-def _cell(encoder: VisionEncoder, method: Method, layers: Layers, budget: float) -> Cell:
-    where = layers if method.chooses_layers else None
-    try:
-        return Cell(method.name, where, budget, method.peer_at(encoder, budget, layers))
-    except ValueError as error:  # arguments are checked before, so it is the budget
-        return Cell(method.name, where, budget, None, str(error))
 
 
 def _costliest(encoder: VisionEncoder, budget: float, name: str, options: Sequence[Peer]) -> Peer:
