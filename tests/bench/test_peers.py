@@ -33,8 +33,8 @@ def test_random_dropping_equals_blocks_run_by_hand_on_the_tokens_drawn(
     torch.manual_seed(7)
     found = RandomDropping((0, 5, 3)).forward_of(encoder)(clips)
     torch.manual_seed(7)
-    kept1 = torch.rand(3, 64).argsort(dim=1)[:, 5:].sort(dim=1).values
-    kept2 = torch.rand(3, 59).argsort(dim=1)[:, 3:].sort(dim=1).values
+    kept1 = torch.rand(3, 144).argsort(dim=1)[:, 5:].sort(dim=1).values
+    kept2 = torch.rand(3, 139).argsort(dim=1)[:, 3:].sort(dim=1).values
     for clip in range(3):
         x = encoder.embed(clips[clip : clip + 1])
         for layer, block in enumerate(encoder.blocks):
@@ -66,7 +66,7 @@ def test_merging_is_the_patched_encoder_and_leaves_it_unpatched(
     assert torch.equal(encoder(clips).pooled, before)
     with patched(encoder, config):
         assert torch.equal(encoder(clips).pooled, found.pooled)
-    assert found.tokens.shape[1] == 64 - 29
+    assert found.tokens.shape[1] == 144 - 29
 
 
 @torch.no_grad()
@@ -88,16 +88,16 @@ def test_full_resolution_is_the_encoder_itself(encoder: VisionEncoder, clips: Te
 def test_half_resolution_averages_positions_and_keeps_constant_frames(
     encoder: VisionEncoder,
 ) -> None:
-    table = encoder.encoder.positions.view(4, 4, 4, 24)  # frames, rows, columns, channels
+    table = encoder.encoder.positions.view(4, 6, 6, 48)  # frames, rows, columns, channels
     expected = torch.stack(
         [
             table[frame, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].mean(dim=(0, 1))
             for frame in range(4)
-            for row in range(2)
-            for column in range(2)
+            for row in range(3)
+            for column in range(3)
         ]
     )
-    torch.testing.assert_close(shrunk_positions(encoder, 2), expected)
+    torch.testing.assert_close(shrunk_positions(encoder, 3), expected)
     flat = torch.full((1, 4, 3, 96, 96), 0.7)
     found = LowerResolution(48).forward_of(encoder)(flat)
     patches = encoder.encoder.patch_embed(flat)[:, :1]  # all of them are alike

@@ -6,12 +6,12 @@ from models.umt.tiny import spread_weights
 
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
-#: 4 frames of 96 in patches of 24: 64 tokens; 5 layers, so that merging may start early or late.
+#: 4 frames of 96 in patches of 16: 144 tokens; 5 layers, so that merging may start early or late.
 TINY_WORLD = replace(
     shapes_config(),
-    patch_size=24,
+    patch_size=16,
     num_frames=4,
-    hidden_size=24,
+    hidden_size=48,
     num_layers=5,
     embed_dim=20,
     text=shapes_config().text

@@ -89,7 +89,8 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
     if weights.suffix == ".safetensors":
         content = load_file(weights)
     else:
-        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)["module"]
+        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        content = content.get("module", content)
     return {name: value.float() for name, value in content.items()}
 
 
