@@ -72,7 +72,7 @@ def test_nothing_is_cut_off(
     monkeypatch.setenv("COLUMNS", columns)
     text = run(*names, "--help").stdout
     assert "…" not in text
-    assert "representation-shift" in text
+    assert "representation-shift" in text or names[0] in WITHOUT_MODEL
 
 
 def test_the_root_lists_them_all(run: Callable[..., Result]) -> None:
