@@ -94,7 +94,7 @@ def test_what_moves_goes_straight_in_its_direction(scene: tuple[Factors, Paths, 
         ahead = steps @ torch.tensor(STEPS[name])
         total = ahead.sum(dim=1)
         assert (ahead > 0).all()
-        assert ((total >= 26 - ROUNDING) & (total <= 33 + ROUNDING)).all()
+        assert ((total >= 18 - ROUNDING) & (total <= 21 + ROUNDING)).all()
         assert torch.allclose(steps.norm(dim=-1), ahead, atol=1e-3)
 
 

@@ -15,7 +15,7 @@ from vidtldr.shapes.factors import DIRECTIONS, MOTIONS, RELATIONS, SECOND_MOTION
 __all__ = ["Paths", "draw_paths"]
 
 MARGIN = 2.0  # pixels between an object's farthest reach and the border, before the camera shakes
-RADII = {"small": (13.0, 14.5), "big": (20.0, 22.0)}
+RADII = {"small": (13.0, 14.5), "big": (20.0, 21.5)}
 SECOND_RADII = (11.0, 12.0)
 SWAY = 7.0
 STEPS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
