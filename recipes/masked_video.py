@@ -7,7 +7,10 @@ Source: Tong et al., NeurIPS 2022. Differs: places are masked at random, not in 
 objects here are small.
 """
 
+from collections.abc import Sequence
+
 import torch
+from some_frames import embed_frames
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,12 +29,11 @@ class MaskedVideo(nn.Module):
 
     Args:
         encoder: What is pretrained, in place.
-        num_frames: Frames of a clip.
     """
 
     positions: Tensor
 
-    def __init__(self, encoder: VisionEncoder, num_frames: int) -> None:
+    def __init__(self, encoder: VisionEncoder) -> None:
         super().__init__()
         config = encoder.config
         self.encoder = encoder
@@ -41,27 +43,28 @@ class MaskedVideo(nn.Module):
         self.blocks = nn.ModuleList(VisionBlock(DECODER_SIZE, 3) for _ in range(DECODER_LAYERS))
         self.norm = nn.LayerNorm(DECODER_SIZE)
         self.paint = nn.Linear(DECODER_SIZE, 3 * config.patch_size**2)
-        num_patches = num_frames * (config.image_size // config.patch_size) ** 2
-        table = sine_cosine_positions(num_patches, DECODER_SIZE)
+        table = sine_cosine_positions(len(encoder.encoder.positions), DECODER_SIZE)
         self.register_buffer("positions", table, persistent=False)
 
-    def forward(self, pixel_values: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor, frames: Sequence[int], noise: Tensor) -> Tensor:
         """Mean squared error of the hidden patches, each normalised by its own mean and spread.
 
         Args:
-            pixel_values: Clips, shape (B, T, 3, S, S).
+            pixel_values: Some frames of clips, shape (B, T, 3, S, S).
+            frames: Their numbers in the clip.
             noise: A number a patch, shape (B, N); the lowest stay visible.
         """
         order = noise.argsort(dim=1)
         num_visible = round((1 - MASKED_SHARE) * noise.shape[1])
         visible, hidden = order[:, :num_visible], order[:, num_visible:]
-        x = self.encoder.embed(pixel_values)
+        x = embed_frames(self.encoder, pixel_values, frames)
         x = _pick(x, visible)
         for block in self.encoder.blocks:
             x = block(x)
         y = self.narrow(self.encoder.encoder.norm(x))
         y = torch.cat((y, self.mask_token.to(y.dtype).expand(*hidden.shape, -1)), dim=1)
-        y = y + self.positions[order].to(y.dtype)
+        places = self.positions.unflatten(0, (-1, noise.shape[1] // len(frames)))[list(frames)]
+        y = y + places.flatten(0, 1)[order].to(y.dtype)
         for block in self.blocks:
             y = block(y)
         painted = self.paint(self.norm(y[:, num_visible:])).float()

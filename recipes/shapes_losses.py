@@ -24,10 +24,10 @@ from vidtldr.shapes.language import (
     motion_index,
     questions,
 )
-from vidtldr.shapes.model import ShapesUMT, normalise
+from vidtldr.shapes.model import ShapesUMT
 from vidtldr.shapes.world import ShapesClips
 
-__all__ = ["TrainingTexts", "losses", "write_texts"]
+__all__ = ["TrainingTexts", "text_losses", "write_texts"]
 
 MAX_TOKENS = 24
 MAX_ANSWER_TOKENS = 5
@@ -100,33 +100,27 @@ def _target(row: FactorRow, name: str) -> int:
     return int(getattr(row, name))
 
 
-def losses(
-    model: ShapesUMT, clips: ShapesClips, texts: TrainingTexts, wanted: Sequence[str]
+def text_losses(
+    model: ShapesUMT, video: VideoFeatures, texts: TrainingTexts
 ) -> dict[str, Tensor]:
-    """Losses of one batch, each a scalar.
+    """Losses of what a batch of clips has to do with texts, each a scalar.
 
     Args:
         model: What is trained.
-        clips: The batch.
-        texts: What is true of it.
-        wanted: Which of "prompts", "contrast", "matching" and "answers"; matching needs contrast.
+        video: What its vision encoder made of the clips.
+        texts: What is true of them.
     """
-    video = model.encode_video(normalise(clips.frames))
     videos = model.embed_video(video)
-    found = {}
-    if "prompts" in wanted:
-        prompts = model.embed_text(_read(model, PROMPTS))
-        found["prompts"] = _prompt_loss(videos @ prompts.T / model.temp, texts.targets)
-    if "contrast" in wanted:
-        captions = model.embed_text(_read(model, [*texts.captions, *texts.altered]))
-        similarity = videos @ captions.T / model.temp  # (B, 2 B), the altered ones behind
-        found["contrast"] = _contrast(similarity)
-        if "matching" in wanted:
-            hard = _hard_negatives(similarity[:, : len(videos)].detach())
-            found["matching"] = _matching(model, video, texts, hard)
-    if "answers" in wanted:
-        found["answers"] = _answering(model, video, texts)
-    return found
+    prompts = model.embed_text(_read(model, PROMPTS))
+    captions = model.embed_text(_read(model, [*texts.captions, *texts.altered]))
+    similarity = videos @ captions.T / model.temp  # (B, 2 B), the altered ones behind
+    hard = _hard_negatives(similarity[:, : len(videos)].detach())
+    return {
+        "prompts": _prompt_loss(videos @ prompts.T / model.temp, texts.targets),
+        "contrast": _contrast(similarity),
+        "matching": _matching(model, video, texts, hard),
+        "answers": _answering(model, video, texts),
+    }
 
 
 def _read(model: ShapesUMT, texts: Sequence[str]) -> TextFeatures:

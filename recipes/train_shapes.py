@@ -1,9 +1,8 @@
 """Train the bundled model: `python recipes/train_shapes.py --out runs/shapes`.
 
-Four stages, each on more tokens than the one before, since a model learns what a shape is from two
-frames as well as from eight: masked-video pretraining (unless `--pretraining-steps 0`); prompts of
-one factor on clips of 2 frames; contrast, matching and answers as well on 4 frames, as UMT is
-pretrained; the same on 8, as UMT is then fine-tuned on more. Merging is off: the method is
+Masked-video pretraining first (unless `--pretraining-steps 0`), then the objects of single frames,
+of four frames of a clip, then texts as well, at last on whole clips. A model learns what a shape is
+from one frame as well as from eight, in an eighth of the time. Merging is off: the method is
 training-free. Stop it at any time; the same command goes on from the last checkpoint. Everything
 that happens is a line of `log.jsonl`.
 
@@ -16,33 +15,43 @@ import math
 import os
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from local_start import start_local
 from masked_video import MaskedVideo
+from patch_words import PatchWords
 from safetensors.torch import save_file
-from shapes_losses import losses, write_texts
-from torch import nn
+from shapes_losses import text_losses, write_texts
+from some_frames import encode_frames
+from torch import Tensor, nn
 from written_out_attention import WrittenOutAttention
 
 from vidtldr.shapes.exam import distinct_clips, encode_clips, encode_with, examine
 from vidtldr.shapes.model import ShapesUMT, normalise, shapes_config
-from vidtldr.shapes.world import ShapesWorld
+from vidtldr.shapes.world import ShapesClips, ShapesWorld
 
 SEED = 0
-WARMUP_STEPS = 200
+WARMUP_STEPS = 50
 WEIGHT_DECAY = 0.05
-MAX_GRADIENT_NORM = 1.0
+MAX_GRADIENT_NORM = 5.0
 CHECKPOINT_EVERY = 100
-EXAM_EVERY = 400
+EXAM_EVERY = 300
 TEMPERATURES = (0.01, 0.5)
 # Contrast is divided by a small temperature: without more weight the factors that one frame shows
 # at once, such as colour, would be all that is learnt.
-MASKED = {"masked": 1.0}
-PROMPTS_ONLY = {"prompts": 10.0}
-EVERYTHING = {"prompts": 5.0, "contrast": 1.0, "matching": 1.0, "answers": 2.0}
-CLIPS_OF_A_STAGE = 10**8
+WEIGHTS = {
+    "masked": 1.0,
+    "patches": 1.0,
+    "prompts": 5.0,
+    "contrast": 1.0,
+    "matching": 1.0,
+    "answers": 2.0,
+}
+PRETRAINING_FRAMES = 4
+FIRST_OF_PRETRAINING = 10**8  # no clip of pretraining is seen again
 
 
 @dataclass(frozen=True)
@@ -50,40 +59,40 @@ class Stage:
     """A part of the training.
 
     Attributes:
-        name: What its checkpoint is called.
+        name: What the log calls it.
         steps: How long it is.
-        num_frames: Frames of its clips.
-        learning_rate: Highest rate.
-        weights: The losses that are taken and how much each counts.
+        num_frames: How many frames of each clip are looked at.
+        reads: Whether texts are learnt as well.
     """
 
     name: str
     steps: int
     num_frames: int
-    learning_rate: float
-    weights: dict[str, float]
+    reads: bool
+
+
+class ShapesTraining(nn.Module):
+    """The model and the heads that only its training needs."""
+
+    def __init__(self, model: ShapesUMT) -> None:
+        super().__init__()
+        self.model = model
+        self.patch_words = PatchWords(model.config.hidden_size, model.config.patch_size)
 
 
 def main() -> None:
-    """Run both stages, as far as they are not done yet."""
+    """Run all stages, as far as they are not done yet."""
     args = parse_arguments()
     torch.manual_seed(SEED)
     args.out.mkdir(parents=True, exist_ok=True)
     model = ShapesUMT(shapes_config())
     initialise(model)
-    model.to(args.device)
-    rate = args.learning_rate
-    stages = [
-        Stage("pretraining", args.pretraining_steps, 4, rate, MASKED),
-        Stage("frames2", args.steps[0], 2, rate, PROMPTS_ONLY),
-        Stage("frames4", args.steps[1], 4, rate / 2, EVERYTHING),
-        Stage("frames8", args.steps[2], 8, rate / 3, EVERYTHING),
-    ]
-    for stage in stages:
-        module: nn.Module = model
-        if stage.weights is MASKED:
-            module = MaskedVideo(model.vision_encoder, stage.num_frames).to(args.device)
-        run_stage(stage, module, args, model)
+    training = ShapesTraining(model).to(args.device)
+    pretrain(model, args)
+    names = ("objects1", "objects4", "texts4", "texts8")
+    frames, reads = (1, 4, 4, model.config.num_frames), (False, False, True, True)
+    stages = [Stage(*each) for each in zip(names, args.steps, frames, reads, strict=True)]
+    train(training, stages, args)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, args.out / "model.safetensors")
     print(f"wrote {args.out / 'model.safetensors'}")
@@ -93,9 +102,13 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
-    parser.add_argument("--pretraining-steps", type=int, default=600, help="0 leaves it out")
+    parser.add_argument("--pretraining-steps", type=int, default=400, help="0 leaves it out")
     parser.add_argument(
-        "--steps", type=int, nargs=3, default=(5000, 1500, 900), help="on 2, 4 and 8 frames"
+        "--steps",
+        type=int,
+        nargs=4,
+        default=(3000, 1200, 1500, 300),
+        help="on objects in 1 and in 4 frames, on texts with 4 and with 8",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest")
@@ -104,38 +117,165 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def initialise(model: nn.Module) -> None:
-    """Glorot's uniform for projections, small normal words, zero biases."""
+def initialise(model: ShapesUMT) -> None:
+    """A vision encoder that begins local; small words and Glorot's projections for the texts."""
+    start_local(model.vision_encoder)
+    vision = set(model.vision_encoder.modules())
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv3d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        if module in vision:
+            continue
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
 
-def run_stage(stage: Stage, module: nn.Module, args: argparse.Namespace, model: ShapesUMT) -> None:
-    """Train a module for a stage, going on from its checkpoint if there is one."""
-    optimizer = torch.optim.AdamW(parameter_groups(module), lr=0.0, betas=(0.9, 0.98), fused=True)
-    file = args.out / f"{stage.name}.pt"
-    done = resume(file, module, optimizer)
-    world = ShapesWorld(SEED, "train", stage.num_frames)
-    started = time.monotonic()
-    for step in range(done, stage.steps):
-        rate = stage.learning_rate * rate_at(step, stage.steps)
-        for group in optimizer.param_groups:
+def pretrain(model: ShapesUMT, args: argparse.Namespace) -> None:
+    """Paint masked patches."""
+    steps = args.pretraining_steps
+    module = MaskedVideo(model.vision_encoder).to(args.device)
+    run = Run(module, args.out / "pretraining.pt", args)
+    num_patches = PRETRAINING_FRAMES * model.vision_encoder.encoder.num_patches
+
+    def masked(frames: Sequence[int], clips: ShapesClips) -> tuple[dict[str, Tensor], Scores]:
+        noise = torch.rand(args.batch_size, num_patches, device=args.device)
+        return {"masked": module(normalise(clips.frames), frames, noise)}, {}
+
+    for step in range(run.done, steps):
+        first = FIRST_OF_PRETRAINING + step * args.batch_size
+        rate = args.learning_rate * rate_at(step, steps)
+        run.take_step("pretraining", step, steps, rate, first, PRETRAINING_FRAMES, masked)
+
+
+def train(training: ShapesTraining, stages: list[Stage], args: argparse.Namespace) -> None:
+    """Learn objects and texts, one stage after the other under one cosine."""
+    model = training.model
+    run = Run(training, args.out / "training.pt", args)
+    total = sum(stage.steps for stage in stages)
+    step = 0
+    for stage in stages:
+        last = step + stage.steps
+        for now in range(max(step, run.done), last):
+
+            def see(
+                frames: Sequence[int], clips: ShapesClips, stage: Stage = stage, now: int = now
+            ) -> tuple[dict[str, Tensor], Scores]:
+                video = encode_frames(model.vision_encoder, normalise(clips.frames), frames)
+                patches, right = training.patch_words(video.tokens, clips)
+                parts = {"patches": patches}
+                if stage.reads:
+                    texts = write_texts(clips, random.Random(SEED + now))
+                    parts |= text_losses(model, video, texts)
+                return parts, right
+
+            first = now * args.batch_size
+            rate = args.learning_rate * rate_at(now, total)
+            run.take_step(stage.name, now, last, rate, first, stage.num_frames, see)
+            model.temp.data.clamp_(*TEMPERATURES)
+            if stage.reads and ((now + 1) % EXAM_EVERY == 0 or now == last - 1):
+                run.log(stage=f"{stage.name} exam", step=now + 1, **exam(model, args.exam_clips))
+        step = last
+
+
+Scores = dict[str, float]
+
+
+class Run:
+    """A module, its optimizer, its checkpoint and the log.
+
+    Args:
+        module: What is trained.
+        file: Its checkpoint; training goes on from it where it exists.
+        args: The command line.
+    """
+
+    def __init__(self, module: nn.Module, file: Path, args: argparse.Namespace) -> None:
+        self.module = module
+        self.file = file
+        self.args = args
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(module), lr=0.0, betas=(0.9, 0.98), fused=True
+        )
+        self.world = ShapesWorld(SEED, "train")
+        self.done = self._resume()
+        self.started, self.first_step = time.monotonic(), self.done
+
+    def take_step(
+        self,
+        stage: str,
+        step: int,
+        last: int,
+        rate: float,
+        first: int,
+        num_frames: int,
+        see: Callable[[Sequence[int], ShapesClips], tuple[dict[str, Tensor], Scores]],
+    ) -> None:
+        """Draw a batch and learn from it; a step depends on its number alone.
+
+        Args:
+            stage: Its name.
+            step: Number of the step.
+            last: Number of the stage's last step and one.
+            rate: Learning rate.
+            first: Index of the batch's first clip.
+            num_frames: How many frames to draw of each.
+            see: Returns the losses, and scores to log, of those frames.
+        """
+        torch.manual_seed(SEED + step)
+        frames = sorted(random.Random(step).sample(range(self.world.num_frames), num_frames))
+        device = torch.device(self.args.device)
+        indices = torch.arange(first, first + self.args.batch_size, device=device)
+        clips = self.world.clips(indices, frames)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        parts = take_step(stage, module, optimizer, world, step, args)
-        is_last = step == stage.steps - 1
-        if step % 20 == 0 or is_last:
-            speed = (step + 1 - done) * args.batch_size / (time.monotonic() - started)
-            log(args.out, stage=stage.name, step=step, rate=rate, clips_per_second=speed, **parts)
-        if (step + 1) % CHECKPOINT_EVERY == 0 or is_last:
-            save(file, module, optimizer, step + 1)
-        if "answers" in stage.weights and ((step + 1) % EXAM_EVERY == 0 or is_last):
-            result = examine_model(model, stage.num_frames, args.exam_clips)
-            log(args.out, stage=f"{stage.name} exam", step=step + 1, **result)
+        with torch.autocast(device.type, torch.bfloat16), WrittenOutAttention():
+            parts, scores = see(frames, clips)
+        torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum().backward()
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), MAX_GRADIENT_NORM)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"gradient of step {step} is {norm.item()}. Lower --learning-rate."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.done = step + 1
+        if step % 20 == 0 or step == last - 1:
+            clips_seen = (self.done - self.first_step) * self.args.batch_size
+            speed = clips_seen / (time.monotonic() - self.started)
+            values = {name: value.item() for name, value in parts.items()}
+            scores = {**values, **scores, "norm": norm.item(), "clips_per_second": speed}
+            self.log(stage=stage, step=step, rate=rate, **scores)
+        if self.done % CHECKPOINT_EVERY == 0 or step == last - 1:
+            self._save()
+
+    def log(self, **values: object) -> None:
+        """Append a line to the log and show it."""
+        line = json.dumps(
+            {name: round(v, 6) if isinstance(v, float) else v for name, v in values.items()}
+        )
+        print(line, flush=True)
+        with (self.args.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _resume(self) -> int:
+        """Load the checkpoint if there is one; the number of steps that are done."""
+        if not self.file.exists():
+            return 0
+        state = torch.load(self.file, weights_only=True, map_location="cpu")
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+    def _save(self) -> None:
+        """Write the checkpoint; an interruption leaves the one before whole."""
+        state = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.done,
+        }
+        torch.save(state, self.file.with_suffix(".partial"))
+        os.replace(self.file.with_suffix(".partial"), self.file)
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
@@ -156,82 +296,14 @@ def rate_at(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def take_step(
-    stage: Stage,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    world: ShapesWorld,
-    step: int,
-    args: argparse.Namespace,
-) -> dict[str, float]:
-    """Draw a batch, learn from it and return the losses; a step depends on its number alone."""
-    torch.manual_seed(SEED + step)
-    # No two stages see the same clips.
-    first = stage.num_frames * CLIPS_OF_A_STAGE * (1 + (stage.weights is MASKED))
-    first += step * args.batch_size
-    indices = torch.arange(first, first + args.batch_size, device=args.device)
-    clips = world.clips(indices)
-    with torch.autocast(torch.device(args.device).type, torch.bfloat16), WrittenOutAttention():
-        if stage.weights is MASKED:
-            noise = torch.rand(args.batch_size, num_patches(module), device=args.device)
-            parts = {"masked": module(normalise(clips.frames), noise)}
-        else:
-            texts = write_texts(clips, random.Random(SEED + step))
-            parts = losses(module, clips, texts, tuple(stage.weights))
-    total = sum(stage.weights[name] * value for name, value in parts.items())
-    total.backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
-    if not torch.isfinite(norm):
-        raise FloatingPointError(
-            f"gradient of step {step} is {norm.item()}. Lower --learning-rate."
-        )
-    optimizer.step()
-    optimizer.zero_grad()
-    if stage.weights is not MASKED:
-        module.temp.data.clamp_(*TEMPERATURES)
-    return {name: value.item() for name, value in parts.items()} | {"norm": norm.item()}
-
-
-def num_patches(module: MaskedVideo) -> int:
-    """Patches of a clip."""
-    return len(module.positions)
-
-
-def examine_model(model: ShapesUMT, num_frames: int, num_clips: int) -> dict[str, object]:
+def exam(model: ShapesUMT, num_clips: int) -> dict[str, object]:
     """What the model knows of validation clips now."""
-    world = ShapesWorld(SEED, "validation", num_frames)
+    world = ShapesWorld(SEED, "validation")
     model.eval()
     clips = encode_clips(encode_with(model), world, distinct_clips(world, num_clips))
     result = asdict(examine(model, clips))
     model.train()
     return result
-
-
-def resume(file: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint if there is one; the number of steps that are done."""
-    if not file.exists():
-        return 0
-    state = torch.load(file, weights_only=True, map_location="cpu")
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def save(file: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Write a checkpoint; an interruption leaves the one before whole."""
-    state = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    torch.save(state, file.with_suffix(".partial"))
-    os.replace(file.with_suffix(".partial"), file)
-
-
-def log(out: Path, **values: object) -> None:
-    """Append a line to the log and show it."""
-    line = json.dumps(
-        {name: round(v, 7) if isinstance(v, float) else v for name, v in values.items()}
-    )
-    print(line, flush=True)
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
 
 
 if __name__ == "__main__":

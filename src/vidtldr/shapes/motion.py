@@ -37,6 +37,15 @@ class Paths:
     angle: Tensor
     is_visible: Tensor
 
+    def at(self, moments: Tensor) -> "Paths":
+        """The objects in some of the frames, whose numbers are given, (T',)."""
+        return Paths(
+            self.position[:, moments],
+            self.radius[:, moments],
+            self.angle[:, moments],
+            self.is_visible[:, moments],
+        )
+
     def mean_speed(self) -> Tensor:
         """Pixels a frame that each object's centre moves in the mean, shape (B, K)."""
         steps = self.position.diff(dim=1)

@@ -30,13 +30,16 @@ def camera_shake(draws: Draws, num_frames: int) -> Tensor:
     return draws.between("shake", -MAX_SHAKE, MAX_SHAKE, num_frames, 2)
 
 
-def draw_background(draws: Draws, split: Split, shake: Tensor, side: int) -> Tensor:
+def draw_background(
+    draws: Draws, split: Split, shake: Tensor, time: Tensor, side: int
+) -> Tensor:
     """Draw a texture with clutter for each clip and let it wander behind the camera.
 
     Args:
         draws: Random numbers of the clips.
         split: Whose patterns to use.
         shake: Shift of the picture, shape (B, T, 2).
+        time: When each frame is, from -1 to 1, shape (T,).
         side: `S`.
 
     Returns:
@@ -44,7 +47,6 @@ def draw_background(draws: Draws, split: Split, shake: Tensor, side: int) -> Ten
     """
     reach = int(MAX_DRIFT + MAX_SHAKE) + 2
     canvas = _add_clutter(draws, _texture(draws, split, side + 2 * reach))
-    time = torch.linspace(-1, 1, shake.shape[1], device=shake.device)
     drift = draws.between("drift", -MAX_DRIFT, MAX_DRIFT, 1, 2) * time[:, None]
     offset = (drift - shake + reach).round().long()  # whole pixels: nothing is smoothed
     return _windows(canvas, offset, side)
@@ -123,21 +125,26 @@ def _add_clutter(draws: Draws, canvas: Tensor) -> Tensor:
     return canvas + share * (colour - canvas)
 
 
-def light(draws: Draws, frames: Tensor) -> Tensor:
+def light(draws: Draws, frames: Tensor, time: Tensor) -> Tensor:
     """Let the light wax or wane over the clip by up to a fifth; (B, T, 3, S, S) to the same."""
-    time = torch.linspace(-1, 1, frames.shape[1], device=frames.device)
     level = draws.between("light", 0.85, 1.1, 1)
     change = draws.between("light change", -0.12, 0.12, 1)
     return frames * (level + change * time)[..., None, None, None]
 
 
-def add_noise(draws: Draws, frames: Tensor) -> Tensor:
-    """Add grain: one tile of noise a clip, rolled to another place in every frame."""
+def add_noise(draws: Draws, frames: Tensor, moments: Tensor) -> Tensor:
+    """Add grain: one tile of noise a clip, rolled to another place in every frame.
+
+    Args:
+        draws: Random numbers of the clips.
+        frames: Frames in [0, 1], shape (B, T, 3, S, S).
+        moments: Number of each frame in its clip, shape (T,).
+    """
     side = frames.shape[-1]
     strength = draws.between("grain", 0.0, 0.08, 1, 1)
     tile = (draws.uniform("tile", side, side) - 0.5) * 2 * strength
     grain = torch.stack(
-        [tile.roll((37 * t, 53 * t), (1, 2)) for t in range(frames.shape[1])], dim=1
+        [tile.roll((37 * t, 53 * t), (1, 2)) for t in moments.tolist()], dim=1
     )
     return frames + grain[:, :, None]
 

@@ -38,13 +38,14 @@ class ShapesClips:
 
     Attributes:
         frames: Pixels, shape (B, T, 3, S, S), uint8.
-        is_foreground: Pixels of an object, shape (B, T, S, S), bool.
+        objects: Whose each pixel is, shape (B, T, S, S), uint8: 0 for the background, 1 for the
+            first object, 2 for the second.
         factors: What the clips show.
         speeds: Pixels a frame that each object moves in the mean, shape (B, K), float32.
     """
 
     frames: Tensor
-    is_foreground: Tensor
+    objects: Tensor
     factors: Factors
     speeds: Tensor
 
@@ -58,8 +59,23 @@ class ShapesClips:
         Returns:
             Mask in the order of a model's tokens (frame, row, column), shape (B, N), bool.
         """
-        pooled = F.avg_pool2d(self.is_foreground.float(), patch_size)
-        return (pooled >= share).flatten(1)
+        return self.patch_objects(patch_size, share) > 0
+
+    def patch_objects(self, patch_size: int, share: float = 0.25) -> Tensor:
+        """Whose each patch is: as `objects`, of the object that fills most of the patch.
+
+        Args:
+            patch_size: Side of a patch, pixels; divides S.
+            share: Share of a patch's pixels that must be an object's, of either of the two.
+
+        Returns:
+            0, 1 or 2 in the order of a model's tokens, shape (B, N), int64.
+        """
+        first, second = (
+            F.avg_pool2d((self.objects == k).float(), patch_size).flatten(1) for k in (1, 2)
+        )
+        larger = torch.where(first >= second, 1, 2)
+        return larger.masked_fill(first + second < share, 0)
 
 
 class ShapesWorld:
@@ -102,22 +118,31 @@ class ShapesWorld:
         return draw_factors(self._draws(indices), self.split)
 
     @torch.no_grad()
-    def clips(self, indices: Sequence[int] | Tensor) -> ShapesClips:
+    def clips(
+        self, indices: Sequence[int] | Tensor, frames: Sequence[int] | None = None
+    ) -> ShapesClips:
         """Draw clips.
 
         Args:
             indices: Numbers of the clips, each at least 0; a tensor's device is where they are
                 drawn.
+            frames: Which of the `num_frames` frames to draw, each the same as in the whole clip;
+                None draws all. Then `T` is how many.
         """
         draws = self._draws(indices)
         factors = draw_factors(draws, self.split)
         paths = draw_paths(draws, factors, self.num_frames, self.side)
         shake = camera_shake(draws, self.num_frames)
-        frames = draw_background(draws, self.split, shake, self.side)
-        frames, is_foreground = _draw_objects(draws, factors, paths, shake, frames)
-        frames = compress(draws, add_noise(draws, light(draws, frames)))
-        pixels = (frames.clamp(0, 1) * 255).round().to(torch.uint8)
-        return ShapesClips(pixels, is_foreground, factors, paths.mean_speed())
+        moments = torch.arange(self.num_frames, device=shake.device)
+        if frames is not None:
+            moments = moments[list(frames)]
+        shown, shake = paths.at(moments), shake[:, moments]
+        time = torch.linspace(-1, 1, self.num_frames, device=shake.device)[moments]
+        pictures = draw_background(draws, self.split, shake, time, self.side)
+        pictures, objects = _draw_objects(draws, factors, shown, shake, pictures)
+        pictures = compress(draws, add_noise(draws, light(draws, pictures, time), moments))
+        pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+        return ShapesClips(pixels, objects, factors, paths.mean_speed())
 
     def _draws(self, indices: Sequence[int] | Tensor) -> Draws:
         return Draws(self.seed, self.split, torch.as_tensor(indices, dtype=torch.int64))
@@ -129,7 +154,7 @@ def _draw_objects(
     """Draw both objects over frames (B, T, 3, S, S); the second is behind the first."""
     rgb = torch.tensor(RGB, device=frames.device)
     tint = draws.between("tint", -0.06, 0.06, 2, 3)
-    is_foreground = torch.zeros_like(frames[:, :, 0], dtype=torch.bool)
+    objects = torch.zeros_like(frames[:, :, 0], dtype=torch.uint8)
     for k, shape, colour in (
         (1, factors.second_shape, factors.second_colour),
         (0, factors.shape, factors.colour),
@@ -139,8 +164,8 @@ def _draw_objects(
         rim = RIM_LIGHT + (1 - RIM_LIGHT) * (inside - RIM_PIXELS + 0.5).clamp(0, 1)
         paint = (rgb[colour] + tint[:, k])[:, None, :, None, None] * rim[:, :, None]
         frames = frames + share[:, :, None] * (paint - frames)
-        is_foreground |= share > 0.5
-    return frames, is_foreground
+        objects = objects.masked_fill(share > 0.5, k + 1)
+    return frames, objects
 
 
 def _pixels_inside(paths: Paths, k: int, shape: Tensor, shake: Tensor, side: int) -> Tensor:
