@@ -72,7 +72,8 @@ def scores_by_loops(encoder: VisionEncoder, clip: Tensor) -> list[list[list[floa
         heads = [attn / attn.sum(dim=1, keepdim=True) for attn in heads]
         mixed = torch.cat([attn @ v[h] for h, attn in enumerate(heads)], dim=-1)
         half = x + block.attn.proj(mixed)[None]
-        x = half + block.mlp(block.norm2(half))
+        mlp = block.mlp(block.norm2(half))
+        x = half + mlp
         mean = torch.stack(heads).mean(dim=0)
         rollout = 0.5 * (mean + torch.eye(num_tokens)) @ rollout
         tokens = range(num_tokens)
@@ -81,7 +82,7 @@ def scores_by_loops(encoder: VisionEncoder, clip: Tensor) -> list[list[list[floa
             "sharpness-per-head": [sum(map(plogp, (a[i] for a in heads))) / 3 for i in tokens],
             "received": [mean[:, j].mean().item() for j in tokens],
             "rollout": [rollout[:, j].mean().item() for j in tokens],
-            "representation-shift": [(x - half)[0, i].norm().item() for i in tokens],
+            "representation-shift": [(mlp - half)[0, i].norm().item() for i in tokens],
         }
         layers.append([rows[name] for name in SCORES])
     return layers

@@ -4,13 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vidtldr.bench import trained_shapes
-from vidtldr.bench.trained_shapes import (
-    bundled_preset,
-    bundled_weights,
-    load_shapes,
-    load_shapes_encoder,
-)
+from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 
@@ -55,16 +49,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="must be of the model of recipes/train_"):
         load_shapes(tmp_path / "other.pt")
-
-
-def test_a_copy_without_weights_says_how_to_get_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trained_shapes, "BUNDLED", tmp_path)
-    assert bundled_preset() is None
-    with pytest.raises(FileNotFoundError, match=r"Train them with recipes/train_shapes.py"):
-        bundled_weights()
-    (tmp_path / "preset.json").write_text('{"flop_ratio": 0.6, "layers": [1, 2], "score": null}')
-    preset = bundled_preset()
-    assert preset is not None
-    assert (preset.layers, preset.score) == ((1, 2), None)

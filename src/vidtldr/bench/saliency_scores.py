@@ -38,7 +38,7 @@ def reference_scores(encoder: VisionEncoder, pixel_values: Tensor) -> list[Tenso
     With `A` the mean of the attention over heads: `sharpness` is `Σ_j A_ij log A_ij`,
     `sharpness-per-head` the mean over heads of the same sum of each head's own map, `received` is
     `mean_i A_ij`, `rollout` the same of the product of `(A + I) / 2` over this layer and all before
-    it, and `representation-shift` the length of what the MLP adds.
+    it, and `representation-shift` is `‖MLP(LN x) - x‖₂`.
 
     Args:
         encoder: The vision encoder, unmerged.
@@ -64,7 +64,7 @@ def reference_scores(encoder: VisionEncoder, pixel_values: Tensor) -> list[Tenso
             _negative_entropy(attention.attn).mean(dim=1),
             mean.mean(dim=1),
             rollout.mean(dim=1),
-            torch.linalg.vector_norm(x - half, dim=-1),
+            torch.linalg.vector_norm(x - half - half, dim=-1),  # x is half + MLP(LN half)
         )
         layers.append(torch.stack(scores, dim=1))
     return layers

@@ -61,7 +61,7 @@ class SeedExam:
         digest = hashlib.sha256()
         for start in range(0, len(self.indices), self.batch_size):
             clips = self.world.clips(self.indices[start : start + self.batch_size])
-            digest.update(clips.frames.numpy().data)
+            digest.update(clips.frames.contiguous().numpy().data)
             digest.update(repr(clips.factors.rows()).encode())
         return digest.hexdigest()
 

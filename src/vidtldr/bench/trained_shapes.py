@@ -1,41 +1,17 @@
-"""Weights of the bundled model, and of every stage of its training."""
+"""Weights of every stage of the bundled model's training."""
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.vision import VisionEncoder
-from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
-__all__ = ["bundled_preset", "bundled_weights", "load_shapes", "load_shapes_encoder"]
+__all__ = ["load_shapes", "load_shapes_encoder"]
 
 _WITHOUT_POOLING = ("pool_norm.weight", "pool_norm.bias")
-
-
-def bundled_weights() -> Path:
-    """The weights that come with the package.
-
-    Raises:
-        FileNotFoundError: If this copy of the package has none.
-    """
-    path = BUNDLED / "model.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"weights must be a file that is there, got {str(path)!r}. Train them with "
-            "recipes/train_shapes.py, or pass a file."
-        )
-    return path
-
-
-def bundled_preset() -> MergeConfig | None:
-    """The choices of merging that come with the weights; None if this copy has none."""
-    path = BUNDLED / "preset.json"
-    return MergeConfig.from_dict(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def load_shapes(weights: Path) -> ShapesUMT:
@@ -92,7 +68,7 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
     else:
         content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         content = content.get("module", content)
-    return {name: value.float() for name, value in content.items()}
+    return {name: value.float() for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def _refuse_other_names(weights: Path, found: set[str], expected: set[str]) -> None:

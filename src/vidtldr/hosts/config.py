@@ -55,8 +55,9 @@ class MergeConfig:
         score: What makes a token foreground: `"sharpness"` of the attention it pays, that is, of
             its mean over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
             one's sharpness; `"flatness"`, the negative of the sharpness, for models whose
-            foreground attends broadly; attention `"received"`; `"representation-shift"`, how much
-            the MLP moves it (Choi et al., ICCV 2025), which costs the merging layer its MLP twice;
+            foreground attends broadly; attention `"received"`; `"representation-shift"`, how far
+            what the MLP makes of it lies from it (Choi et al., ICCV 2025), which costs the merging
+            layer its MLP twice;
             or None for plain merging with equal weights.
         metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
             `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
