@@ -1,9 +1,9 @@
 """A result with figures made up, to draw and print."""
 
 from vidtldr.bench.quality import MEASURES, QualityOptions, QualityResult, Row, spread
-from vidtldr.bench.quality_methods import PAPER, PRESET, Layers
+from vidtldr.bench.quality_methods import PAPER, PRESET, VID_TLDR, Layers
 
-LONGEST = "vid-TLDR, no sharpening"
+LONGEST = "representation shift"
 
 
 def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float, r1: float) -> Row:
@@ -24,8 +24,10 @@ def made_up_result() -> QualityResult:
     rows = [
         made_up_row(PRESET, (1, 2, 3), 0.8, 0.8, 89.8),
         made_up_row(PRESET, (1, 2, 3), 0.6, 0.6, 89.5),
-        made_up_row(PAPER, (0, 1, 2), 0.8, 0.799, 88.0),
-        made_up_row(PAPER, (0, 1, 2), 0.6, 0.599, 85.0),
+        made_up_row(PAPER, None, 0.8, 0.798, 87.0),
+        made_up_row(PAPER, None, 0.6, 0.598, 84.0),
+        made_up_row(VID_TLDR, (0, 1, 2), 0.8, 0.799, 88.0),
+        made_up_row(VID_TLDR, (0, 1, 2), 0.6, 0.599, 85.0),
         made_up_row("random dropping", (2, 3, 4), 0.8, 0.8, 100.0),
         Row("random dropping", (2, 3, 4), 0.6, unreachable="flop_ratio must be at least 0.7"),
         made_up_row("fewer frames", None, 0.8, 0.69, 80.0),

@@ -1,33 +1,19 @@
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.made_up_result import made_up_result
 
-from vidtldr.bench.pareto import LABEL_GAP, _spread_out, plot_quality, require_matplotlib
+from vidtldr.bench.pareto import OTHERS, plot_quality, require_matplotlib
+from vidtldr.bench.quality_methods import PAPER, PRESET, VID_TLDR
 
 
 def test_without_matplotlib_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"not installed. Run pip install 'vidtldr\[plots\]'"):
         require_matplotlib()
-
-
-@pytest.mark.parametrize(
-    "wanted", [[0.5], [0.5, 0.5, 0.5], [0.97, 0.98, 0.99], [0.0, 0.01, 0.3, 1.2]]
-)
-def test_labels_stand_apart_in_their_order_and_below_the_top(wanted: list[float]) -> None:
-    places = _spread_out(wanted)
-    assert len(places) == len(wanted)
-    assert all(high - low >= LABEL_GAP - 1e-9 for low, high in pairwise(places))
-    assert places[-1] <= 1.0
-
-
-def test_a_label_with_room_stays_level_with_its_line() -> None:
-    assert _spread_out([0.1, 0.4, 0.9]) == [0.1, 0.4, 0.9]
 
 
 @pytest.mark.parametrize("is_timed", [True, False])
@@ -51,9 +37,11 @@ def test_both_files_are_drawn_with_a_panel_for_each_placement(
     png, svg = plot_quality(result, tmp_path / "quality.json")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()
-    panels = figures[0].axes
-    assert len(panels) == 2 * (2 if is_timed else 1)  # layers 0-2 and 2-4
-    texts = {text.get_text() for text in panels[0].texts}
-    assert {"vid-TLDR", "bundled preset", "fewer frames", "the paper's setting"} == texts
-    later = {text.get_text() for text in panels[-1].texts}
-    assert {"random dropping", "bundled preset", "fewer frames"} == later
+    titles = [panel.get_title(loc="left") for panel in figures[0].axes]
+    layers = ["merging in layers 1, 2, 3", "merging in layers 3, 4, 5"]
+    assert titles == layers + layers[:1] * is_timed
+    (legend,) = figures[0].legends
+    names = {text.get_text() for text in legend.get_texts()}
+    assert names == {PRESET, PAPER, VID_TLDR, "random dropping", "fewer frames", OTHERS}
+    later = {line.get_label() for line in figures[0].axes[1].lines}
+    assert later == {PRESET, PAPER, "random dropping", "fewer frames"}

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,11 @@ def test_other_weights_or_clips_are_measured_anew(model: ShapesUMT, store_file: 
     assert SeedExam(model, 3, "test", 6, 4).fingerprint != (
         SeedExam(model, 3, "validation", 6, 4).fingerprint
     )
+
+
+def test_json_keeps_everything(result: QualityResult) -> None:
+    written = json.dumps(result.to_dict())
+    assert json.dumps(QualityResult.from_dict(json.loads(written)).to_dict()) == written
 
 
 def test_timing_gives_both_sides_of_the_same_rounds(model: ShapesUMT) -> None:

@@ -5,11 +5,14 @@ from vidtldr.bench.peers import Merging, RandomDropping, Unmerged
 from vidtldr.bench.quality_methods import (
     ABLATIONS,
     METHODS,
+    PAPER,
     PRESET,
+    VID_TLDR,
     Cell,
+    Chosen,
+    front_loaded,
     placement,
     plan,
-    preset_method,
     random_dropping,
     vision_flops,
 )
@@ -17,6 +20,7 @@ from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.vision import VisionEncoder
 
 EARLY, LATE = placement(0), placement(2)
+CHOSEN = Chosen(MergeConfig(r=[0, 12, 0, 7], score="received", metric="keys"))
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +30,14 @@ def encoder() -> VisionEncoder:
 
 @pytest.fixture(scope="module")
 def cells(encoder: VisionEncoder) -> list[Cell]:
-    return plan(encoder, (0.8, 0.5), (EARLY, LATE))
+    return plan(encoder, (0.8, 0.5), (EARLY, LATE), CHOSEN)
 
 
 def test_there_is_a_cell_for_every_method_placement_and_budget(cells: list[Cell]) -> None:
     placed = [method for method in METHODS if method.chooses_layers]
-    lines = 2 * len(placed) + (len(METHODS) - len(placed)) + len(ABLATIONS)
+    lines = 2 * len(placed) + (len(METHODS) - len(placed)) + len(ABLATIONS) + 1
     assert len(cells) == len({(c.method, c.layers, c.budget) for c in cells}) == 2 * lines
-    assert {cell.layers for cell in cells} == {(0, 1, 2), (2, 3, 4), None}
+    assert {cell.layers for cell in cells} == {(0, 1, 2), (2, 3, 4), (1, 3), None}
 
 
 def test_counted_flops_stay_within_the_budget_and_close_to_it(
@@ -45,7 +49,7 @@ def test_counted_flops_stay_within_the_budget_and_close_to_it(
             continue
         ratio = vision_flops(encoder, cell.peer) / full
         assert ratio <= cell.budget + 1e-9, cell
-        if cell.layers is not None:
+        if cell.method not in ("fewer frames", "lower resolution"):
             assert ratio > cell.budget - 0.02, cell
 
 
@@ -62,7 +66,8 @@ def test_the_ablation_changes_the_weighting_alone(cells: list[Cell]) -> None:
     configs = [
         cell.peer.config
         for cell in cells
-        if isinstance(cell.peer, Merging) and cell.method.startswith("vid-TLDR")
+        if isinstance(cell.peer, Merging)
+        and cell.method in (VID_TLDR, *(method.name for method in ABLATIONS))
     ]
     early = [config for config in configs if config.r is not None and config.r[0]]
     assert {config.weighting for config in early} == {"masked-saliency", "saliency", "mask"}
@@ -99,27 +104,51 @@ def test_frames_and_resolution_take_the_dearest_setting_within_the_budget(
 
 
 def test_a_budget_below_one_frame_is_out_of_reach(encoder: VisionEncoder) -> None:
-    cells = plan(encoder, (0.01,), (EARLY,))
+    cells = plan(encoder, (0.01,), (EARLY,), CHOSEN)
     assert all(cell.peer is None for cell in cells)
     (frames,) = (cell.unreachable for cell in cells if cell.method == "fewer frames")
     assert frames is not None
     assert "for fewer frames, got 0.01. Raise it." in frames
 
 
-def test_a_preset_keeps_its_choices_and_layers_at_every_budget(encoder: VisionEncoder) -> None:
-    preset = MergeConfig(r=[0, 12, 0, 7], score="received", metric="keys")
-    cells = [cell for cell in plan(encoder, (0.8, 0.7), (EARLY,), preset) if cell.method == PRESET]
-    assert [cell.layers for cell in cells] == [(1, 3), (1, 3)]
-    for cell in cells:
-        assert isinstance(cell.peer, Merging)
-        assert (cell.peer.config.score, cell.peer.config.metric) == ("received", "keys")
-    assert preset_method(MergeConfig(flop_ratio=0.5, layers=[1, 2]))[1] == (1, 2)
+def test_a_preset_keeps_its_choices_and_layers_where_a_budget_has_none_of_its_own(
+    encoder: VisionEncoder,
+) -> None:
+    own = MergeConfig(r=[30, 9], score=None)
+    cells = plan(encoder, (0.8, 0.7), (EARLY,), Chosen(CHOSEN.merge, {0.7: own}), [PRESET])
+    assert [cell.layers for cell in cells] == [(1, 3), (0, 1)]
+    assert isinstance(cells[0].peer, Merging)
+    assert (cells[0].peer.config.score, cells[0].peer.config.metric) == ("received", "keys")
+    assert cells[1].peer == Merging(own)
+    budget = Chosen(MergeConfig(flop_ratio=0.5, layers=[1, 2])).cell_at(encoder, 0.8)
+    assert budget.layers == (1, 2)
+    assert Chosen(CHOSEN.merge, {0.7: own}).to_dict()["by_budget"]["0.7"]["r"] == (30, 9)
+
+
+def test_the_papers_setting_shares_out_r_as_the_paper_does(
+    encoder: VisionEncoder, cells: list[Cell]
+) -> None:
+    (cell,) = [cell for cell in cells if (cell.method, cell.budget) == (PAPER, 0.8)]
+    assert isinstance(cell.peer, Merging)
+    config = cell.peer.config
+    assert (config.score, config.metric, config.weighting) == ("sharpness", "x", "masked-saliency")
+    assert config.r is not None
+    most = config.r[0]
+    assert list(config.r) == [most, most * 2 // 6, most // 6]
+    with pytest.raises(ValueError, match=r"flop_ratio must be at least 0.* in these shares, got 0"):
+        front_loaded(encoder, 0.1, EARLY)
+
+
+def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
+    cells = plan(encoder, (0.8,), (EARLY, LATE), CHOSEN, ["random dropping", "no drop mask"])
+    found = [(cell.method, cell.layers) for cell in cells]
+    assert found == [("random dropping", EARLY), ("random dropping", LATE), ("no drop mask", EARLY)]
+    with pytest.raises(ValueError, match=r"methods must be of bundled preset, paper's.*, got tome"):
+        plan(encoder, (0.8,), (EARLY,), CHOSEN, ["tome"])
 
 
 def test_what_cannot_be_planned_is_refused(encoder: VisionEncoder) -> None:
     with pytest.raises(ValueError, match=r"budgets must be in \(0, 1\), got 1.0. The unmerged"):
-        plan(encoder, (1.0,), (EARLY,))
+        plan(encoder, (1.0,), (EARLY,), CHOSEN)
     with pytest.raises(ValueError, match=r"layers must be in \[0, 4\] .* got \[3, 4, 5\]"):
-        plan(encoder, (0.5,), (placement(3),))
-    with pytest.raises(ValueError, match="preset must name the layers that merge, got"):
-        preset_method(MergeConfig(flop_ratio=0.5))
+        plan(encoder, (0.5,), (placement(3),), CHOSEN)

@@ -18,7 +18,7 @@ from vidtldr.cli.bench_tables import print_quality, print_saliency
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 Run = Callable[..., Result]
-FEW = ("--num-clips", "4", "--seeds", "1", "--device", "cpu")
+FEW = ("--clips", "4", "--seeds", "1", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,12 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setenv("COLUMNS", "80")
-    schedule, output = tmp_path / "preset.json", tmp_path / "quality.json"
-    schedule.write_text(json.dumps({"flop_ratio": 0.6, "layers": [1, 2], "score": "received"}))
-    command = ["bench", "quality", "--weights", weights, *FEW, "--budgets", "0.7"]
-    command += ["--first-layers", "1", "--rounds", "0", "--schedule", schedule]
+    preset, output = tmp_path / "preset.json", tmp_path / "quality.json"
+    chosen = {"0.7": {"r": [0, 130, 60], "score": "received"}}
+    preset.write_text(json.dumps({"chosen": chosen}))
+    command = ["bench", "quality", "--weights", weights, *FEW, "--budgets", "1,0.7"]
+    command += ["--first-layers", "1", "--rounds", "0", "--preset", preset]
+    command += ["--methods", "bundled preset, vid-TLDR,fewer frames"]
     command += ["--cache", tmp_path / "cache", "-o", output]
     first = run(*command, "--plot", tmp_path / "quality.png")
     assert first.exit_code == 1, first.output  # everything is there but the plot
@@ -45,10 +47,15 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     assert "bundled preset" in first.stdout
     report = json.loads(output.read_text())
     assert report["weights"]["file"] == str(weights)
-    assert report["preset"]["score"] == "received"
+    assert report["preset"]["by_budget"]["0.7"]["score"] == "received"
     assert report["unmerged"]["measures"]["cosine"]["mean"] == pytest.approx(1.0, abs=1e-6)
+    assert [row["method"] for row in report["rows"]] == [
+        "bundled preset",
+        "vid-TLDR",
+        "fewer frames",
+    ]
     assert report["rows"][0]["layers"] == [1, 2]
-    assert 0.65 < report["rows"][0]["flop_ratio"] <= 0.7
+    assert 0.65 < report["rows"][1]["flop_ratio"] <= 0.7
     assert report["environment"]["versions"]["torch"] == torch.__version__
     kept = (tmp_path / "cache" / "quality.jsonl").read_bytes()
     again = run(*command, "--json")
@@ -78,12 +85,12 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budgets", "1.0,0.5"], "--budgets must be numbers between 0 and 1 with commas"),
-        (["--budgets", "half"], "--budgets must be numbers between 0 and 1 with commas"),
+        (["--budgets", "1.1,0.5"], "--budgets must be numbers in (0, 1] with commas"),
+        (["--budgets", "half"], "--budgets must be numbers in (0, 1] with commas"),
         (["--seeds", "1,1"], "--seeds must be different numbers from 0 on, got '1,1'."),
         (["--seeds", "-1"], "--seeds must be different numbers from 0 on, got '-1'."),
         (["--first-layers", "one"], "--first-layers must be whole numbers with commas between"),
-        (["--schedule", "nowhere.json"], "--schedule must be a JSON file, got 'nowhere.json'"),
+        (["--preset", "nowhere.json"], "--preset must be a report of recipes/choose_preset.py"),
         (["--weights", "nowhere.pt"], "weights must be a file that is there, got 'nowhere.pt'"),
         (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
     ],

@@ -7,32 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from vidtldr.bench.quality import QualityResult, Row
-from vidtldr.bench.quality_methods import PAPER, PRESET, Layers
+from vidtldr.bench.quality_methods import ABLATIONS, PAPER, PRESET, VID_TLDR, Layers
 
 __all__ = ["plot_quality", "require_matplotlib"]
 
-PAPER_BUDGET = 0.6  # its schedules for UMT-B come to 0.59 to 0.75
-LABEL_GAP = 0.052  # between two labels, as a share of a panel's height
-# Okabe and Ito's colours, which the colour-blind tell apart; the widths do it in print.
-GREY = "#9a9a9a"
+WIDTH_INCHES = 7.0  # one column, so that it can be read on a phone, too
+PANEL_INCHES = 3.6
+OTHERS = "other scores"
 
 
 @dataclass(frozen=True)
 class Style:
     """How a method is drawn."""
 
-    colour: str = GREY
+    colour: str = "#b0b0b0"
     width: float = 1.0
     dashes: str = "-"
 
 
+# Okabe and Ito's colours, which the colour-blind tell apart; widths and dashes do it in print.
 STYLES = {
-    PAPER: Style("#d55e00", 2.4),
-    PRESET: Style("#0072b2", 2.4),
-    "ToMe (keys)": Style("#009e73", 1.6),
-    "random dropping": Style("#000000", 1.6, "--"),
-    "fewer frames": Style("#cc79a7", 1.6, ":"),
-    "lower resolution": Style("#e69f00", 1.6, ":"),
+    PRESET: Style("#0072b2", 3.0),
+    PAPER: Style("#d55e00", 3.0),
+    VID_TLDR: Style("#d55e00", 1.4),
+    "plain merging on x": Style("#56b4e9", 1.4),
+    "ToMe (keys)": Style("#009e73", 1.4),
+    "random merging": Style("#000000", 1.4, "-."),
+    "random dropping": Style("#000000", 1.8, "--"),
+    "fewer frames": Style("#cc79a7", 1.8, ":"),
+    "lower resolution": Style("#e69f00", 1.8, ":"),
 }
 
 
@@ -49,10 +52,10 @@ def require_matplotlib() -> None:
 
 
 def plot_quality(result: QualityResult, path: Path) -> list[Path]:
-    """Draw recall at 1 of every method, a row of panels for each set of merging layers.
+    """Draw recall at 1 of every method against the FLOPs, a panel for each set of merging layers.
 
-    Left against the FLOPs, right against the measured speed, if it was measured; in both, cheaper
-    is to the right. Bands are one standard deviation over seeds.
+    A last panel has the measured speed, if it was measured, for the first set. Cheaper is to the
+    right; bands are one standard deviation over seeds.
 
     Args:
         result: Of `run_quality`.
@@ -68,16 +71,27 @@ def plot_quality(result: QualityResult, path: Path) -> list[Path]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    placements = _placements(result.rows)
-    axes_of_x = [_FLOPS] if result.rows[0].timing is None else [_FLOPS, _SPEED]
+    placements = _placements(result.rows) or [()]
+    drawn = [(_FLOPS, layers) for layers in placements]
+    drawn += [(_SPEED, placements[0])] * (any(row.timing for row in result.rows)
     files = [path.with_suffix(ending) for ending in (".png", ".svg")]
-    with rc_context({"font.size": 9, "svg.hashsalt": "vidtldr", "axes.titlesize": 10}):
-        size = (6.2 * len(axes_of_x), 3.9 * len(placements))
+    with rc_context({"font.size": 11, "svg.hashsalt": "vidtldr", "axes.titlesize": 11}):
+        size = (WIDTH_INCHES, PANEL_INCHES * len(drawn) + 1)
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(placements), len(axes_of_x), squeeze=False, sharey="row")
-        for layers, row in zip(placements, panels, strict=True):
-            for x, panel in zip(axes_of_x, row, strict=True):
-                _draw_panel(panel, result, layers, x, is_first=layers == placements[0])
+        panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+        for (x, layers), panel in zip(drawn, panels, strict=True):
+            _draw_panel(panel, result, layers, x)
+        handles: dict[str, Any] = {}
+        for panel in panels:
+            handles |= {line.get_label(): line for line in panel.lines}
+        named = [name for name in (*STYLES, OTHERS) if name in handles]
+        figure.legend(
+            [handles[name] for name in named],
+            named,
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+        )
         for file in files:
             metadata = {"Date": None} if file.suffix == ".svg" else None
             figure.savefig(file, dpi=150, metadata=metadata)
@@ -107,33 +121,34 @@ def _placements(rows: Iterable[Row]) -> list[Layers]:
     return list(dict.fromkeys(found))
 
 
-def _draw_panel(
-    panel: Any, result: QualityResult, layers: Layers, x: _Axis, *, is_first: bool
-) -> None:
-    ends: list[tuple[float, float, str]] = []
+def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> None:
     for method, rows in _lines(result.rows, layers).items():
         points = [result.unmerged, *rows]
         style = STYLES.get(method, Style())
         xs = [x.value(row) for row in points]
         ys, stds = _quality(points)
         panel.plot(
-            xs, ys, style.dashes, color=style.colour, linewidth=style.width, marker=".", zorder=3
+            xs,
+            ys,
+            style.dashes,
+            color=style.colour,
+            linewidth=style.width,
+            marker=".",
+            zorder=3 if method in STYLES else 2,
+            label=method if method in STYLES else OTHERS,
         )
-        if method in STYLES:
+        if method in (PRESET, PAPER, "random dropping"):
             low = [y - std for y, std in zip(ys, stds, strict=True)]
             high = [y + std for y, std in zip(ys, stds, strict=True)]
             panel.fill_between(xs, low, high, color=style.colour, alpha=0.12, linewidth=0)
-        ends.append((xs[-1], ys[-1], method))
-    if is_first:
-        _mark_paper(panel, result.rows, layers, x)
     panel.set_xlabel(x.label)
-    if x.falls:  # it comes first, left
+    panel.set_ylabel("R@1, mean of both ways (%)")
+    if x.falls:  # cheaper is to the right
         panel.invert_xaxis()
-        panel.set_ylabel("R@1, mean of both directions (%)")
-    panel.set_title(f"merging in layers {', '.join(map(str, layers))} (counted from 0)", loc="left")
+    where = ", ".join(str(layer + 1) for layer in layers)
+    panel.set_title(f"merging in layers {where}", loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.25, linewidth=0.5)
-    _label_ends(panel, ends)
 
 
 def _lines(rows: Sequence[Row], layers: Layers) -> dict[str, list[Row]]:
@@ -141,7 +156,7 @@ def _lines(rows: Sequence[Row], layers: Layers) -> dict[str, list[Row]]:
     lines: dict[str, list[Row]] = {}
     for row in rows:
         is_here = row.layers in (None, layers) or row.method == PRESET
-        is_ablation = row.method.startswith(f"{PAPER},")
+        is_ablation = row.method in [method.name for method in ABLATIONS]
         if is_here and not is_ablation and row.flop_ratio is not None:
             lines.setdefault(row.method, []).append(row)
     return {
@@ -153,49 +168,3 @@ def _lines(rows: Sequence[Row], layers: Layers) -> dict[str, list[Row]]:
 def _quality(points: Sequence[Row]) -> tuple[list[float], list[float]]:
     spreads = [row.measures["r1"] for row in points if row.measures is not None]
     return [spread.mean for spread in spreads], [spread.std for spread in spreads]
-
-
-def _mark_paper(panel: Any, rows: Sequence[Row], layers: Layers, x: _Axis) -> None:
-    for row in rows:
-        if (row.method, row.layers, row.budget) == (PAPER, layers, PAPER_BUDGET) and row.measures:
-            at = (x.value(row), row.measures["r1"].mean)
-            panel.plot(*at, "*", color=STYLES[PAPER].colour, markersize=15, zorder=5)
-            panel.annotate(
-                "the paper's setting",
-                at,
-                xytext=(14, 10),
-                textcoords="offset points",
-                color=STYLES[PAPER].colour,
-            )
-
-
-def _label_ends(panel: Any, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Write each method's name right of the panel, level with its end as far as there is room."""
-    bottom, top = panel.get_ylim()
-    ordered = sorted(ends, key=lambda end: end[1])
-    wanted = [(y - bottom) / (top - bottom) for _, y, _ in ordered]
-    for (x, y, method), place in zip(ordered, _spread_out(wanted), strict=True):
-        style = STYLES.get(method, Style())
-        panel.annotate(
-            method,
-            (x, y),
-            xytext=(1.04, place),
-            textcoords="axes fraction",
-            va="center",
-            color=style.colour if method in STYLES else "#555555",
-            fontweight="bold" if style.width > 2 else "normal",
-            arrowprops={"arrowstyle": "-", "color": style.colour, "linewidth": 0.5, "alpha": 0.6},
-            annotation_clip=False,
-        )
-
-
-def _spread_out(wanted: Sequence[float]) -> list[float]:
-    """Heights in [0, 1] in their order, at least `LABEL_GAP` apart, near where they are wanted."""
-    places: list[float] = []
-    for height in wanted:  # upwards: each above the one before
-        places.append(max(height, places[-1] + LABEL_GAP) if places else height)
-    limit = 1.0
-    for index in range(len(places) - 1, -1, -1):  # and back down from the top
-        places[index] = min(places[index], limit)
-        limit = places[index] - LABEL_GAP
-    return places

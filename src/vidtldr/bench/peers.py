@@ -40,6 +40,9 @@ class Peer(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """What it does, ready for JSON; two that do the same are equal."""
 
+    def __hash__(self) -> int:
+        """Peers are keys of what is known about them."""
+
     def forward_of(self, encoder: VisionEncoder) -> Forward:
         """A forward of normalised clips (B, T, 3, S, S) with the weights of `encoder`.
 

@@ -1,10 +1,10 @@
 """Quality of the bundled model for each share of its FLOPs, method by method."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -23,7 +23,7 @@ __all__ = ["MEASURES", "QualityOptions", "QualityResult", "Row", "Spread", "run_
 
 MEASURES = ("r1", "text_to_video_r1", "video_to_text_r1", "answering", "labels", "cosine")
 NUM_TIMED_CLIPS = 8  # in a batch; drawn noise, as what merges does not depend on how much
-NUM_WARMUPS = 2
+NUM_WARMUPS = 1
 
 OnStep = Callable[[str, int, int], object]
 
@@ -43,8 +43,8 @@ class QualityOptions:
     num_clips: int
     seeds: tuple[int, ...]
     split: Split = "test"
-    batch_size: int = 16
-    num_rounds: int = 7
+    batch_size: int = 32
+    num_rounds: int = 3
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,32 @@ class QualityResult:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave, also from JSON and with other keys beside."""
+        options = {**values["options"], "seeds": tuple(values["options"]["seeds"])}
+        return cls(
+            unmerged=_row_of(values["unmerged"]),
+            rows=tuple(_row_of(row) for row in values["rows"]),
+            gflops=values["gflops"],
+            num_tokens=values["num_tokens"],
+            options=QualityOptions(**options),
+        )
+
+
+def _row_of(values: Mapping[str, Any]) -> Row:
+    own = dict(values)
+    if own["layers"] is not None:
+        own["layers"] = tuple(own["layers"])
+    if own["measures"] is not None:
+        own["measures"] = {name: _spread_of(each) for name, each in own["measures"].items()}
+        own["r1_change"] = _spread_of(own["r1_change"])
+    return Row(**own)
+
+
+def _spread_of(values: Mapping[str, Any]) -> Spread:
+    return Spread(values["mean"], values["std"], tuple(values["values"]))
 
 
 def run_quality(

@@ -1,8 +1,8 @@
 """The methods that the quality benchmark compares, and their settings at a budget."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -27,19 +27,24 @@ __all__ = [
     "METHODS",
     "PAPER",
     "PRESET",
+    "VID_TLDR",
     "Cell",
+    "Chosen",
     "Layers",
     "Method",
     "cell_at",
+    "front_loaded",
+    "merging",
+    "paper_setting",
     "placement",
     "plan",
-    "preset_method",
     "vision_flops",
 ]
 
 Layers = tuple[int, ...]
-PAPER, PRESET = "vid-TLDR", "bundled preset"
+PAPER, VID_TLDR, PRESET = "paper's setting", "vid-TLDR", "bundled preset"
 NUM_MERGING_LAYERS = 3  # in a row, as in most of the paper's schedules
+PAPER_SHARES = (6, 2, 1)  # how UMT-B's schedule for MSRVTT, 600, 200, 100, goes down
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,26 @@ def merging(encoder: VisionEncoder, budget: float, layers: Layers, **choices: An
     return Merging(resolve_budget(config, find_host(encoder)))
 
 
+def front_loaded(encoder: VisionEncoder, budget: float, layers: Layers, **choices: Any) -> Merging:
+    """As `merging`, but three layers share the tokens to remove as in the paper: 6 : 2 : 1."""
+    config = MergeConfig(flop_ratio=budget, layers=layers, **choices)
+    costs = forward_costs(find_host(encoder), config)
+    ratio = 1.0
+    for most in range(1, costs.num_tokens // 2 + 1):
+        r = [0] * (layers[-1] + 1)
+        for layer, share in zip(layers, PAPER_SHARES, strict=False):
+            r[layer] = most * share // PAPER_SHARES[0]
+        ratio = costs.flops(r) / costs.flops()
+        if ratio <= budget:
+            return Merging(replace(config, flop_ratio=None, layers=None, r=r))
+    raise ValueError(f"flop_ratio must be at least {ratio:.3f} in these shares, got {budget}.")
+
+
+def paper_setting(encoder: VisionEncoder, budget: float, _: Layers) -> Merging:
+    """vid-TLDR from the first layer on, with the paper's shares."""
+    return front_loaded(encoder, budget, placement(0))
+
+
 def random_dropping(encoder: VisionEncoder, budget: float, layers: Layers) -> RandomDropping:
     """Dropping to a budget: as merging, but no pairs are matched, which costs nothing then."""
     host = find_host(encoder)
@@ -105,7 +130,8 @@ def lower_resolution(encoder: VisionEncoder, budget: float, _: Layers) -> Peer:
 
 
 METHODS = (
-    Method(PAPER, partial(merging, score="sharpness")),
+    Method(PAPER, paper_setting, chooses_layers=False),
+    Method(VID_TLDR, partial(merging, score="sharpness")),
     Method("attention received", partial(merging, score="received")),
     Method("flatness", partial(merging, score="flatness")),
     Method("sharpness per head", partial(merging, score="sharpness-per-head")),
@@ -119,33 +145,37 @@ METHODS = (
 )
 #: vid-TLDR without one of its halves; without both it is plain merging on x.
 ABLATIONS = (
-    Method("vid-TLDR, no drop mask", partial(merging, weighting="saliency")),
-    Method("vid-TLDR, no sharpening", partial(merging, weighting="mask")),
+    Method("no drop mask", partial(merging, weighting="saliency")),
+    Method("no sharpening", partial(merging, weighting="mask")),
 )
 
 
-def preset_method(preset: MergeConfig) -> tuple[Method, Layers]:
-    """A preset as a method: its own choices and layers, whatever the budget.
+@dataclass(frozen=True)
+class Chosen:
+    """How the bundled model merges.
 
-    Args:
-        preset: Names its layers, by `layers` or by `r` or `ratio` where they are not 0.
-
-    Raises:
-        ValueError: If it does not.
+    Attributes:
+        merge: The bundled preset; its choices and layers hold at every budget that has none of its
+            own.
+        by_budget: What was chosen on validation clips for a budget, as counts.
     """
-    layers = preset.layers
-    if layers is None and not preset.is_budget:
-        layers = [layer for layer, entry in enumerate(preset.schedule) if entry]
-    if not layers:
-        raise ValueError(
-            f"preset must name the layers that merge, got {preset.to_dict()}. Add layers or r."
-        )
-    choices: dict[str, Any] = {
-        "score": preset.score,
-        "metric": preset.metric,
-        "weighting": preset.weighting,
-    }
-    return Method(PRESET, partial(merging, **choices)), tuple(layers)
+
+    merge: MergeConfig
+    by_budget: Mapping[float, MergeConfig] = field(default_factory=dict)
+
+    def cell_at(self, encoder: VisionEncoder, budget: float) -> Cell:
+        """The preset at a budget, or why it cannot meet it."""
+        own = self.by_budget.get(budget)
+        if own is not None:
+            return Cell(PRESET, _merging_layers(own), budget, Merging(own))
+        choices = {name: getattr(self.merge, name) for name in ("score", "metric", "weighting")}
+        method = Method(PRESET, partial(merging, **choices))
+        return cell_at(encoder, method, _merging_layers(self.merge), budget)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Both, ready for JSON."""
+        own = {str(budget): config.to_dict() for budget, config in self.by_budget.items()}
+        return {"merge": self.merge.to_dict(), "by_budget": own}
 
 
 def placement(first_layer: int) -> Layers:
@@ -166,7 +196,8 @@ def plan(
     encoder: VisionEncoder,
     budgets: Sequence[float],
     placements: Sequence[Layers],
-    preset: MergeConfig | None = None,
+    chosen: Chosen,
+    methods: Collection[str] | None = None,
 ) -> list[Cell]:
     """Every cell of the benchmark but the unmerged one.
 
@@ -174,20 +205,31 @@ def plan(
         encoder: The vision encoder.
         budgets: FLOP ratios, each in (0, 1).
         placements: Sets of layers that may merge; the ablation takes the first.
-        preset: The choices of the bundled model, if there are any.
+        chosen: The bundled preset.
+        methods: Names of those wanted; None for all.
 
     Raises:
-        ValueError: If a budget is out of range or a layer is not there.
+        ValueError: If a budget is out of range, or a layer or a method is not there.
     """
+    names = (PRESET, *(method.name for method in (*METHODS, *ABLATIONS)))
     _validate(encoder, budgets, placements)
-    rows: list[tuple[Method, Layers]] = [] if preset is None else [preset_method(preset)]
-    for method in METHODS:
-        where = placements if method.chooses_layers else placements[:1]
-        rows += [(method, layers) for layers in where]
-    rows += [(method, placements[0]) for method in ABLATIONS]
-    return [cell_at(encoder, *row, budget) for row in rows for budget in budgets]
+    unknown = sorted(set(methods or ()) - set(names))
+    if unknown:
+        raise ValueError(
+            f"methods must be of {', '.join(names)}, got {', '.join(unknown)}. Check the name."
+        )
+    cells = [chosen.cell_at(encoder, budget) for budget in budgets]
+    for method in (*METHODS, *ABLATIONS):
+        several = method.chooses_layers and method not in ABLATIONS
+        cells += [
+            cell_at(encoder, method, layers, budget)
+            for layers in (placements if several else placements[:1])
+            for budget in budgets
+        ]
+    return [cell for cell in cells if methods is None or cell.method in methods]
 
 
+@lru_cache(maxsize=1024)
 def vision_flops(encoder: VisionEncoder, peer: Peer) -> int:
     """FLOPs of one clip's forward, counted by running it; 1 MAC = 2 FLOPs."""
     config, weights = encoder.config, next(encoder.parameters())
@@ -196,6 +238,12 @@ def vision_flops(encoder: VisionEncoder, peer: Peer) -> int:
     forward = peer.forward_of(encoder)
     with torch.inference_mode(), torch.random.fork_rng():
         return count_flops(lambda: forward(clip))
+
+
+def _merging_layers(config: MergeConfig) -> Layers:
+    if config.is_budget:
+        return tuple(config.layers or placement(0))
+    return tuple(layer for layer, entry in enumerate(config.schedule) if entry)
 
 
 def _costliest(encoder: VisionEncoder, budget: float, name: str, options: Sequence[Peer]) -> Peer:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from vidtldr.cli.bench_options import ShapesOptions, parse_budgets
+from vidtldr.cli.bench_options import ShapesOptions, parse_budgets, read_chosen
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.schedule import parse_counts, read_schedule
+from vidtldr.cli.schedule import parse_counts
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.write_output import validate_cache
 
@@ -15,8 +15,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Benchmarks on generated clips of coloured shapes; nothing is downloaded. Exit codes: 0 "
-    "all done, 1 the plot could not be drawn, 2 nothing could start.",
+    help="Benchmarks on generated clips of coloured shapes; nothing is downloaded.",
 )
 
 
@@ -29,19 +28,30 @@ def quality(
     ] = None,
     budgets: Annotated[
         str, typer.Option(help="FLOP ratios of the vision encoder, with commas between.")
-    ] = "0.8,0.7,0.6,0.5,0.4,0.3",
+    ] = "1,0.8,0.7,0.6,0.5,0.4,0.3",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help='Methods, with commas between: "vid-TLDR,random dropping"; all by default.',
+            show_default=False,
+        ),
+    ] = None,
     first_layers: Annotated[
         str,
         typer.Option(help="First of the three layers that merge, from 0; each a row of its own."),
     ] = "0,1,2",
-    schedule: Annotated[
+    preset: Annotated[
         Path | None,
-        typer.Option(metavar="JSON", help="Other choices than the bundled preset's."),
+        typer.Option(
+            metavar="JSON",
+            help="What recipes/choose_preset.py chose for some budgets; the bundled preset's "
+            "choices hold at the others.",
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Clips to encode at once.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Clips to encode at once.")] = 32,
     rounds: Annotated[
         int, typer.Option(min=0, help="Timed runs of each setting, in turn with unmerged ones.")
-    ] = 7,
+    ] = 3,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep what is measured here and use what is there."),
@@ -54,23 +64,27 @@ def quality(
     """Search, answer and label clips with fewer FLOPs: every method at the same budgets.
 
     vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution.
+
+    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
     """
     with clear_errors(shapes.debug, _what_is_kept(cache)):
         seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
         firsts = parse_counts("--first-layers", first_layers)
-        preset = None if schedule is None else read_schedule(schedule)
+        by_budget = {} if preset is None else read_chosen(preset)
+        names = None if methods is None else [name.strip() for name in methods.split(",")]
         validate_cache(cache)
         from vidtldr.bench.quality import QualityOptions
         from vidtldr.cli.bench_run import run_quality_job
 
-        options = QualityOptions(shapes.num_clips, seeds, shapes.split, batch, rounds)
+        options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds)
         is_drawn = run_quality_job(
             weights,
             shapes,
             options,
             budgets=ratios,
             firsts=firsts,
-            preset=preset,
+            methods=names,
+            by_budget=by_budget,
             cache=cache,
             plot=plot,
         )
@@ -95,6 +109,8 @@ def saliency(
     """Compare scores of tokens with the true foreground, layer by layer, unmerged.
 
     Sharpness, sharpness per head, attention received, rollout, representation shift; both signs.
+
+    Exit codes: 0 all done, 2 nothing could start.
     """
     with clear_errors(shapes.debug, "nothing is kept"):
         seeds = shapes.parse_seeds()

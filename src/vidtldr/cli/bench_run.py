@@ -1,7 +1,7 @@
 """The work of `vidtldr bench quality` and `bench saliency`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,10 @@ from rich.console import Console
 from vidtldr.bench.environment import environment
 from vidtldr.bench.pareto import plot_quality, require_matplotlib
 from vidtldr.bench.quality import QualityOptions, run_quality
-from vidtldr.bench.quality_methods import placement, plan
+from vidtldr.bench.quality_methods import Chosen, placement, plan
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.saliency_quality import run_saliency
-from vidtldr.bench.trained_shapes import (
-    bundled_preset,
-    bundled_weights,
-    load_shapes,
-    load_shapes_encoder,
-)
+from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
 from vidtldr.cli.bench_options import ShapesOptions
 from vidtldr.cli.bench_tables import print_quality, print_saliency
 from vidtldr.cli.progress import phases, progress
@@ -27,12 +22,14 @@ from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.write_output import write_json
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
 from vidtldr.tasks.fingerprint import file_sha256
 from vidtldr.tasks.pretrained import resolve_device
 
 __all__ = ["run_quality_job", "run_saliency_job"]
 
 STORE_FILE = "quality.jsonl"
+BUNDLED_WEIGHTS = BUNDLED / "model.safetensors"
 
 
 def run_quality_job(
@@ -42,7 +39,8 @@ def run_quality_job(
     *,
     budgets: Sequence[float],
     firsts: Sequence[int],
-    preset: MergeConfig | None,
+    methods: Collection[str] | None,
+    by_budget: Mapping[float, MergeConfig],
     cache: Path | None,
     plot: Path | None,
 ) -> bool:
@@ -54,7 +52,8 @@ def run_quality_job(
         options: How much to measure.
         budgets: FLOP ratios.
         firsts: First layer of each placement.
-        preset: Choices shown beside the methods; None for the bundled ones, if there are any.
+        methods: Names of those wanted; None for all.
+        by_budget: What was chosen for a budget, instead of the bundled preset's choices.
         cache: Directory of what is measured already; None for none.
         plot: Where to draw; None for nowhere.
 
@@ -66,17 +65,18 @@ def run_quality_job(
     """
     can_draw = plot is None or _can_draw()
     quiet_transformers()
-    file = bundled_weights() if weights is None else weights
+    file = weights or BUNDLED_WEIGHTS
     model = load_shapes(file).to(resolve_device(shapes.device))
-    preset = bundled_preset() if preset is None and weights is None else preset
+    chosen = Chosen(bundled_merge(), by_budget)
     with phases() as on_step:
-        cells = plan(model.vision_encoder, budgets, [placement(first) for first in firsts], preset)
+        placements = [placement(first) for first in firsts]
+        cells = plan(model.vision_encoder, budgets, placements, chosen, methods)
         store = ResultStore(None if cache is None else cache / STORE_FILE)
         result = run_quality(model, cells, options, store, on_step)
     report = {
         "environment": environment(model.temp.device),
         "weights": _describe(weights, file),
-        "preset": None if preset is None else preset.to_dict(),
+        "preset": chosen.to_dict(),
         **result.to_dict(),
     }
     if not shapes.as_json:
@@ -103,13 +103,13 @@ def run_saliency_job(
     """
     device, console = resolve_device(shapes.device), Console(highlight=False)
     models = []
-    for file in weights or [bundled_weights()]:
+    for file in weights or [BUNDLED_WEIGHTS]:
         encoder = load_shapes_encoder(file).to(device)
         described = _describe(file if weights else None, file)
-        with progress(described["file"], shapes.num_clips * len(seeds)) as on_step:
+        with progress(described["file"], shapes.clips * len(seeds)) as on_step:
             result = run_saliency(
                 encoder,
-                num_clips=shapes.num_clips,
+                num_clips=shapes.clips,
                 seeds=seeds,
                 split=shapes.split,
                 on_step=on_step,
@@ -117,7 +117,7 @@ def run_saliency_job(
         if not shapes.as_json:
             print_saliency(console, described["file"], result)
         models.append({"weights": described, **result.to_dict()})
-    how = {"num_clips": shapes.num_clips, "seeds": list(seeds), "split": shapes.split}
+    how = {"num_clips": shapes.clips, "seeds": list(seeds), "split": shapes.split}
     _hand_over({"environment": environment(device), "options": how, "models": models}, shapes)
 
 

@@ -234,8 +234,8 @@ def _answers(model: UMTAnswering, clips: EncodedClips) -> tuple[tuple[str, ...],
             batch = indices[start : start + CLIPS_ASKED_AT_ONCE]
             tokens = torch.stack([clips.tokens[index] for index in batch])
             answers = _answer_batch(model, candidates, tokens, [asked[index] for index in batch])
-            for index, each in zip(batch, answers, strict=True):
-                given[index] = each
+            for index, answer in zip(batch, answers, strict=True):
+                given[index] = answer
     return tuple(given)
 
 
