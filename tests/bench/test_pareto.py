@@ -38,7 +38,7 @@ def test_both_files_are_drawn_with_a_panel_for_each_placement(
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()
     titles = [panel.get_title(loc="left") for panel in figures[0].axes]
-    layers = ["merging in layers 1, 2, 3", "merging in layers 3, 4, 5"]
+    layers = [f"merging in layers {each} (counted from 0)" for each in ("0, 1, 2", "2, 3, 4")]
     assert titles == layers + layers[:1] * is_timed
     (legend,) = figures[0].legends
     names = {text.get_text() for text in legend.get_texts()}

@@ -73,7 +73,7 @@ def plot_quality(result: QualityResult, path: Path) -> list[Path]:
 
     placements = _placements(result.rows) or [()]
     drawn = [(_FLOPS, layers) for layers in placements]
-    drawn += [(_SPEED, placements[0])] * (any(row.timing for row in result.rows)
+    drawn += [(_SPEED, placements[0])] * any(row.timing for row in result.rows)
     files = [path.with_suffix(ending) for ending in (".png", ".svg")]
     with rc_context({"font.size": 11, "svg.hashsalt": "vidtldr", "axes.titlesize": 11}):
         size = (WIDTH_INCHES, PANEL_INCHES * len(drawn) + 1)
@@ -145,8 +145,8 @@ def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> 
     panel.set_ylabel("R@1, mean of both ways (%)")
     if x.falls:  # cheaper is to the right
         panel.invert_xaxis()
-    where = ", ".join(str(layer + 1) for layer in layers)
-    panel.set_title(f"merging in layers {where}", loc="left")
+    where = ", ".join(map(str, layers))
+    panel.set_title(f"merging in layers {where} (counted from 0)", loc="left")
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(alpha=0.25, linewidth=0.5)
 
