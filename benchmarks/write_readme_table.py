@@ -132,9 +132,9 @@ def quality() -> str:
         *(full_row(row) for row in report["rows"] if row["budget"] == NEAR_BUDGET),
         "",
         f"{options['num_clips']} {options['split']} clips of each of {len(options['seeds'])} "
-        "seeds; mean and standard deviation over seeds. Layers count from 0; - cannot be reached from "
-        "them. Cosine: with the unmerged model's embedding. Clips/s: of the vision encoder, over "
-        "the unmerged one's in the same rounds.  ",
+        "seeds; mean and standard deviation over seeds. Layers count from 0; - cannot be reached "
+        "from them. Cosine: with the unmerged model's embedding. Clips/s: of the vision encoder, "
+        "over the unmerged one's in the same rounds.  ",
         made_by(report),
     ]
     return "\n".join(lines)
