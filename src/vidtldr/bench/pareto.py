@@ -31,6 +31,8 @@ STYLES = {
     PAPER: Style("#d55e00", 3.0),
     VID_TLDR: Style("#d55e00", 1.4),
     "plain merging on x": Style("#56b4e9", 1.4),
+    "plain by mass": Style("#56b4e9", 2.4, "--"),
+    "vid-TLDR by mass": Style("#d55e00", 1.4, "--"),
     "ToMe (keys)": Style("#009e73", 1.4),
     "random merging": Style("#000000", 1.4, "-."),
     "random dropping": Style("#000000", 1.8, "--"),

@@ -20,7 +20,7 @@ from vidtldr.bench.quality_methods import (
     placement,
 )
 from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import MergeConfig, Metric, Score, Weighting
+from vidtldr.hosts.config import MergeConfig, Metric, Pooling, Score, Weighting
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.model import ShapesUMT
 
@@ -72,8 +72,8 @@ def choose_preset(
 ) -> PresetChoice:
     """Find the choices that keep most recall within a budget; ties go by answers, then labels.
 
-    First every score in every set of layers on the first seed; then the best three with every
-    metric, weighting and way to share out `r`, on all seeds.
+    First every score in every set of layers, pooled by mass, on the first seed; then the best three
+    with every metric, weighting, pooling and way to share out `r`, on all seeds.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
@@ -120,10 +120,16 @@ def _cell(
     layers: Layers,
     metric: Metric = "x",
     weighting: Weighting = "masked-saliency",
+    pooling: Pooling = "mass",
     shares: str = "even",
 ) -> Cell:
-    choices: dict[str, Any] = {"score": score, "metric": metric, "weighting": weighting}
-    name = f"{score or 'no score'}, {metric}, {weighting}, {shares}"
+    choices: dict[str, Any] = {
+        "score": score,
+        "metric": metric,
+        "weighting": weighting,
+        "pooling": pooling,
+    }
+    name = ", ".join((score or "no score", metric, weighting, pooling, shares))
     return cell_at(encoder, Method(name, partial(SHARES[shares], **choices)), layers, budget)
 
 
@@ -134,7 +140,7 @@ def _variants(encoder: VisionEncoder, budget: float, row: Row) -> list[Cell]:
     weightings = get_args(Weighting) if score is not None else ("masked-saliency",)
     cells = [
         _cell(encoder, budget, score, layers, *choice)
-        for choice in product(METRICS, weightings, SHARES)
+        for choice in product(METRICS, weightings, get_args(Pooling), SHARES)
     ]
     different = {cell.peer: cell for cell in reversed(cells) if isinstance(cell.peer, Merging)}
     return list(different.values())

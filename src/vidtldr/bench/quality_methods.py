@@ -44,6 +44,7 @@ __all__ = [
 Layers = tuple[int, ...]
 PAPER, VID_TLDR, PRESET = "paper's setting", "vid-TLDR", "bundled preset"
 NUM_MERGING_LAYERS = 3  # in a row, as in most of the paper's schedules
+CHOICES = ("score", "metric", "weighting", "pooling")
 PAPER_SHARES = (6, 2, 1)  # how UMT-B's schedule for MSRVTT, 600, 200, 100, goes down
 
 
@@ -137,6 +138,8 @@ METHODS = (
     Method("sharpness per head", partial(merging, score="sharpness-per-head")),
     Method("representation shift", partial(merging, score="representation-shift")),
     Method("plain merging on x", partial(merging, score=None)),
+    Method("vid-TLDR by mass", partial(merging, pooling="mass")),
+    Method("plain by mass", partial(merging, score=None, pooling="mass")),
     Method("ToMe (keys)", partial(merging, score=None, metric="keys")),
     Method("random merging", partial(merging, score=None, metric="random")),
     Method("random dropping", random_dropping),
@@ -168,7 +171,7 @@ class Chosen:
         own = self.by_budget.get(budget)
         if own is not None:
             return Cell(PRESET, _merging_layers(own), budget, Merging(own))
-        choices = {name: getattr(self.merge, name) for name in ("score", "metric", "weighting")}
+        choices = {name: getattr(self.merge, name) for name in CHOICES}
         method = Method(PRESET, partial(merging, **choices))
         return cell_at(encoder, method, _merging_layers(self.merge), budget)
 

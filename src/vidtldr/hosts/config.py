@@ -17,11 +17,12 @@ from vidtldr.method.schedule import (
     validate_ratio_schedule,
 )
 
-__all__ = ["Impl", "MergeConfig", "Metric", "Score", "Weighting"]
+__all__ = ["Impl", "MergeConfig", "Metric", "Pooling", "Score", "Weighting"]
 
 Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
 Metric = Literal["x", "keys", "random"]
 Weighting = Literal["masked-saliency", "saliency", "mask"]
+Pooling = Literal["tokens", "mass"]
 
 _AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens")
 _VALIDATED: dict[str, Callable[[Any], object]] = {
@@ -67,6 +68,9 @@ class MergeConfig:
             Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
             no background (Eq. 5), `"mask"` drops it and weighs the rest alike (Eq. 8). Without a
             score every weight is 1.
+        pooling: What a token counts for in the mean that UMT pools a clip by: `"tokens"`, all alike
+            (the authors' code); or its `"mass"`, so that what merged away still counts. Of other
+            families only `"tokens"`.
         impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
 
     Raises:
@@ -83,6 +87,7 @@ class MergeConfig:
     score: Score | None = "sharpness"
     metric: Metric = "x"
     weighting: Weighting = "masked-saliency"
+    pooling: Pooling = "tokens"
     impl: Impl = "auto"
 
     def __post_init__(self) -> None:
@@ -103,6 +108,7 @@ class MergeConfig:
         _validate_choice("score", self.score, (*get_args(Score), None))
         _validate_choice("metric", self.metric, get_args(Metric))
         _validate_choice("weighting", self.weighting, get_args(Weighting))
+        _validate_choice("pooling", self.pooling, get_args(Pooling))
         _validate_choice("impl", self.impl, get_args(Impl))
 
     @property
