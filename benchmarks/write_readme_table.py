@@ -123,8 +123,8 @@ def quality() -> str:
         *(recall_row(rows, budgets) for rows in by_line(report["rows"]).values()),
         "",
         f"At {NEAR_BUDGET:g} (unmerged: text to video {figure(unmerged['text_to_video_r1'])}, "
-        f"video to text {figure(unmerged['video_to_text_r1'])}, answers {figure(unmerged['answering'])}, "
-        f"labels {figure(unmerged['labels'])}):",
+        f"video to text {figure(unmerged['video_to_text_r1'])}, answers "
+        f"{figure(unmerged['answering'])}, labels {figure(unmerged['labels'])}):",
         "",
         "| method | layers | FLOPs | text to video | video to text | answers | labels | cosine | "
         "clips/s |",
