@@ -1,4 +1,6 @@
-"""Write the generated parts of README.md: the measured table, and how to reproduce the paper.
+"""Write the generated parts of README.md: what was measured, and how to reproduce the paper.
+
+The figure of the quality benchmark is drawn anew from its JSON as well.
 
 python benchmarks/write_readme_table.py          # write
 python benchmarks/write_readme_table.py --check  # fail if README.md differs
@@ -9,11 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vidtldr.bench.pareto import plot_quality
+from vidtldr.bench.quality import QualityResult
 from vidtldr.hosts.presets import preset
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = ("01_cpu_speed.json", "01_cpu_speed_timm.json")
+QUALITY = BENCHMARKS / "results" / "03_quality.json"
+SALIENCY = BENCHMARKS / "results" / "03_saliency.json"
+NEAR_BUDGET = 0.6
 NAMES = {
     "videomae-b": "VideoMAE-B, 16 x 224²",
     "umt-b": "UMT-B, 12 x 224²",
@@ -98,8 +105,131 @@ def command(row: dict[str, Any], size: str) -> str:
     return " ".join([*parts, f"--preset umt-{size}/{row['preset']}", "--compare"])
 
 
+def quality() -> str:
+    """Recall of every method at every budget, and everything at one, from `bench quality`."""
+    if not QUALITY.exists():
+        return "Not measured yet: `vidtldr bench quality`."
+    report = json.loads(QUALITY.read_text())
+    unmerged, options = report["unmerged"]["measures"], report["options"]
+    budgets = sorted({row["budget"] for row in report["rows"]}, reverse=True)
+    lines = [
+        f"![Recall against FLOPs and speed](benchmarks/results/{QUALITY.stem}.svg)",
+        "",
+        f"R@1 (mean of both ways, %) at each share of the vision encoder's FLOPs; unmerged "
+        f"{figure(unmerged['r1'])}:",
+        "",
+        f"| method | layers | {' | '.join(f'{budget:g}' for budget in budgets)} |",
+        "|---" * (2 + len(budgets)) + "|",
+        *(recall_row(rows, budgets) for rows in by_line(report["rows"]).values()),
+        "",
+        f"At {NEAR_BUDGET:g} (unmerged: text to video {figure(unmerged['text_to_video_r1'])}, "
+        f"video to text {figure(unmerged['video_to_text_r1'])}, answers "
+        f"{figure(unmerged['answering'])}, labels {figure(unmerged['labels'])}):",
+        "",
+        "| method | layers | FLOPs | text to video | video to text | answers | labels | cosine | "
+        "clips/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(full_row(row) for row in report["rows"] if row["budget"] == NEAR_BUDGET),
+        "",
+        f"{options['num_clips']} {options['split']} clips of each of {len(options['seeds'])} "
+        "seeds; mean and standard deviation over seeds. Layers count from 0; - cannot be reached "
+        "from them. Cosine: with the unmerged model's embedding. Clips/s: of the vision encoder, "
+        "over the unmerged one's in the same rounds.  ",
+        made_by(report),
+    ]
+    return "\n".join(lines)
+
+
+def by_line(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        own_layers = "" if row["method"] == "bundled preset" else str(row["layers"])
+        lines.setdefault(row["method"] + own_layers, []).append(row)
+    return lines
+
+
+def recall_row(rows: list[dict[str, Any]], budgets: list[float]) -> str:
+    found = {row["budget"]: row["measures"] for row in rows if row["measures"] is not None}
+    cells = [figure(found[budget]["r1"]) if budget in found else "-" for budget in budgets]
+    different = {layers_of(row) for row in rows}
+    layers = different.pop() if len(different) == 1 else "chosen"
+    return f"| {' | '.join([rows[0]['method'], layers, *cells])} |"
+
+
+def full_row(row: dict[str, Any]) -> str:
+    if row["measures"] is None:
+        return f"| {row['method']} | {layers_of(row)} |{' - |' * 7}"
+    names = ("text_to_video_r1", "video_to_text_r1", "answering", "labels")
+    timing = row["timing"]
+    cells = [
+        row["method"],
+        layers_of(row),
+        f"{row['flop_ratio']:.2f}",
+        *(figure(row["measures"][name]) for name in names),
+        f"{row['measures']['cosine']['mean']:.3f}",
+        "-" if timing is None else f"{timing['speedup']:.2f}x",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def layers_of(row: dict[str, Any]) -> str:
+    return ", ".join(map(str, row["layers"] or ()))
+
+
+def figure(spread: dict[str, Any], decimals: int = 1) -> str:
+    return f"{spread['mean']:.{decimals}f} ± {spread['std']:.{decimals}f}"
+
+
+def saliency() -> str:
+    """AUROC of each score in each layer, from `bench saliency`."""
+    if not SALIENCY.exists():
+        return "Not measured yet: `vidtldr bench saliency`."
+    report = json.loads(SALIENCY.read_text())
+    num_layers = 1 + max(row["layer"] for row in report["models"][0]["rows"])
+    lines = [
+        f"| weights | score | {' | '.join(f'layer {layer}' for layer in range(num_layers))} |",
+        "|---" * (2 + num_layers) + "|",
+    ]
+    for model in report["models"]:
+        scores: dict[str, list[dict[str, Any]]] = {}
+        for row in model["rows"]:
+            scores.setdefault(row["score"], []).append(row)
+        name = Path(model["weights"]["file"]).stem
+        for score, rows in scores.items():
+            cells = [f"{row['auroc']['mean']:.2f} ({precision_of(row):.2f})" for row in rows]
+            lines.append(f"| {' | '.join([name, score, *cells])} |")
+    share = report["models"][0]["foreground"]["mean"]
+    note = (
+        "AUROC against the true masks; 0.50 is chance, and minus the score has 1 minus it. In "
+        "brackets the precision at the mask's size of the better sign; chance has "
+        f"{share:.2f}. Layers count from 0.  "
+    )
+    return "\n".join([*lines, "", note, made_by(report)])
+
+
+def precision_of(row: dict[str, Any]) -> float:
+    return max(row["precision"]["mean"], row["precision_negated"]["mean"])
+
+
+def made_by(report: dict[str, Any]) -> str:
+    env = report["environment"]
+    return (
+        f"Measured on {env['device']}, {env['num_threads']} threads, torch "
+        f"{env['versions']['torch']}, {env['date']}: `{env['command']}`.  "
+    )
+
+
+GENERATED = {
+    "measured": measured,
+    "quality": quality,
+    "saliency": saliency,
+    "reproduce": reproduce,
+}
+
+
 def with_generated(readme: str) -> str:
-    for name, text in (("measured", measured()), ("reproduce", reproduce())):
+    for name, text_of in GENERATED.items():
+        text = text_of()
         start, end = f"<!-- {name}: start -->", f"<!-- {name}: end -->"
         head, rest = readme.split(start)
         readme = f"{head}{start}\n{text}\n{end}{rest.split(end)[1]}"
@@ -113,6 +243,8 @@ def main() -> int:
     if "--check" in sys.argv:
         return int(after != before)
     readme.write_text(after)
+    if QUALITY.exists():
+        plot_quality(QualityResult.from_dict(json.loads(QUALITY.read_text())), QUALITY)
     return 0
 
 

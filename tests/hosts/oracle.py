@@ -28,7 +28,7 @@ def merged_logits_of_videomae(
         )
         x, probabilities = _attend(q, k, v, mass, x, block)
         if r:
-            shift = _mlp(block, x).square().sum(-1).sqrt()
+            shift = (_mlp(block, x) - x).square().sum(-1).sqrt()
             weights = _weights(score, weighting, probabilities, shift)
             x, mass = _merge(x, mass, weights, r)
         x = x + _mlp(block, x)

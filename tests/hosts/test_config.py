@@ -25,6 +25,7 @@ def test_the_config_is_frozen_hashable_and_holds_tuples() -> None:
         "score",
         "metric",
         "weighting",
+        "pooling",
         "impl",
     ]
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -11,6 +11,7 @@ from vidtldr.models.umt.retrieval import TextFeatures
 from vidtldr.models.umt.tokenizer import TextTokenizer
 from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.exam import (
+    NUM_RERANKED,
     EncodedClips,
     distinct_clips,
     encode_clips,
@@ -55,7 +56,7 @@ class Knowing(nn.Module):
         self.text_proj = nn.Linear(1, 1)
         self.captions = self._bags([caption(row) for row in clips.rows])
         self.asked = clips.questions()
-        self.clip = -1
+        self.clips: list[int] = []
 
     def _bags(self, texts: list[str]) -> Tensor:
         ids, _ = prompt_tokens(self.tokenizer, texts, "texts")
@@ -72,14 +73,16 @@ class Knowing(nn.Module):
         return -(x[:, 0] - self.captions[int(video[0, 0, 0])]).abs().sum(dim=1)
 
     def encode_questions(self, video: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        self.clip = int(video[0, 0, 0])
+        self.clips = [int(token) for token in video[:, 0, 0]]
         return torch.zeros(len(ids))
 
     def rank_encoded(
         self, states: Tensor, mask: Tensor, answer_ids: Tensor, answer_mask: Tensor, k: int
     ) -> RankedAnswers:
-        right = [ANSWERS.index(question.answer) for question in self.asked[self.clip]]
-        given = (right * len(states))[: len(states)]  # about another clip there may be more to ask
+        given, each = [], len(states) // len(self.clips)
+        for clip in self.clips:
+            right = [ANSWERS.index(question.answer) for question in self.asked[clip]]
+            given += (right * each)[:each]  # about another clip there may be more to ask
         return RankedAnswers(torch.tensor(given)[:, None], torch.ones(len(given), 1))
 
 
@@ -92,10 +95,14 @@ def perfect(clips: EncodedClips) -> EncodedClips:
     return replace(clips, tokens=tokens, embeddings=embeddings)
 
 
+def first_of(clips: EncodedClips, num_clips: int) -> EncodedClips:
+    return EncodedClips(*(getattr(clips, name)[:num_clips] for name in vars(clips)))
+
+
 def test_who_knows_everything_has_full_marks(clips: EncodedClips) -> None:
     knowing: Any = Knowing(clips)
-    few = EncodedClips(*(getattr(perfect(clips), name)[:16] for name in vars(clips)))
-    result = mark(fill_sheet(knowing, knowing, few), few)  # 16 are all scored by fusion
+    few = first_of(perfect(clips), NUM_RERANKED)
+    result = mark(fill_sheet(knowing, knowing, few), few)  # so few are all scored by fusion
     assert result.text_to_video_r1 == result.video_to_text_r1 == 100
     assert result.answering == result.labels == 100
     assert set(result.answering_by_kind.values()) == {100.0}
@@ -103,7 +110,7 @@ def test_who_knows_everything_has_full_marks(clips: EncodedClips) -> None:
 
 def test_who_mixes_up_the_clips_has_none(clips: EncodedClips) -> None:
     knowing: Any = Knowing(clips)
-    few = EncodedClips(*(getattr(perfect(clips), name)[:16] for name in vars(clips)))
+    few = first_of(perfect(clips), NUM_RERANKED)
     mixed = replace(few, tokens=few.tokens[1:] + few.tokens[:1])
     sheet = fill_sheet(knowing, knowing, replace(mixed, rows=few.rows))
     assert mark(sheet, few).text_to_video_r1 == mark(sheet, few).video_to_text_r1 == 0
@@ -111,15 +118,15 @@ def test_who_mixes_up_the_clips_has_none(clips: EncodedClips) -> None:
 
 def test_marks_count_what_is_right(clips: EncodedClips) -> None:
     knowing: Any = Knowing(clips)
-    few = EncodedClips(*(getattr(perfect(clips), name)[:16] for name in vars(clips)))
+    few = first_of(perfect(clips), NUM_RERANKED)
     sheet = fill_sheet(knowing, knowing, few)
     first_two = (sheet.clips[1], sheet.clips[0], *sheet.clips[2:])
     answers = (tuple("nothing" for _ in sheet.answers[0]), *sheet.answers[1:])
     spoilt = replace(sheet, clips=first_two, labels=("a fox", *sheet.labels[1:]), answers=answers)
     result, asked = mark(spoilt, few), few.questions()
-    assert result.text_to_video_r1 == 100 * 14 / 16
+    assert result.text_to_video_r1 == 100 * (NUM_RERANKED - 2) / NUM_RERANKED
     assert result.video_to_text_r1 == 100
-    assert result.labels == 100 * 15 / 16
+    assert result.labels == 100 * (NUM_RERANKED - 1) / NUM_RERANKED
     total = sum(len(each) for each in asked)
     assert result.answering == pytest.approx(100 * (total - len(asked[0])) / total)
     sizes = sum(q.kind == "size" for each in asked for q in each)

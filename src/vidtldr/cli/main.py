@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, classify, convert, demo, embed, evaluate, search, shapes
+from vidtldr.cli import ask, bench, classify, convert, demo, embed, evaluate, search, shapes
 
 __all__ = ["app", "main"]
 
@@ -45,6 +45,7 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(bench.app, name="bench")
 app.command("convert")(convert.convert)
 app.add_typer(shapes.app, name="shapes")
 

@@ -17,11 +17,12 @@ from vidtldr.method.schedule import (
     validate_ratio_schedule,
 )
 
-__all__ = ["Impl", "MergeConfig", "Metric", "Score", "Weighting"]
+__all__ = ["Impl", "MergeConfig", "Metric", "Pooling", "Score", "Weighting"]
 
 Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
 Metric = Literal["x", "keys", "random"]
 Weighting = Literal["masked-saliency", "saliency", "mask"]
+Pooling = Literal["tokens", "mass"]
 
 _AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens")
 _VALIDATED: dict[str, Callable[[Any], object]] = {
@@ -55,8 +56,9 @@ class MergeConfig:
         score: What makes a token foreground: `"sharpness"` of the attention it pays, that is, of
             its mean over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
             one's sharpness; `"flatness"`, the negative of the sharpness, for models whose
-            foreground attends broadly; attention `"received"`; `"representation-shift"`, how much
-            the MLP moves it (Choi et al., ICCV 2025), which costs the merging layer its MLP twice;
+            foreground attends broadly; attention `"received"`; `"representation-shift"`, how far
+            what the MLP makes of it lies from it (Choi et al., ICCV 2025), which costs the merging
+            layer its MLP twice;
             or None for plain merging with equal weights.
         metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
             `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
@@ -66,6 +68,9 @@ class MergeConfig:
             Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
             no background (Eq. 5), `"mask"` drops it and weighs the rest alike (Eq. 8). Without a
             score every weight is 1.
+        pooling: What a token counts for in the mean that UMT pools a clip by: `"tokens"`, all alike
+            (the authors' code); or its `"mass"`, so that what merged away still counts. Of other
+            families only `"tokens"`.
         impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
 
     Raises:
@@ -82,6 +87,7 @@ class MergeConfig:
     score: Score | None = "sharpness"
     metric: Metric = "x"
     weighting: Weighting = "masked-saliency"
+    pooling: Pooling = "tokens"
     impl: Impl = "auto"
 
     def __post_init__(self) -> None:
@@ -102,6 +108,7 @@ class MergeConfig:
         _validate_choice("score", self.score, (*get_args(Score), None))
         _validate_choice("metric", self.metric, get_args(Metric))
         _validate_choice("weighting", self.weighting, get_args(Weighting))
+        _validate_choice("pooling", self.pooling, get_args(Pooling))
         _validate_choice("impl", self.impl, get_args(Impl))
 
     @property

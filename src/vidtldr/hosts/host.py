@@ -68,6 +68,8 @@ class Host(ABC):
         family: The family's name, as errors and the README list it.
         grid_methods: Methods of the root that lay tokens out on their grid, which a merged sequence
             does not have; they raise while the model merges.
+        pooling_method: Method of the root that pools the last block's tokens by their mean, and by
+            their mass if that is its second argument; None where the family has none.
         root: The module of the family that owns the blocks.
         blocks: Its transformer blocks, first layer first.
         num_prefix_tokens: Class and register tokens at the front of the sequence.
@@ -77,6 +79,7 @@ class Host(ABC):
 
     family: ClassVar[str]
     grid_methods: ClassVar[tuple[str, ...]] = ()
+    pooling_method: ClassVar[str | None] = None
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
 from vidtldr.ops.attention import AttentionOutput, AttentionScore, attend
 
-__all__ = ["MergingForward"]
+__all__ = ["MergingForward", "PoolingByMass"]
 
 # Mass travels from block to block on the tokens it belongs to. So a forward keeps no state anywhere
 # else: threads, exceptions, recomputation under gradient checkpointing and compilation need no
@@ -43,7 +43,8 @@ class MergingForward:
         self.num_prefix_tokens = host.num_prefix_tokens
         self.layer = layer
         self.is_first = layer == config.first_merging_layer
-        self.is_last = layer == len(host.blocks) - 1
+        # Tokens take their mass along to whoever asks for it.
+        self.hands_on_mass = layer < len(host.blocks) - 1 or config.pooling == "mass"
         self.config = config
         self.asked = asked
 
@@ -64,7 +65,7 @@ class MergingForward:
             x, mass = self.block._gradient_checkpointing_func(self._run, x, mass)
         else:
             x, mass = self._run(x, mass)
-        if not self.is_last:
+        if self.hands_on_mass:
             setattr(x, _MASS, mass)
         return x
 
@@ -101,15 +102,7 @@ class MergingForward:
         return x, mass
 
     def _mass_of(self, x: Tensor) -> Tensor:
-        mass: Tensor | None = getattr(x, _MASS, None)
-        if mass is None or mass.shape != x.shape[:2]:
-            raise RuntimeError(
-                f"the input of layer {self.layer} must be the output of layer {self.layer - 1} "
-                "itself, got another tensor: a hook, a device boundary or re-entrant "
-                "checkpointing exchanged it, and its mass is lost. Remove the hook, keep the "
-                "model on one device, use use_reentrant=False."
-            )
-        return mass
+        return _mass_of(x, f"layer {self.layer}", self.layer - 1)
 
     def _refuse_what_cannot_work(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         masks = [*args, kwargs.get("attention_mask"), kwargs.get("attn_mask")]
@@ -125,6 +118,35 @@ class MergingForward:
                 f"{self.walk.attention_dropout(self.block)}. Set it to 0 in the model's config, "
                 "or call model.eval()."
             )
+
+
+class PoolingByMass:
+    """Stands in for the method of a root that pools tokens: each counts by its mass."""
+
+    def __init__(self, host: Host) -> None:
+        assert host.pooling_method is not None  # others are refused
+        self.root, self.name = host.root, host.pooling_method
+        self.last_layer = len(host.blocks) - 1
+
+    def __call__(self, x: Tensor) -> Any:
+        """Pool the last block's tokens (B, N, C).
+
+        Raises:
+            RuntimeError: If they do not come from that block.
+        """
+        mass = _mass_of(x, self.name, self.last_layer)
+        return getattr(type(self.root), self.name)(self.root, x, mass)
+
+
+def _mass_of(x: Tensor, reader: str, writer_layer: int) -> Tensor:
+    mass: Tensor | None = getattr(x, _MASS, None)
+    if mass is None or mass.shape != x.shape[:2]:
+        raise RuntimeError(
+            f"the input of {reader} must be the output of layer {writer_layer} itself, got another "
+            "tensor: a hook, a device boundary or re-entrant checkpointing exchanged it, and its "
+            "mass is lost. Remove the hook, keep the model on one device, use use_reentrant=False."
+        )
+    return mass
 
 
 def _metric(metric: Metric, attended: Attended) -> Tensor:

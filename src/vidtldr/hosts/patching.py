@@ -10,9 +10,9 @@ from typing import TypedDict, TypeVar, Unpack
 from torch import Tensor, nn
 
 from vidtldr.hosts.budget import resolve_budget
-from vidtldr.hosts.config import Impl, MergeConfig, Metric, Score, Weighting
+from vidtldr.hosts.config import Impl, MergeConfig, Metric, Pooling, Score, Weighting
 from vidtldr.hosts.host import Host
-from vidtldr.hosts.merging_forward import MergingForward, merging_forward_of
+from vidtldr.hosts.merging_forward import MergingForward, PoolingByMass, merging_forward_of
 from vidtldr.hosts.refusals import (
     refuse_compiled,
     refuse_several_devices,
@@ -38,6 +38,7 @@ class _Fields(TypedDict, total=False):
     score: Score | None
     metric: Metric
     weighting: Weighting
+    pooling: Pooling
     impl: Impl
 
 
@@ -72,6 +73,10 @@ def apply_patch(
     refuse_compiled(model)
     refuse_several_devices(model)
     num_mergeable = None if host.num_tokens is None else host.num_tokens - host.num_prefix_tokens
+    if config.pooling == "mass" and host.pooling_method is None:
+        raise NotImplementedError(
+            f"pooling must be 'tokens' for {host.family}, got 'mass'. Leave it out."
+        )
     schedule = resolve_budget(config, host)
     schedule.validate_for(len(host.blocks), num_mergeable)
     first = schedule.first_merging_layer
@@ -83,6 +88,8 @@ def apply_patch(
             _install(host, layer, schedule, config)
         for name in host.grid_methods:
             host.root.__dict__[name] = NoGrid(name)
+        if host.pooling_method is not None and config.pooling == "mass":
+            host.root.__dict__[host.pooling_method] = PoolingByMass(host)
     return model
 
 
@@ -209,8 +216,9 @@ def _install(host: Host, layer: int, schedule: MergeConfig, asked: MergeConfig) 
 
 def _remove(model: nn.Module) -> None:
     for module in model.modules():
-        for name in [name for name, value in vars(module).items() if isinstance(value, NoGrid)]:
-            del module.__dict__[name]
+        for name, value in list(vars(module).items()):
+            if isinstance(value, NoGrid | PoolingByMass):
+                del module.__dict__[name]
         if isinstance(vars(module).get("_old_forward"), MergingForward):  # behind accelerate's hook
             module.__dict__["_old_forward"] = MethodType(type(module).forward, module)
         elif isinstance(vars(module).get("forward"), MergingForward):

@@ -55,11 +55,12 @@ def token_score(
 
 
 def _representation_shift(x: Tensor, mlp_half: Callable[[Tensor], Tensor]) -> Tensor:
-    """Length of what the MLP adds to each token, (B, N); in training its dropout counts, too.
+    """`‖MLP(LN x) - x‖₂` of each token, (B, N); in training the MLP's dropout counts, too.
 
     Source: Choi et al., ICCV 2025 (Representation Shift).
     """
-    work = torch.promote_types(x.dtype, torch.float32)
     with torch.no_grad():
-        shift: Tensor = torch.linalg.vector_norm(mlp_half(x).to(work) - x.to(work), dim=-1)
+        tokens = x.to(torch.promote_types(x.dtype, torch.float32))
+        added = mlp_half(x).to(tokens.dtype) - tokens  # MLP(LN x), without the residual
+        shift: Tensor = torch.linalg.vector_norm(added - tokens, dim=-1)
     return shift

@@ -14,6 +14,7 @@ class UMTHost(Host):
     """`VisionEncoder`, alone or inside a retrieval or answering model."""
 
     family = "UMT (vidtldr)"
+    pooling_method = "pool"
 
     @staticmethod
     def matches(module: nn.Module) -> bool:

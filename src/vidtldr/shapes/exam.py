@@ -35,9 +35,10 @@ __all__ = [
     "mark",
 ]
 
-NUM_RERANKED = 16  # candidates that the fusion encoder scores again for every query
-NUM_RANKED_ANSWERS = 8
+NUM_RERANKED = 8  # candidates that the fusion encoder scores again for every query
+NUM_RANKED_ANSWERS = 4
 MAX_ANSWER_TOKENS = 5
+CLIPS_ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,11 @@ def fill_sheet(model: UMTRetrieval, answering: UMTAnswering, clips: EncodedClips
     found = _search(model, clips)
     labels = encode_texts(model, prompt_tokens(model.tokenizer, LABELS, "labels"))
     best = _best(clips.embeddings @ labels.row_embeddings[labels.rows].T)
-    candidates = answer_tokens(answering, ANSWERS, MAX_ANSWER_TOKENS)
-    asked = zip(clips.tokens, clips.questions(), strict=True)
     return AnswerSheet(
         clips=_best(found.text_to_video),
         captions=_best(found.video_to_text),
         labels=tuple(LABELS[index] for index in best),
-        answers=tuple(_answers(answering, candidates, tokens, each) for tokens, each in asked),
+        answers=_answers(answering, clips),
     )
 
 
@@ -222,13 +221,33 @@ def _best(scores: Tensor) -> tuple[int, ...]:
     return tuple(scores.argmax(dim=1).tolist())
 
 
-def _answers(
-    model: UMTAnswering, candidates: TextTokens, tokens: Tensor, asked: Sequence[Question]
-) -> tuple[str, ...]:
-    """Answer the questions about a clip of tokens (N, C)."""
+def _answers(model: UMTAnswering, clips: EncodedClips) -> tuple[tuple[str, ...], ...]:
+    """Answer every question; clips that are asked equally many go together."""
+    candidates = answer_tokens(model, ANSWERS, MAX_ANSWER_TOKENS)
+    asked = clips.questions()
+    given: list[tuple[str, ...]] = [()] * len(asked)
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for index, each in enumerate(asked):
+        by_count[len(each)].append(index)
+    for indices in by_count.values():
+        for start in range(0, len(indices), CLIPS_ASKED_AT_ONCE):
+            batch = indices[start : start + CLIPS_ASKED_AT_ONCE]
+            tokens = torch.stack([clips.tokens[index] for index in batch])
+            answers = _answer_batch(model, candidates, tokens, [asked[index] for index in batch])
+            for index, answer in zip(batch, answers, strict=True):
+                given[index] = answer
+    return tuple(given)
+
+
+def _answer_batch(
+    model: UMTAnswering, candidates: TextTokens, tokens: Tensor, asked: Sequence[list[Question]]
+) -> list[tuple[str, ...]]:
+    """Answers about clips of tokens (B, N, C), as many questions each."""
     weights = next(model.parameters())
-    texts = prompt_tokens(model.tokenizer, [q.question for q in asked], "questions")
+    prompts = [question.question for each in asked for question in each]
+    texts = prompt_tokens(model.tokenizer, prompts, "questions")
     ids, mask, answer_ids, answer_mask = (part.to(weights.device) for part in (*texts, *candidates))
-    states = model.encode_questions(tokens[None].to(weights), ids, mask)
+    states = model.encode_questions(tokens.to(weights), ids, mask)
     ranked = model.rank_encoded(states, mask, answer_ids, answer_mask, NUM_RANKED_ANSWERS)
-    return tuple(ANSWERS[best] for best in ranked.ids[:, 0].tolist())
+    best = ranked.ids[:, 0].view(len(asked), -1).tolist()
+    return [tuple(ANSWERS[index] for index in row) for row in best]

@@ -171,10 +171,18 @@ class VisionEncoder(nn.Module):
         table = interpolate_positions(self.encoder.positions, self.encoder.num_patches, shape[1])
         return x + table.to(x.dtype)
 
-    def pool(self, x: Tensor) -> VideoFeatures:
-        """Norm the last block's tokens (B, N, C) and pool them by their unweighted mean."""
+    def pool(self, x: Tensor, mass: Tensor | None = None) -> VideoFeatures:
+        """Norm the last block's tokens (B, N, C) and pool them by their mean.
+
+        Args:
+            x: Tokens.
+            mass: What each token counts for, shape (B, N), positive; None for all alike.
+        """
         tokens = self.encoder.norm(x)
-        return VideoFeatures(tokens, self.pool_norm(tokens.mean(dim=1)))
+        if mass is None:
+            return VideoFeatures(tokens, self.pool_norm(tokens.mean(dim=1)))
+        share = (mass / mass.sum(dim=1, keepdim=True)).to(tokens.dtype)
+        return VideoFeatures(tokens, self.pool_norm((tokens * share[..., None]).sum(dim=1)))
 
     def forward(self, pixel_values: Tensor) -> VideoFeatures:
         """Encode clips (B, T, 3, S, S)."""

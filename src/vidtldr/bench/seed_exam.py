@@ -1,0 +1,107 @@
+"""One seed of the world of shapes: its clips, drawn once, and how a peer does on them.
+
+Letters: `B` clips, `E` channels of the shared space.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vidtldr.bench.peers import Forward, Peer, Unmerged
+from vidtldr.shapes.exam import EncodedClips, distinct_clips, encode_clips, examine
+from vidtldr.shapes.factors import Split
+from vidtldr.shapes.model import ShapesUMT, normalise
+from vidtldr.shapes.world import ShapesClips, ShapesWorld
+
+__all__ = ["RememberedWorld", "SeedExam"]
+
+
+class RememberedWorld(ShapesWorld):
+    """A world that draws a batch once and keeps it; arguments as for `ShapesWorld`."""
+
+    def __init__(self, seed: int, split: Split, num_frames: int, side: int) -> None:
+        super().__init__(seed, split, num_frames, side)
+        self._drawn: dict[tuple[int, ...], ShapesClips] = {}
+
+    def clips(self, indices: Sequence[int] | Tensor) -> ShapesClips:
+        """Draw clips, or give back those drawn for the same indices."""
+        key = tuple(torch.as_tensor(indices).tolist())
+        if key not in self._drawn:
+            self._drawn[key] = super().clips(indices)
+        return self._drawn[key]
+
+
+class SeedExam:
+    """The clips of one seed.
+
+    Args:
+        model: In evaluation mode, unmerged, on its device.
+        seed: Of the world and of whatever a peer draws by chance.
+        split: Of the world.
+        num_clips: Clips whose captions all differ.
+        batch_size: Clips to encode at once.
+    """
+
+    def __init__(
+        self, model: ShapesUMT, seed: int, split: Split, num_clips: int, batch_size: int
+    ) -> None:
+        config = model.config
+        self.model = model
+        self.seed = seed
+        self.batch_size = batch_size
+        self.world = RememberedWorld(seed, split, config.num_frames, config.image_size)
+        self.indices = distinct_clips(self.world, num_clips)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all pixels and of what is true about them."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self.indices), self.batch_size):
+            clips = self.world.clips(self.indices[start : start + self.batch_size])
+            digest.update(clips.frames.contiguous().numpy().data)
+            digest.update(repr(clips.factors.rows()).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def unmerged_embeddings(self) -> Tensor:
+        """What the unmerged model makes of the clips, unit vectors (B, E)."""
+        return self._encode(Unmerged()).embeddings
+
+    def measure(self, peer: Peer) -> dict[str, float]:
+        """Encode every clip and take the exam.
+
+        Returns:
+            Recall at 1 in both directions and their mean, answers and labels, percent; and the mean
+            cosine of the clips' embeddings with the unmerged model's.
+        """
+        encoded = self._encode(peer)
+        result = examine(self.model, encoded)
+        cosine = (encoded.embeddings * self.unmerged_embeddings).sum(dim=1).mean()
+        return {
+            "r1": (result.text_to_video_r1 + result.video_to_text_r1) / 2,
+            "text_to_video_r1": result.text_to_video_r1,
+            "video_to_text_r1": result.video_to_text_r1,
+            "answering": result.answering,
+            "labels": result.labels,
+            "cosine": cosine.item(),
+        }
+
+    def _encode(self, peer: Peer) -> EncodedClips:
+        encode = _encoding(self.model, peer.forward_of(self.model.vision_encoder))
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return encode_clips(encode, self.world, self.indices, self.batch_size)
+
+
+def _encoding(model: ShapesUMT, forward: Forward) -> Callable[[ShapesClips], tuple[Tensor, Tensor]]:
+    """What `encode_clips` takes: clips to tokens and embeddings."""
+    weights = next(model.parameters())
+
+    def encode(clips: ShapesClips) -> tuple[Tensor, Tensor]:
+        video = forward(normalise(clips.frames.to(weights.device)))
+        return video.tokens, model.embed_video(video)
+
+    return encode

@@ -1,0 +1,81 @@
+"""Weights of every stage of the bundled model's training."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vidtldr.models.umt.vision import VisionEncoder
+from vidtldr.shapes.model import ShapesUMT, shapes_config
+
+__all__ = ["load_shapes", "load_shapes_encoder"]
+
+_WITHOUT_POOLING = ("pool_norm.weight", "pool_norm.bias")
+
+
+def load_shapes(weights: Path) -> ShapesUMT:
+    """Load the model of the world of shapes.
+
+    Args:
+        weights: `model.safetensors`, or a checkpoint of the stages that train the whole model.
+
+    Returns:
+        The model in evaluation mode, on the CPU, float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds another model, or the masked pretraining, which has no text side.
+    """
+    model = ShapesUMT(shapes_config())
+    tensors = _tensors(weights)
+    _refuse_other_names(weights, set(tensors), set(model.state_dict()))
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_shapes_encoder(weights: Path) -> VisionEncoder:
+    """Load its vision encoder, also from the checkpoint of the masked pretraining.
+
+    Args:
+        weights: As for `load_shapes`, or `pretraining.pt`, whose norm behind the mean stays as it
+            is made.
+
+    Raises:
+        FileNotFoundError, ValueError: As `load_shapes`.
+    """
+    tensors = _tensors(weights)
+    if any(name.startswith("vision_encoder.") for name in tensors):
+        return load_shapes(weights).vision_encoder
+    encoder = VisionEncoder(shapes_config())
+    # MaskedVideo has the encoder and, beside it, what paints the hidden patches.
+    own = {n.removeprefix("encoder."): v for n, v in tensors.items() if n.startswith("encoder.")}
+    own = {name: value for name, value in own.items() if not name.startswith("pool_norm.")}
+    expected = set(encoder.state_dict()) - set(_WITHOUT_POOLING)
+    _refuse_other_names(weights, set(own), expected)
+    encoder.load_state_dict(own, strict=False)
+    return encoder.eval()
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    """The state dict of a file, float32."""
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"weights must be a file that is there, got {str(weights)!r}. Check the path."
+        )
+    if weights.suffix == ".safetensors":
+        content = load_file(weights)
+    else:
+        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        content = content.get("module", content)
+    return {name: value.float() for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _refuse_other_names(weights: Path, found: set[str], expected: set[str]) -> None:
+    if found != expected:
+        example = sorted(found ^ expected)[0]
+        raise ValueError(
+            f"weights must be of the model of recipes/train_shapes.py, got {str(weights)!r}, "
+            f"which differs in {len(found ^ expected)} names such as {example!r}. Pass its "
+            "model.safetensors."
+        )

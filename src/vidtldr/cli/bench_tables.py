@@ -1,0 +1,144 @@
+"""Tables of `vidtldr bench quality` and `bench saliency`."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vidtldr.bench.quality import QualityResult, Row, Spread
+from vidtldr.bench.quality_methods import PAPER, PRESET, Layers
+from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
+
+__all__ = ["print_quality", "print_saliency"]
+
+WIDTH_WITH_SPREAD = 110  # columns from which a standard deviation fits beside each figure
+TARGET_BUDGET = 0.6
+FIGURES = {"auroc": "AUROC", "precision": "precision", "precision_negated": "precision of minus it"}
+
+
+def print_quality(console: Console, result: QualityResult) -> None:
+    """Print recall at every budget, then every figure at the budget nearest 0.6."""
+    console.print(Text(_headline(result), style="bold"))
+    budgets = sorted({row.budget for row in result.rows}, reverse=True)
+    console.print(_recall_table(console, result, budgets))
+    budget = min(budgets, key=lambda each: abs(each - TARGET_BUDGET))
+    console.print(_budget_table(result, budget))
+    for line in _notes(result):
+        console.print(Text(line, style="dim"))
+
+
+def print_saliency(console: Console, weights: str, result: SaliencyResult) -> None:
+    """Print each figure of each score, a column a layer."""
+    share = 100 * result.foreground.mean
+    title = f"{weights}: {result.num_scored} clips, {share:.1f} % of the tokens are foreground"
+    console.print(Text(title, style="bold"))
+    with_spread = console.width >= WIDTH_WITH_SPREAD
+    layers = sorted({row.layer for row in result.rows})
+    for field, name in FIGURES.items():
+        table = _table(name, [f"layer {layer}" for layer in layers])
+        for score, rows in _by_score(result.rows).items():
+            figures = (getattr(row, field) for row in rows)
+            table.add_row(score, *(_figure(each, 2, with_spread) for each in figures))
+        console.print(table)
+    chance = f"{result.foreground.mean:.2f}"
+    note = f"By chance AUROC is 0.50, precision {chance}; AUROC of minus a score is 1 minus it."
+    console.print(Text(f"{note} Layers count from 0.", style="dim"))
+
+
+def _headline(result: QualityResult) -> str:
+    row, options = result.unmerged, result.options
+    parts = [f"unmerged: {result.num_tokens} tokens, {result.gflops:.2f} GFLOPs"]
+    if row.timing is not None:
+        parts.append(f"{row.timing['clips_per_second']:.1f} clips/s")
+    if row.measures is not None:
+        parts += [
+            f"{name} {row.measures[key].mean:.1f}"
+            for name, key in (("R@1", "r1"), ("answers", "answering"), ("labels", "labels"))
+        ]
+    seeds = f"{len(options.seeds)} seeds of {options.num_clips} {options.split} clips"
+    return f"{', '.join(parts)}; {seeds}"
+
+
+def _recall_table(console: Console, result: QualityResult, budgets: Sequence[float]) -> Table:
+    with_spread = console.width >= WIDTH_WITH_SPREAD
+    table = _table("R@1 at FLOP ratio", ["layers", *(f"{budget:g}" for budget in budgets)])
+    lines: dict[tuple[str, Layers | None], dict[float, Row]] = {}
+    for row in result.rows:
+        lines.setdefault((row.method, row.layers), {})[row.budget] = row
+    for (method, layers), rows in lines.items():
+        cells = (_measure(rows.get(budget), "r1", with_spread) for budget in budgets)
+        table.add_row(method, _span(layers), *cells, style=_style(method))
+    return table
+
+
+def _budget_table(result: QualityResult, budget: float) -> Table:
+    columns = ["layers", "FLOPs", "t>v", "v>t", "answ.", "labels", "cosine", "speed"]
+    table = _table(f"at FLOP ratio {budget:g}", columns)
+    for row in (result.unmerged, *(row for row in result.rows if row.budget == budget)):
+        if row.measures is None or row.flop_ratio is None:
+            continue
+        shown = ("text_to_video_r1", "video_to_text_r1", "answering", "labels")
+        table.add_row(
+            row.method,
+            _span(row.layers),
+            f"{row.flop_ratio:.2f}",
+            *(_measure(row, name, with_spread=False) for name in shown),
+            f"{row.measures['cosine'].mean:.3f}",
+            "-" if row.timing is None else f"{row.timing['speedup']:.2f}x",
+            style=_style(row.method),
+        )
+    return table
+
+
+def _notes(result: QualityResult) -> Iterable[str]:
+    for method in ("fewer frames", "lower resolution"):
+        rows = [row for row in result.rows if row.method == method and row.flop_ratio is not None]
+        if rows:
+            ratios = " ".join(f"{row.flop_ratio:.2f}" for row in rows)
+            yield f"{method} can only cost these FLOP ratios: {ratios}"
+    if any(row.unreachable for row in result.rows):
+        yield "-: so few FLOPs cannot be reached from these layers"
+    deviations = [row.measures["r1"].std for row in result.rows if row.measures is not None]
+    yield (
+        f"standard deviation of R@1 over seeds: at most {max(deviations):.1f} points. t>v, v>t: "
+        "text to video and back. speed: clips a second of the vision encoder over the unmerged "
+        "one's. Layers count from 0; the paper merges from 0 on."
+    )
+
+
+def _table(first: str, columns: Iterable[str]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _measure(row: Row | None, name: str, with_spread: bool) -> str:
+    if row is None or row.measures is None:
+        return "-"
+    return _figure(row.measures[name], 1, with_spread)
+
+
+def _figure(figure: Spread, decimals: int, with_spread: bool) -> str:
+    mean = f"{figure.mean:.{decimals}f}"
+    return f"{mean} ±{figure.std:.{decimals}f}" if with_spread else mean
+
+
+def _span(layers: Layers | None) -> str:
+    if layers is None:
+        return ""
+    is_run = layers == tuple(range(layers[0], layers[-1] + 1)) and len(layers) > 1
+    return f"{layers[0]}-{layers[-1]}" if is_run else ",".join(map(str, layers))
+
+
+def _style(method: str) -> str:
+    return "bold" if method in (PAPER, PRESET) else ""
+
+
+def _by_score(rows: Iterable[SaliencyRow]) -> dict[str, list[SaliencyRow]]:
+    found: dict[str, list[SaliencyRow]] = {}
+    for row in sorted(rows, key=lambda row: row.layer):
+        found.setdefault(row.score, []).append(row)
+    return found

@@ -1,0 +1,127 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from bench.made_up_result import made_up_result
+from click.testing import Result
+from models.umt.tiny import spread_weights
+from rich.console import Console
+from safetensors.torch import save_file
+
+from vidtldr.bench.quality import spread
+from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
+from vidtldr.bench.saliency_scores import SCORES
+from vidtldr.cli.bench_tables import print_quality, print_saliency
+from vidtldr.shapes.model import ShapesUMT, shapes_config
+
+Run = Callable[..., Result]
+FEW = ("--clips", "4", "--seeds", "1", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    model = spread_weights(ShapesUMT(shapes_config()), 0)
+    save_file({name: value.half() for name, value in model.state_dict().items()}, file)
+    return file
+
+
+def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
+    run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setenv("COLUMNS", "80")
+    preset, output = tmp_path / "preset.json", tmp_path / "quality.json"
+    chosen = {"0.7": {"r": [0, 130, 60], "score": "received"}}
+    preset.write_text(json.dumps({"chosen": chosen}))
+    command = ["bench", "quality", "--weights", weights, *FEW, "--budgets", "1,0.7"]
+    command += ["--first-layers", "1", "--rounds", "0", "--preset", preset]
+    command += ["--methods", "bundled preset, vid-TLDR,fewer frames"]
+    command += ["--cache", tmp_path / "cache", "-o", output]
+    first = run(*command, "--plot", tmp_path / "quality.png")
+    assert first.exit_code == 1, first.output  # everything is there but the plot
+    assert "Run pip install 'vidtldr[plots]'. The rest goes on" in first.stderr
+    assert "bundled preset" in first.stdout
+    report = json.loads(output.read_text())
+    assert report["weights"]["file"] == str(weights)
+    assert report["preset"]["by_budget"]["0.7"]["score"] == "received"
+    assert report["unmerged"]["measures"]["cosine"]["mean"] == pytest.approx(1.0, abs=1e-6)
+    assert [row["method"] for row in report["rows"]] == [
+        "bundled preset",
+        "vid-TLDR",
+        "fewer frames",
+    ]
+    assert report["rows"][0]["layers"] == [1, 2]
+    assert 0.65 < report["rows"][1]["flop_ratio"] <= 0.7
+    assert report["environment"]["versions"]["torch"] == torch.__version__
+    kept = (tmp_path / "cache" / "quality.jsonl").read_bytes()
+    again = run(*command, "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["rows"] == report["rows"]
+    assert (tmp_path / "cache" / "quality.jsonl").read_bytes() == kept
+
+
+def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
+    encoder = ShapesUMT(shapes_config()).vision_encoder.state_dict()
+    pretraining = tmp_path / "pretraining.pt"
+    torch.save({"module": {f"encoder.{name}": v for name, v in encoder.items()}}, pretraining)
+    output = tmp_path / "saliency.json"
+    command = ["bench", "saliency", "--weights", weights, "--weights", pretraining, *FEW]
+    done = run(*command, "-o", output)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("precision of minus it") == 2
+    report = json.loads(output.read_text())
+    assert [model["weights"]["file"] for model in report["models"]] == [
+        str(weights),
+        str(pretraining),
+    ]
+    assert all(len(model["rows"]) == 6 * len(SCORES) for model in report["models"])
+    assert report["options"] == {"num_clips": 4, "seeds": [1], "split": "test"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budgets", "1.1,0.5"], "--budgets must be numbers in (0, 1] with commas"),
+        (["--budgets", "half"], "--budgets must be numbers in (0, 1] with commas"),
+        (["--seeds", "1,1"], "--seeds must be different numbers from 0 on, got '1,1'."),
+        (["--seeds", "-1"], "--seeds must be different numbers from 0 on, got '-1'."),
+        (["--first-layers", "one"], "--first-layers must be whole numbers with commas between"),
+        (["--preset", "nowhere.json"], "--preset must be a report of recipes/choose_preset.py"),
+        (["--weights", "nowhere.pt"], "weights must be a file that is there, got 'nowhere.pt'"),
+        (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
+    ],
+)
+def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:
+    done = run("bench", "quality", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_layers_that_are_not_there_are_refused(run: Run, weights: Path) -> None:
+    done = run("bench", "quality", "--weights", weights, *FEW, "--first-layers", "4")
+    assert done.exit_code == 2
+    assert "layers must be in [0, 5] (the model's layers), got [4, 5, 6]" in done.stderr
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(width=width, highlight=False)
+    print_quality(console, made_up_result())
+    figure = spread([0.51, 0.49, 0.53])
+    rows = (SaliencyRow(layer, name, *[figure] * 4) for layer in range(6) for name in SCORES)
+    print_saliency(console, "bundled", SaliencyResult(tuple(rows), spread([0.09]), 600))
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert ("±" in text) == (width == 120)
+    lines = [line.split() for line in text.splitlines()]
+    shown = ["85.0", "±1.0"] if width == 120 else ["85.0"]
+    assert any(line[:2] == ["vid-TLDR", "0-2"] and line[-len(shown) :] == shown for line in lines)
+    assert any(line[:3] == ["random", "dropping", "2-4"] and line[-1] == "-" for line in lines)
+    assert "fewer frames can only cost these FLOP ratios: 0.69 0.55" in text
+    assert "representation-shift" in text
