@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from local_start import start_local
+from local_start import keep_places, start_local
 from masked_video import MaskedVideo
 from patch_words import PatchWords
 from safetensors.torch import save_file
@@ -87,6 +87,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model = ShapesUMT(shapes_config())
     initialise(model)
+    keep_places(model.vision_encoder)
     training = ShapesTraining(model).to(args.device)
     pretrain(model, args)
     names = ("objects1", "objects4", "texts4", "texts8")
@@ -107,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
         "--steps",
         type=int,
         nargs=4,
-        default=(3000, 1200, 1500, 300),
+        default=(2200, 600, 1300, 120),
         help="on objects in 1 and in 4 frames, on texts with 4 and with 8",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
