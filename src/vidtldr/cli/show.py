@@ -12,6 +12,7 @@ from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.shapes.bundled_model import bundled_merge
+from vidtldr.visualize.report_extra import validate_report_extra
 
 __all__ = ["show"]
 
@@ -48,6 +49,8 @@ def show(
         merge = _merge_of(merging, umt)
         asked.validate(umt, merging.preset)
         wanted = files.parse()
+        if wanted.report is not None:
+            validate_report_extra()
         from vidtldr.cli.progress import progress
         from vidtldr.cli.show_output import print_json, print_table
         from vidtldr.cli.show_run import Shown, prepare_show, show_video

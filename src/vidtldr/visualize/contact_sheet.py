@@ -26,7 +26,8 @@ __all__ = ["SheetRow", "draw_sheet", "feature_rows", "layer_rows"]
 Picture = NDArray[np.uint8]
 
 DOTS_PER_INCH = 300
-_MARGIN, _GAP, _TEXT = 24, 8, 20
+_MARGIN, _GAP = 24, 8
+_LARGEST_TEXT, _SMALLEST_TEXT, _LETTERS_A_TILE = 20, 9, 10
 _INK, _PAPER = (20, 24, 33), (255, 255, 255)
 
 
@@ -115,39 +116,36 @@ def draw_sheet(
     """
     height, width = rows[0].pictures[0].shape[:2]
     num_columns = len(rows[0].pictures)
-    row_height = height + _TEXT + 2 * _GAP
-    inner = num_columns * width + (num_columns - 1) * _GAP
-    top = _MARGIN + 2 * _TEXT + 2 * _GAP + _TEXT
+    text = min(max(width // _LETTERS_A_TILE, _SMALLEST_TEXT), _LARGEST_TEXT)
+    font, large = ImageFont.load_default(text), ImageFont.load_default(text * 1.3)
+    words = [large.getlength(heading), *(font.getlength(row.title) for row in rows)]
+    inner = max(num_columns * (width + _GAP) - _GAP, round(max(words)))
+    row_height = height + text + 2 * _GAP
+    top = _MARGIN + 3 * text + 2 * _GAP
     sheet = Image.new("RGB", (2 * _MARGIN + inner, top + len(rows) * row_height + _MARGIN), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT)
-    draw.text((_MARGIN, _MARGIN), heading, _INK, ImageFont.load_default(_TEXT * 1.3))
-    for column in range(num_columns):
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, _MARGIN), heading, _INK, large)
+    for column, seconds in enumerate(times_seconds):
         left = _MARGIN + column * (width + _GAP)
-        seconds = times_seconds[column]
         when = "" if seconds is None else f" · {seconds:.2f} s"
-        draw.text((left, top - _TEXT - _GAP), f"frame {column}{when}", _INK, font)
+        draw.text((left, top - text - _GAP), f"frame {column}{when}", _INK, font)
     for index, row in enumerate(rows):
         y = top + index * row_height
         draw.text((_MARGIN, y), row.title, _INK, font)
         if row.has_scale:
-            _draw_scale(sheet, draw, font, _MARGIN + round(draw.textlength(row.title, font)), y)
+            _draw_scale(sheet, _MARGIN + round(font.getlength(row.title)), y, text)
         for column, picture in enumerate(row.pictures):
-            place = (_MARGIN + column * (width + _GAP), y + _TEXT + _GAP)
+            place = (_MARGIN + column * (width + _GAP), y + text + _GAP)
             sheet.paste(Image.fromarray(picture), place)
     sheet.info["dpi"] = (DOTS_PER_INCH, DOTS_PER_INCH)
     return sheet
 
 
-def _draw_scale(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-    x: int,
-    y: int,
-) -> None:
-    """The scale of saliency, with its ends."""
-    x += 2 * _GAP
+def _draw_scale(sheet: Image.Image, x: int, y: int, text: int) -> None:
+    """The scale of saliency, with its ends, behind a title that ends at x."""
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(text)
+    x, length = x + 2 * _GAP, 8 * text
     draw.text((x, y), "0", _INK, font)
-    bar = Image.fromarray(np.repeat(HEAT[None], _TEXT - 4, axis=0)).resize((160, _TEXT - 4))
-    sheet.paste(bar, (x + 18, y + 4))
-    draw.text((x + 18 + 160 + 6, y), "1", _INK, font)
+    bar = Image.fromarray(np.repeat(HEAT[None], text - 4, axis=0)).resize((length, text - 4))
+    sheet.paste(bar, (x + text, y + 4))
+    draw.text((x + text + length + 6, y), "1", _INK, font)

@@ -38,7 +38,7 @@ def features_to_rgb(unmerged: Tensor, *others: Tensor) -> tuple[NDArray[np.uint8
     mean = unmerged.mean(dim=0)
     directions = _main_directions(unmerged - mean)
     projected = (unmerged - mean) @ directions
-    low, high = torch.quantile(projected, torch.tensor(_QUANTILES), dim=0)
+    low, high = torch.quantile(projected, projected.new_tensor(_QUANTILES), dim=0)
     spread = torch.where(high > low, high - low, torch.full_like(high, torch.inf))
     middle = (low + high) / 2
     colours = []

@@ -9,30 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from vidtldr.visualize.charts import Chart, layer_chart, mass_chart
 from vidtldr.visualize.page_data import page_data
+from vidtldr.visualize.report_extra import validate_report_extra
 from vidtldr.visualize.report_facts import Report
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_report", "validate_report_extra", "verdict", "write_report"]
+__all__ = ["render_report", "verdict", "write_report"]
 
 _STYLES = ("theme.css", "layout.css")
 _SCRIPTS = ("decode.js", "draw.js", "inspect.js", "page.js")
-
-
-def validate_report_extra() -> None:
-    """Check that the library that fills in the page is there.
-
-    Raises:
-        ImportError: If it is not; with what to install.
-    """
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "jinja2 must be installed to write a report, got none. Run pip install "
-            "'vidtldr[report]'."
-        ) from error
 
 
 def write_report(path: Path, report: Report) -> int:
