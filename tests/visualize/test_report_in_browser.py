@@ -137,7 +137,7 @@ def test_pointing_at_a_patch_tells_its_facts_and_marks_it_in_all_frames(
     token = layer.group[t, row, column]
     assert f"row {row}, column {column}, frames {2 * t}–{2 * t + 1}" in facts
     assert f"{layer.saliency[t, row, column]:.2f}, " in facts
-    assert f"{layer.mass[token]:.2f}; this patch counts" in facts
+    assert f"{layer.mass[token]:.2f}; this patch adds" in facts
     assert f"shared by {layer.num_members[token]} patches" in facts
     same = (layer.group == token) & ~layer.is_dropped
     spanned = np.flatnonzero(same.any(axis=(1, 2)))
@@ -178,7 +178,7 @@ def test_the_other_method_has_groups_of_its_own(page: OpenReport, scene: Scene) 
     slide(page, "frame", 2 * t)
     page.hover(page.find("canvas[data-method='1']"), row, column, GRID)
     assert page.text("#facts-method") == "ToMe"
-    assert f"{layer.mass[layer.group[t, row, column]]:.2f}; this patch counts 1.00" in page.text(
+    assert f"{layer.mass[layer.group[t, row, column]]:.2f}; this patch adds 1.00" in page.text(
         "#facts"
     )
 

@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of one series, with the words over it."""
+    """One bar of one series, with the words over it and where they end or start."""
 
     series: int
     x: float
@@ -32,6 +32,8 @@ class Bar:
     width: float
     height: float
     words: str
+    words_x: float
+    anchor: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def mass_chart(methods: Sequence[Side]) -> Chart:
         for place, count in enumerate(line):
             y = _y(log10(1 + count) / power)
             x = LEFT + (place + 0.1) * slot + method * width
-            bars.append(Bar(method + 1, x, y, width, HEIGHT - BOTTOM - y, str(count)))
+            words = _words_place(x, width, method, len(methods))
+            bars.append(Bar(method + 1, x, y, width, HEIGHT - BOTTOM - y, str(count), *words))
     return Chart(
         identity="masses",
         title="Mass of the tokens at the end",
@@ -147,6 +150,13 @@ def mass_chart(methods: Sequence[Side]) -> Chart:
         rows=[[name, *(str(line[i]) for line in counts)] for i, name in enumerate(names)],
         bars=bars,
     )
+
+
+def _words_place(x: float, width: float, method: int, num_methods: int) -> tuple[float, str]:
+    """Words of neighbouring bars lean away from each other."""
+    if num_methods == 1:
+        return x + width / 2, "middle"
+    return (x + width - 1, "end") if method == 0 else (x + 2, "start")
 
 
 def _y(share: float) -> float:

@@ -32,7 +32,7 @@ def page_data(report: Report) -> dict[str, Any]:
             "framesPerToken": grid.frames_per_token,
         },
         "pictures": [_jpeg(tile) for tile in report.tiles],
-        "seconds": list(report.times_seconds),
+        "seconds": [None if time is None else f"{time:.2f}" for time in report.times_seconds],
         "colours": _base64(patch_colours(grid)),
         "heat": _base64(HEAT),
         "background": list(BACKGROUND),

@@ -47,7 +47,7 @@ function factsOf(method, layerIndex, patch) {
     "Token",
     count === 1 ? "one of its own" : `shared by ${plural(count, "patch").replace("patchs", "patches")}`,
   ]);
-  facts.push(["Mass", `${layer.mass[token].toFixed(2)}; this patch counts ${share(layer.weight[patch])}`]);
+  facts.push(["Mass", `${layer.mass[token].toFixed(2)}; this patch adds ${share(layer.weight[patch])}`]);
   facts.push(["Spans", framesText(framesOf(layer, patch))]);
   return facts;
 }

@@ -54,7 +54,7 @@ const viewNames = {
 
 function pictureText(picture) {
   const seconds = DATA.seconds[picture];
-  return seconds === null ? `frame ${picture}` : `frame ${picture}, ${seconds.toFixed(2)} s`;
+  return seconds === null ? `frame ${picture}` : `frame ${picture}, ${seconds} s`;
 }
 
 function layerText() {
