@@ -3,10 +3,21 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const GRID = DATA.grid;
+const GROUP_ALPHA = 120 / 255;
+const SALIENCY_ALPHA = 178 / 255;
 const PATCHES_A_FRAME = GRID.rows * GRID.columns;
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+const COLOURS = bytes(DATA.colours);
+const HEAT = bytes(DATA.heat);
+const FEATURES = DATA.features.map(bytes);
+
+function css(colours, index, alpha = 1) {
+  const [red, green, blue] = colours.subarray(3 * index, 3 * index + 3);
+  return `rgba(${red}, ${green}, ${blue}, ${alpha})`;
 }
 
 function decodeLayer(raw) {
@@ -16,6 +27,7 @@ function decodeLayer(raw) {
   group.forEach((token, patch) => {
     if (weight[patch] > 0) members[token] += 1;
   });
+  const firstPatch = new Uint32Array(bytes(raw.firstPatch).buffer);
   return {
     layer: raw.layer,
     tokensBefore: raw.tokensBefore,
@@ -26,7 +38,10 @@ function decodeLayer(raw) {
     weight,
     members,
     mass: new Float32Array(bytes(raw.mass).buffer),
-    firstPatch: new Uint32Array(bytes(raw.firstPatch).buffer),
+    firstPatch,
+    // Words for a canvas are slow to make: they are made once.
+    tints: Array.from(firstPatch, (patch) => css(COLOURS, patch, GROUP_ALPHA)),
+    outlines: Array.from(firstPatch, (patch) => css(COLOURS, patch)),
   };
 }
 
@@ -34,18 +49,6 @@ const METHODS = DATA.methods.map((method) => ({
   name: method.name,
   layers: method.layers.map(decodeLayer),
 }));
-const COLOURS = bytes(DATA.colours);
-const HEAT = bytes(DATA.heat);
-const FEATURES = DATA.features.map(bytes);
-
-function css(colours, index, alpha = 1) {
-  const [red, green, blue] = colours.subarray(3 * index, 3 * index + 3);
-  return `rgba(${red}, ${green}, ${blue}, ${alpha})`;
-}
-
-function groupColour(layer, patch, alpha) {
-  return css(COLOURS, layer.firstPatch[layer.group[patch]], alpha);
-}
 
 function isDropped(layer, patch) {
   return layer.weight[patch] === 0;

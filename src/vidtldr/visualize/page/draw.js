@@ -1,7 +1,9 @@
 // Drawing a frame on a canvas, each way that it can be looked at.
 
-const GROUP_ALPHA = 120 / 255;
-const SALIENCY_ALPHA = 178 / 255;
+const HEAT_WORDS = Array.from({ length: 256 }, (_, step) => css(HEAT, step, SALIENCY_ALPHA));
+const FEATURE_WORDS = FEATURES.map((colours) =>
+  Array.from({ length: colours.length / 3 }, (_, patch) => css(colours, patch)),
+);
 const BACKGROUND_ALPHA = 205 / 255;
 const DROPPED_ALPHA = 110 / 255;
 
@@ -71,8 +73,7 @@ const VIEWS = {
   picture() {},
   saliency(context, layer, frame) {
     eachPatch(context.canvas, frame, (patch, box) => {
-      const step = Math.round((layer.saliency[patch] * 255) / 65535);
-      context.fillStyle = css(HEAT, step, SALIENCY_ALPHA);
+      context.fillStyle = HEAT_WORDS[Math.round((layer.saliency[patch] * 255) / 65535)];
       context.fillRect(box.left, box.top, box.width, box.height);
     });
   },
@@ -97,35 +98,36 @@ const VIEWS = {
         context.fillStyle = dropped;
         context.fillRect(box.left, box.top, box.width, box.height);
       } else if (isShared(layer, patch)) {
-        context.fillStyle = groupColour(layer, patch, GROUP_ALPHA);
+        context.fillStyle = layer.tints[layer.group[patch]];
         context.fillRect(box.left, box.top, box.width, box.height);
-        context.fillStyle = groupColour(layer, patch);
+        context.fillStyle = layer.outlines[layer.group[patch]];
         const isSame = (other) => areTogether(layer, patch, other);
         drawSides(context, box, patch, row, column, line, isSame);
       }
     });
   },
   unmergedFeatures(context, _layer, frame) {
-    drawFeatures(context, FEATURES[0], frame);
+    drawFeatures(context, FEATURE_WORDS[0], frame);
   },
   mergedFeatures(context, _layer, frame) {
-    drawFeatures(context, FEATURES[1], frame);
+    drawFeatures(context, FEATURE_WORDS[1], frame);
   },
 };
 
 function drawFeatures(context, colours, frame) {
   eachPatch(context.canvas, frame, (patch, box) => {
-    context.fillStyle = css(colours, patch);
+    context.fillStyle = colours[patch];
     context.fillRect(box.left, box.top, box.width, box.height);
   });
 }
 
 // What is under a highlight changes seldom: it is kept, so that hovering copies and draws little.
 const kept = new Map();
-const MOST_KEPT = 120;
+const MOST_KEPT = 200;
 
 function underneath(canvas, view, method, layerIndex, picture) {
-  const key = [view, method, layerIndex, picture, canvas.width, canvas.height].join();
+  const layerOfKey = view === "picture" || view.endsWith("Features") ? "any" : layerIndex;
+  const key = [view, method, layerOfKey, picture, canvas.width, canvas.height].join();
   let under = kept.get(key);
   if (under === undefined) {
     under = document.createElement("canvas");

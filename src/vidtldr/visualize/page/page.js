@@ -30,6 +30,33 @@ function redraw() {
   requestAnimationFrame(draw);
 }
 
+// The frames beside and the other layers are drawn while nothing else happens: sliders then copy.
+const whenIdle =
+  window.requestIdleCallback ?? ((work) => setTimeout(() => work({ timeRemaining: () => 8 }), 50));
+let ahead = [];
+let isPreparing = false;
+
+function prepare() {
+  const near = [1, -1, 2].map((step) => state.picture + step).filter((one) => pictures[one]);
+  const large = panels.filter((panel) => panel.picture === undefined);
+  const others = METHODS[0].layers.map((_, layer) => layer).filter((one) => one !== state.layer);
+  ahead = [
+    ...near.flatMap((picture) => large.map((panel) => [panel, state.layer, picture])),
+    ...others.flatMap((layer) => panels.map((panel) => [panel, layer, state.picture])),
+  ];
+  if (!isPreparing) whenIdle(prepareSome);
+  isPreparing = true;
+}
+
+function prepareSome(deadline) {
+  while (ahead.length > 0 && deadline.timeRemaining() > 4) {
+    const [{ canvas, view, method, picture }, layer, chosen] = ahead.shift();
+    underneath(canvas, view, method, layer, picture ?? chosen);
+  }
+  isPreparing = ahead.length > 0;
+  if (isPreparing) whenIdle(prepareSome);
+}
+
 function fit() {
   const proportion = pictures[0].naturalHeight / pictures[0].naturalWidth;
   panels.forEach(({ canvas }) => {
@@ -41,6 +68,7 @@ function fit() {
     }
   });
   draw(); // at once: a canvas of another size is empty
+  prepare();
 }
 
 const viewNames = {
@@ -81,6 +109,7 @@ function describe() {
 
 function choose(change) {
   Object.assign(state, change);
+  if ("picture" in change || "view" in change) prepare();
   element("layer").value = state.layer;
   element("frame").value = state.picture;
   describe();
