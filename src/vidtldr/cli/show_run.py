@@ -203,7 +203,10 @@ def _name_of(config: MergeConfig) -> str:
 def _about(config: MergeConfig) -> str:
     if _name_of(config) != "ToMe":
         return ""
-    return "pairs are found by the attention's keys, and all tokens count alike."
+    return (
+        "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
+        "and all tokens count alike."
+    )
 
 
 def _run_of(subject: Subject, model: nn.Module, pixel_values: torch.Tensor) -> Callable[[], object]:
