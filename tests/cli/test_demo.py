@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def test_it_shows_answers_and_costs_within_the_width(
     result = run("demo", tmp_path / "clips", "--num", 4)
     assert result.exit_code == 0, result.output
     assert result.stderr == NOTE
-    *tables, last = result.stdout.splitlines()
+    *tables, last, report = result.stdout.splitlines()
+    assert report == f"see what was merged: {tmp_path / 'clips' / 'report.html'}"
+    page = (tmp_path / "clips" / "report.html").read_text()
     assert max(map(len, tables)) <= columns
     text = " ".join(" ".join(tables).split())
     for part in (
@@ -33,17 +36,30 @@ def test_it_shows_answers_and_costs_within_the_width(
     assert last.endswith(f"{tmp_path / 'clips'}/*.mp4 --preset shapes --top 3")
     world = ShapesWorld(split="test")
     assert caption(world.factors([0]).rows()[0]) in last
+    assert caption(world.factors([0]).rows()[0]) in page
     assert len(list((tmp_path / "clips").glob("*.mp4"))) == 4
 
 
-def test_without_a_directory_nothing_is_left(
+def test_without_a_directory_only_the_page_is_left(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = run("demo", "--num", 2)
     assert result.exit_code == 0, result.output
     assert "try: " not in result.stdout
-    assert list(tmp_path.iterdir()) == []
+    [page] = tmp_path.iterdir()
+    assert result.stdout.endswith(f"see what was merged: {page}\n")
+    assert page.suffix == ".html"
+
+
+def test_without_the_extra_it_says_how_to_get_a_page(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = run("demo", tmp_path / "clips", "--num", 2)
+    assert result.exit_code == 0, result.output
+    assert "no report: jinja2 must be installed" in result.stdout
+    assert not list((tmp_path / "clips").glob("*.html"))
 
 
 def test_a_directory_with_files_is_refused(run: Run, tmp_path: Path) -> None:

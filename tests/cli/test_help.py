@@ -11,6 +11,7 @@ import vidtldr
 
 SUBCOMMANDS = [
     ["classify"],
+    ["show"],
     ["search"],
     ["ask"],
     ["embed"],
@@ -37,7 +38,8 @@ for arguments in sys.argv[1:]:
         main()
     except SystemExit as end:
         assert not end.code
-heavy = [m for m in ("torch", "transformers", "av", "numpy", "pyarrow") if m in sys.modules]
+names = ("torch", "transformers", "av", "numpy", "PIL", "jinja2", "pyarrow")
+heavy = [name for name in names if name in sys.modules]
 assert not heavy, heavy
 """
 
@@ -68,7 +70,7 @@ def test_every_subcommand_explains_itself(
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-@pytest.mark.parametrize("names", SUBCOMMANDS[:4] + SUBCOMMANDS[6:], ids=" ".join)
+@pytest.mark.parametrize("names", SUBCOMMANDS[:5] + SUBCOMMANDS[7:], ids=" ".join)
 def test_nothing_is_cut_off(
     run: Callable[..., Result], names: list[str], columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,8 @@ def test_usage_errors_are_found_without_torch(tmp_path: os.PathLike[str]) -> Non
         f"embed a.mp4 --model umt:{tmp_path} -o /no/where/f.parquet",
         "search dog a.mp4 --preset umt-b16/nothing",
         "classify a.mp4 --r 1,two",
+        "show a.mp4 --video out.webm",
+        "show a.mp4 --model x",
         "convert nowhere.pth out",
     ]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

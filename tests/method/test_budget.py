@@ -34,6 +34,7 @@ def test_a_forward_worked_by_hand() -> None:
     second = 6 * 80 + 36 * 4 + 3 * 2 * 2 + 6 * 7 + 4 * 160
     third = 4 * 80 + 16 * 4 + 2 * 1 * 2 + 4 * 7 + 16 * 1 + 3 * 160
     assert costs.flops([0, 2, 1]) == 1000 + first + second + third + 3 * 10
+    assert costs.flops_per_layer([0, 2, 1]) == [first, second, third]
     with pytest.raises(ValueError, match="zip"):
         costs.flops([0, 0, 0, 1])
 

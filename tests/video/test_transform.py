@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidtldr.video.transform import VideoTransform
+from vidtldr.video.transform import Region, VideoTransform
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -203,3 +203,21 @@ def test_frames_must_be_channels_last(shape: tuple[int, ...]) -> None:
 def test_frames_must_be_uint8() -> None:
     with pytest.raises(TypeError, match=r"frames must be uint8, got torch.float32"):
         VideoTransform()(torch.zeros(1, 4, 4, 3))
+
+
+def test_the_region_that_is_seen_is_told_in_pixels_of_the_picture() -> None:
+    """A picture of 60 x 100 whose shorter side becomes 30, of which the centre 20 x 20 is cut."""
+    transform = VideoTransform(resize=30, crop=(20, 20))
+    assert transform.seen_region(60, 100) == Region(10, 30, 40, 40)
+    assert VideoTransform(resize=(8, 8)).seen_region(60, 100) == Region(0, 0, 60, 100)
+    assert VideoTransform(crop=(50, 51)).seen_region(60, 100) == Region(5, 24, 50, 51)
+    with pytest.raises(ValueError, match="crop must fit into the frame"):
+        VideoTransform(crop=(50, 51)).seen_region(60, 9)
+
+
+def test_what_is_cut_out_is_what_the_model_gets() -> None:
+    frames = torch.randint(0, 256, (1, 40, 70, 3), dtype=torch.uint8)
+    transform = VideoTransform(crop=(20, 31), rescale_factor=None)
+    top, left, height, width = (int(edge) for edge in transform.seen_region(40, 70))
+    expected = frames[0, top : top + height, left : left + width]
+    assert torch.equal(transform(frames)[0].permute(1, 2, 0), expected.float())

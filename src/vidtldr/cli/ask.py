@@ -12,7 +12,7 @@ from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.cli.write_output import validate_cache
 
-__all__ = ["ask"]
+__all__ = ["answer_candidates", "ask"]
 
 
 @spread_options
@@ -41,7 +41,7 @@ def ask(
     with clear_errors(run.debug, what_is_kept(cache)):
         merge, _ = merging.parse(), umt.checkpoint
         validate_cache(cache)
-        candidates = _candidates(answers, umt)
+        candidates = answer_candidates(answers, umt)
         from vidtldr.cli.ask_output import print_json, print_table
         from vidtldr.cli.load_umt_model import load_answering
         from vidtldr.cli.progress import status
@@ -59,7 +59,7 @@ def ask(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def _candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
+def answer_candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
     """The answers to choose from.
 
     Raises:

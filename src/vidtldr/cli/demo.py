@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidtldr.cli.errors import clear_errors
+
+if TYPE_CHECKING:
+    from vidtldr.shapes.demo import Demo
 
 __all__ = ["demo"]
 
@@ -26,7 +29,8 @@ def demo(
 ) -> None:
     """Make clips of coloured shapes; search, ask and label them unmerged and merged.
 
-    Needs no network and no files: the clips are drawn, and the model is in the package.
+    Needs no network and no files: the clips are drawn, and the model is in the package. It ends
+    with a page that shows what was merged in the first clip.
 
     Exit codes: 0 shown, 2 it could not be.
     """
@@ -39,9 +43,27 @@ def demo(
 
         typer.echo(BUNDLED_NOTE, err=True)
         quiet_transformers()
-        with _kept_or_temporary(directory) as out, phases() as on_step:
-            result = run_demo(out, num, on_step)
-        print_demo(result, directory)
+        with _kept_or_temporary(directory) as out:
+            with phases() as on_step:
+                result = run_demo(out, num, on_step)
+            print_demo(result, directory)
+            _end_with_report(result, out, directory)
+
+
+def _end_with_report(result: "Demo", clips: Path, kept: Path | None) -> None:
+    from vidtldr.cli.demo_report import write_demo_report
+    from vidtldr.cli.progress import status
+    from vidtldr.cli.text import printable
+    from vidtldr.visualize.report_extra import validate_report_extra
+
+    try:
+        validate_report_extra()
+    except ImportError as error:  # the demo itself needs no extra
+        typer.echo(f"no report: {error}")
+        return
+    with status("drawing what was merged"):
+        page = write_demo_report(result, clips, kept)
+    typer.echo(f"see what was merged: {printable(str(page))}")
 
 
 @contextmanager

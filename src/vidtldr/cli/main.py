@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, bench, classify, convert, demo, embed, evaluate, search, shapes
+from vidtldr.cli import ask, bench, classify, convert, demo, embed, evaluate, search, shapes, show
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,7 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.command("classify")(classify.classify)
+app.command("show")(show.show)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)

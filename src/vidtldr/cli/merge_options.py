@@ -75,7 +75,15 @@ class MergeOptions:
         Raises:
             ValueError: If more than one schedule is given, or one is not well formed.
         """
-        config = self._amount()
+        return self.parse_or(None)
+
+    def parse_or(self, default: MergeConfig | None) -> MergeConfig | None:
+        """The same, or what merges where no amount is typed; its score and metric can be.
+
+        Raises:
+            ValueError: As `parse`.
+        """
+        config = self._amount() or default
         if config is None:
             return None
         typed: dict[str, Any] = {}  # what is not typed stays as a file has it

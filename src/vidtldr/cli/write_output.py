@@ -3,23 +3,29 @@
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["validate_cache", "validate_output", "write_json"]
+__all__ = ["validate_cache", "validate_output", "whole_file", "write_json"]
 
 
-def validate_output(path: Path) -> None:
+def validate_output(path: Path, name: str = "--output") -> None:
     """Refuse a place that cannot be written to, before hours are spent on what goes there.
+
+    Args:
+        path: The file.
+        name: The option that says it.
 
     Raises:
         ValueError: If it is a directory, or its directory is not there or not writable.
     """
     if path.is_dir():
-        raise ValueError(f"--output must be a file, got the directory {str(path)!r}. Add a name.")
+        raise ValueError(f"{name} must be a file, got the directory {str(path)!r}. Add a name.")
     if not os.access(path.parent, os.W_OK | os.X_OK):  # false where nothing is there, too
         raise ValueError(
-            f"--output must lie in a directory that is there and writable, got {str(path)!r}. "
+            f"{name} must lie in a directory that is there and writable, got {str(path)!r}. "
             "Make the directory first."
         )
 
@@ -40,9 +46,26 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Let a file appear when it is complete.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Another name in the same directory, with the same ending, to write to.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    try:
+        yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

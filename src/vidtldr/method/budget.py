@@ -56,10 +56,16 @@ class ForwardCosts:
 
     def flops(self, r_schedule: Sequence[int] = ()) -> int:
         """FLOPs of the forward with a schedule; missing layers merge nothing."""
-        tokens, flops, has_mass = self.num_tokens, self.constant, False
+        final_tokens = self.num_tokens - sum(r_schedule)
+        per_layer = sum(self.flops_per_layer(r_schedule))
+        return self.constant + per_layer + final_tokens * self.per_final_token
+
+    def flops_per_layer(self, r_schedule: Sequence[int] = ()) -> list[int]:
+        """FLOPs of each layer with a schedule, what merging costs included."""
+        tokens, has_mass, per_layer = self.num_tokens, False, []
         missing = [0] * (len(self.layers) - len(r_schedule))
         for layer, r in zip(self.layers, [*r_schedule, *missing], strict=True):
-            flops += tokens * layer.attention_per_token + tokens**2 * layer.attention_per_pair
+            flops = tokens * layer.attention_per_token + tokens**2 * layer.attention_per_pair
             if r:
                 destinations = (tokens - self.num_prefix_tokens) // 2
                 sources = tokens - self.num_prefix_tokens - destinations
@@ -68,8 +74,8 @@ class ForwardCosts:
                 flops += tokens**2 * layer.mass_per_pair if has_mass else 0
                 has_mass = True
             tokens -= r
-            flops += tokens * layer.mlp_per_token
-        return flops + tokens * self.per_final_token
+            per_layer.append(flops + tokens * layer.mlp_per_token)
+        return per_layer
 
 
 def default_layers(num_layers: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vidtldr.video.deadline import StopFlag
 from vidtldr.video.local_file import open_video
 
-__all__ = ["Decoding", "Scan", "decode_frames", "scan_packets"]
+__all__ = ["Decoding", "Scan", "decode_frames", "every_frame", "scan_packets", "upright_picture"]
 
 # Timestamps of a container can be some frames out of order: decode so much beyond a time limit.
 _SLACK_SECONDS = 1
@@ -149,7 +149,7 @@ def decode_frames(
         slots.setdefault(position, []).append(slot)
     result = Decoding()
     with open_video(path, stop) as (container, stream):
-        for frame in _decoded(container, stream, stop, result):
+        for frame in every_frame(container, stream, stop, result):
             stop.check()
             _keep(frame, slots.get(len(result.pts), []), len(positions), result)
             result.pts.append(frame.pts)
@@ -172,7 +172,18 @@ def _packets(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> I
         result.breaks_off = True  # as FFmpeg's own program does: what follows is not read
 
 
-def _decoded(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
+def every_frame(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
+    """Decode a stream from its start, in the decoder's order; what it refuses is counted.
+
+    Args:
+        container: As `open_video` gives it.
+        stream: As `open_video` gives it.
+        stop: Checked for every packet.
+        result: Where refusals are noted.
+
+    Yields:
+        Frames of PyAV.
+    """
     import av
 
     def flushed() -> Iterator[Any]:
@@ -192,17 +203,30 @@ def _keep(frame: Any, slots: list[int], num_frames: int, result: Decoding) -> No
     if not slots:
         return
     result.rotations.add(frame.rotation)
-    picture = torch.from_numpy(_upright(frame, frame.width, frame.height))
-    result.sizes.add((picture.shape[0], picture.shape[1]))
+    size = None if result.frames is None else (result.frames.shape[1], result.frames.shape[2])
+    natural = (frame.height, frame.width) if _turns(frame) % 2 == 0 else (frame.width, frame.height)
+    result.sizes.add(natural)
+    picture = torch.from_numpy(upright_picture(frame, size))
     if result.frames is None:
         result.frames = picture.new_zeros((num_frames, *picture.shape))
-    elif picture.shape != result.frames.shape[1:]:
-        height, width = result.frames.shape[1:3]
-        if _turns(frame) % 2:
-            height, width = width, height
-        picture = torch.from_numpy(_upright(frame, width, height))
     for slot in slots:
         result.frames[slot] = picture
+
+
+def upright_picture(frame: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """The frame as RGB, turned as the file's display matrix asks.
+
+    Args:
+        frame: A decoded frame of PyAV.
+        size: (H, W) to scale the upright picture to; None keeps its own.
+
+    Returns:
+        Shape (H, W, 3).
+    """
+    height, width = frame.height, frame.width
+    if size is not None:
+        height, width = size if _turns(frame) % 2 == 0 else size[::-1]
+    return _upright(frame, width, height)
 
 
 def _upright(frame: Any, width: int, height: int) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ Letters: `T` frames, `H` and `W` the picture as decoded, `h` and `w` as the mode
 
 import os
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vidtldr.video.processor_config import read_processor_config
 
-__all__ = ["VideoTransform"]
+__all__ = ["Region", "VideoTransform"]
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Backend = Literal["torch", "pillow"]
@@ -26,6 +26,22 @@ _PILLOW_MODES = {
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
+
+
+class Region(NamedTuple):
+    """A part of a picture, in its pixels; edges may lie between two of them.
+
+    Attributes:
+        top: Its upper edge.
+        left: Its left edge.
+        height: From the upper edge down.
+        width: From the left edge on.
+    """
+
+    top: float
+    left: float
+    height: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,26 @@ class VideoTransform:
         for target, frame in zip(x, frames, strict=True):
             target.copy_(self._scale(self._cropped(self._resized(frame))))
         return x
+
+    def seen_region(self, height: int, width: int) -> Region:
+        """The part of a picture that the model sees: all of it, or what the crop leaves.
+
+        Args:
+            height: H of the picture as decoded.
+            width: W of the picture as decoded.
+
+        Raises:
+            ValueError: If the picture is smaller than the crop.
+        """
+        seen_height, seen_width = self._output_size(height, width)
+        resized_height, resized_width = self._resized_size(height, width)
+        down, across = height / resized_height, width / resized_width
+        return Region(
+            (resized_height - seen_height) // 2 * down,
+            (resized_width - seen_width) // 2 * across,
+            seen_height * down,
+            seen_width * across,
+        )
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.resize is None:

@@ -1,0 +1,266 @@
+"""The work of `vidtldr show`: run a clip every way, measure, write."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vidtldr.bench.comparison import merged_twin
+from vidtldr.bench.flops import count_flops
+from vidtldr.bench.latency import time_in_turn
+from vidtldr.cli.show_options import WantedFiles
+from vidtldr.cli.show_subject import Subject
+from vidtldr.cli.show_write import write_images, write_page, write_video
+from vidtldr.cli.text import one_line, printable
+from vidtldr.hosts.budget import forward_costs, resolve_budget, resolved_r
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.registry import find_host
+from vidtldr.tasks.classify import to_pixels
+from vidtldr.video.decode import Clip, read_clip
+from vidtldr.video.sampling import Sampling
+from vidtldr.visualize.feature_colours import cosine_kept, features_to_rgb
+from vidtldr.visualize.observe import Observation, observe
+from vidtldr.visualize.report_facts import Answer, Report, Side
+from vidtldr.visualize.tiles import make_tiles
+
+__all__ = ["Show", "Shown", "prepare_show", "show_clip", "show_video"]
+
+LONGEST_TILE = 288
+UNMERGED, MERGED, RIVAL = "unmerged", "merged", "rival"
+
+
+@dataclass(frozen=True)
+class Show:
+    """A model every way that it is to be shown.
+
+    Attributes:
+        subject: The model and its answers.
+        models: The model and its merged twins.
+        configs: What each twin merges, a budget turned into counts.
+        shown_layer: The merging layer to draw, as an index of those that merge.
+        num_repeats: Timed runs of each.
+    """
+
+    subject: Subject
+    models: Mapping[str, nn.Module]
+    configs: Mapping[str, MergeConfig]
+    shown_layer: int
+    num_repeats: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of a clip: reading, then observing, counting and timing each side."""
+        return 1 + len(self.models) * (2 + 1 + self.num_repeats)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What came of it.
+
+    Attributes:
+        report: Everything that a page shows.
+        paths: Files that were written.
+        notes: What is to be said of them.
+    """
+
+    report: Report
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def prepare_show(subject: Subject, merge: MergeConfig, layer: int | None, num_repeats: int) -> Show:
+    """Merge in copies of the model and check the arguments against it, before a video is read.
+
+    Args:
+        subject: The model.
+        merge: What to merge.
+        layer: The merging layer to draw, 0-based in the model; None for the last.
+        num_repeats: Timed runs of each side.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError: With what is wrong and what to do.
+    """
+    resolved = resolve_budget(merge, find_host(subject.model))
+    layers = [place for place, entry in enumerate(resolved.schedule) if entry]
+    if not layers:
+        raise ValueError(
+            "r must remove a token in some layer to be shown, got none. Add --flop-ratio 0.6."
+        )
+    if layer is not None and layer not in layers:
+        raise ValueError(
+            f"--layer must be one of {', '.join(map(str, layers))} (the layers that merge), got "
+            f"{layer}. Choose one of them."
+        )
+    configs = {MERGED: resolved, RIVAL: _rival_of(resolved)}
+    twins = {name: merged_twin(subject.model, config) for name, config in configs.items()}
+    models = {UNMERGED: subject.model, **twins}
+    shown = layers.index(layer) if layer is not None else len(layers) - 1
+    return Show(subject, models, configs, shown, num_repeats)
+
+
+def show_video(
+    job: Show,
+    video: str,
+    model_name: str,
+    wanted: WantedFiles,
+    time_limit_seconds: float,
+    on_step: Callable[[], object],
+) -> Shown | str:
+    """Read a video, run it and write what is wanted.
+
+    Returns:
+        What came of it, or why the video failed.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    try:
+        sampling = Sampling(job.subject.num_frames)
+        clip = read_clip(video, sampling, time_limit_seconds=time_limit_seconds)
+        on_step()
+        report = show_clip(job, clip, model_name, on_step)
+    except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        return one_line(str(error))
+    paths: list[Path] = []
+    notes: list[str] = []
+    if wanted.report is not None:
+        paths.append(write_page(wanted.report, report))
+        on_step()
+    if wanted.images is not None:
+        paths += write_images(wanted.images, report)
+        on_step()
+    if wanted.video is not None:
+        seen_region = job.subject.transform.seen_region
+        note = write_video(wanted.video, clip, report, seen_region)
+        paths.append(wanted.video)
+        notes += [] if note is None else [note]
+        on_step()
+    return Shown(report, tuple(paths), tuple(notes))
+
+
+def show_clip(
+    job: Show, clip: Clip, model_name: str, on_step: Callable[[], object] = lambda: None
+) -> Report:
+    """Run a clip every way and put together what a page shows.
+
+    Raises:
+        ValueError, ArithmeticError, RuntimeError: If the clip or the model cannot be shown.
+    """
+    subject = job.subject
+    pixel_values = to_pixels(clip, subject.transform, subject.model)
+    seen: dict[str, Observation] = {}
+    for name, model in job.models.items():
+        seen[name] = observe(model, pixel_values, subject.forward)
+        on_step()
+    runs = {name: _run_of(subject, model, pixel_values) for name, model in job.models.items()}
+    flops = {}
+    for name, run in runs.items():
+        flops[name] = count_flops(run)
+        on_step()
+    timings = time_in_turn(
+        runs, num_repeats=job.num_repeats, device=pixel_values.device, on_step=on_step
+    )
+    sides = {
+        name: _side(job, name, seen[name], flops[name], timings[name].times_ms) for name in runs
+    }
+    features = [seen[name].features for name in (UNMERGED, MERGED)]
+    colours = features_to_rgb(*features)
+    height, width = clip.frames.shape[1:3]
+    return Report(
+        video=printable(Path(clip.path).name),
+        asked=subject.asked,
+        facts=_facts(job, clip, model_name),
+        notes=clip.notes,
+        unmerged=sides[UNMERGED],
+        merged=sides[MERGED],
+        rival=sides[RIVAL],
+        grid=seen[MERGED].grid,
+        tiles=make_tiles(clip.frames, subject.transform.seen_region(height, width), LONGEST_TILE),
+        times_seconds=clip.timestamps_seconds,
+        features=(colours[0], colours[1]),
+        cosine_kept=cosine_kept(*features),
+        shown_layer=job.shown_layer,
+    )
+
+
+def _rival_of(config: MergeConfig) -> MergeConfig:
+    """ToMe, or for ToMe vid-TLDR, with the same schedule."""
+    if config.score is None and config.metric == "keys":
+        return replace(config, score="sharpness", metric="x")
+    return replace(config, score=None, metric="keys")
+
+
+def _name_of(config: MergeConfig) -> str:
+    if (config.score, config.metric) == (None, "keys"):
+        return "ToMe"
+    if (config.score, config.metric) == ("sharpness", "x"):
+        return "vid-TLDR"
+    return f"{config.score or 'no score'} on {config.metric}"
+
+
+def _about(config: MergeConfig) -> str:
+    if _name_of(config) != "ToMe":
+        return ""
+    return (
+        "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
+        "and all tokens count alike."
+    )
+
+
+def _run_of(subject: Subject, model: nn.Module, pixel_values: torch.Tensor) -> Callable[[], object]:
+    def run() -> object:
+        with torch.inference_mode():
+            return subject.forward(model, pixel_values)
+
+    return run
+
+
+def _side(job: Show, name: str, seen: Observation, flops: int, times_ms: tuple[float, ...]) -> Side:
+    config = job.configs.get(name)
+    return Side(
+        name="Unmerged" if config is None else _name_of(config),
+        about="" if config is None else _about(config),
+        answers=_answers(job.subject, seen),
+        num_tokens=seen.num_tokens,
+        flops=flops,
+        flops_per_layer=_flops_per_layer(job, config),
+        times_ms=times_ms,
+        layers=seen.layers,
+    )
+
+
+@torch.inference_mode()
+def _answers(subject: Subject, seen: Observation) -> list[Answer]:
+    return subject.read(seen.output)
+
+
+def _flops_per_layer(job: Show, config: MergeConfig | None) -> list[int] | None:
+    host = find_host(job.subject.model)
+    r = () if config is None else resolved_r(config, host)
+    if host.num_tokens is None or r is None:
+        return None
+    try:
+        return forward_costs(host, config or MergeConfig(r=())).flops_per_layer(r)
+    except NotImplementedError:  # a model whose cost is not known is shown without that chart
+        return None
+
+
+def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
+    parameter = next(job.subject.model.parameters())
+    config = job.configs[MERGED]
+    amounts = ", ".join(f"{entry:g}" for entry in config.schedule)
+    height, width = clip.frames.shape[1:3]
+    seconds = "" if clip.duration_seconds is None else f", {clip.duration_seconds:.1f} s"
+    return [
+        ("Model", printable(model_name)),
+        ("Schedule", f"{'r' if config.ratio is None else 'ratio'} = {amounts}"),
+        ("Score", f"{config.score or 'none'}, metric {config.metric}"),
+        ("Device", f"{parameter.device.type}, {str(parameter.dtype).removeprefix('torch.')}"),
+        (
+            "Clip",
+            f"{len(set(clip.indices))} of {clip.num_frames_in_file} frames, {width}x{height}"
+            f"{seconds}",
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""Pictures of what was merged: a report, a contact sheet, a video."""

@@ -1,0 +1,129 @@
+"""What one layer merged, put back on the patches that a person sees.
+
+Letters: `N0` patches at first, `N` tokens now; (T, R, K) the grid of patches.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidtldr.hosts.trace import LayerTrace, Trace
+from vidtldr.method.saliency import foreground_mask
+from vidtldr.method.source import unmerge_tokens
+from vidtldr.visualize.patch_grid import PatchGrid
+
+__all__ = ["MergedLayer", "merged_layers"]
+
+
+@dataclass(frozen=True, eq=False)
+class MergedLayer:
+    """One merging layer of one clip; every array but `mass` has a value a patch.
+
+    Attributes:
+        layer: Which layer of the model, 0-based.
+        num_tokens_before: Patch tokens that enter it.
+        saliency: Eq. 5 of the token that a patch was in before, (T, R, K), in [0, 1]; None
+            without a score, where all tokens count alike.
+        is_foreground: Eq. 8 of the same tokens, (T, R, K); None without a score.
+        group: The token after the layer that a patch is in, (T, R, K), in [0, N).
+        weight: What a patch still counts for there, (T, R, K), in [0, 1]; 0 if it was dropped.
+        mass: Mass of each token after the layer, (N,), prefix tokens left out.
+    """
+
+    layer: int
+    num_tokens_before: int
+    saliency: NDArray[np.float32] | None
+    is_foreground: NDArray[np.bool_] | None
+    group: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    mass: NDArray[np.float32]
+
+    @property
+    def num_tokens(self) -> int:
+        """N, tokens that leave the layer."""
+        return len(self.mass)
+
+    @cached_property
+    def is_dropped(self) -> NDArray[np.bool_]:
+        """Patches that no token holds any more, (T, R, K)."""
+        return np.asarray(self.weight == 0)
+
+    @cached_property
+    def num_members(self) -> NDArray[np.int64]:
+        """Patches that live on in each token, (N,), at least 1."""
+        alive = self.group[~self.is_dropped]
+        return np.bincount(alive, minlength=self.num_tokens)
+
+    @cached_property
+    def is_shared(self) -> NDArray[np.bool_]:
+        """Patches that live on in one token with others, (T, R, K)."""
+        return ~self.is_dropped & (self.num_members[self.group] > 1)
+
+    @cached_property
+    def first_patch(self) -> NDArray[np.int64]:
+        """The first patch that lives on in each token, (N,), in [0, N0): what a group is named by.
+
+        It tells groups apart and changes little from one layer to the next.
+        """
+        first = np.full(self.num_tokens, self.group.size, dtype=np.int64)
+        patches = np.flatnonzero(~self.is_dropped.ravel())
+        np.minimum.at(first, self.group.ravel()[patches], patches)
+        return first
+
+
+def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedLayer, ...]:
+    """Put every merging layer of a trace back on the patches of one clip.
+
+    Args:
+        trace: Of a finished forward.
+        grid: Where the patches are.
+        clip: Which clip of the batch.
+
+    Returns:
+        The merging layers, first layer first.
+
+    Raises:
+        ValueError: If the forward had another number of tokens than the grid.
+        RuntimeError: If the forward is not finished.
+    """
+    num_tokens = trace.source.shape[1]
+    if num_tokens != grid.num_prefix_tokens + grid.num_patches:
+        raise ValueError(
+            f"grid must have {num_tokens - grid.num_prefix_tokens} patches as the traced forward, "
+            f"got {grid.num_patches}. Trace the clip that the grid was found for."
+        )
+    before = torch.arange(num_tokens)
+    found = []
+    for layer in sorted(trace.layers):
+        record = trace.layers[layer]
+        found.append(_merged_layer(layer, record, before, grid, clip))
+        before = record.source[clip].cpu()
+    return tuple(found)
+
+
+def _merged_layer(
+    layer: int, record: LayerTrace, before: Tensor, grid: PatchGrid, clip: int
+) -> MergedLayer:
+    prefix = grid.num_prefix_tokens
+    patches_before = (before[prefix:] - prefix)[None]  # (1, N0)
+
+    def on_patches(values: Tensor) -> NDArray[np.float32]:
+        value = values[clip : clip + 1].detach().float().cpu()
+        return unmerge_tokens(value, patches_before).reshape(grid.shape).numpy()
+
+    score = record.saliency
+    group = record.source[clip, prefix:].cpu() - prefix
+    weight = record.source_weight[clip, prefix:].float().cpu()
+    return MergedLayer(
+        layer=layer,
+        num_tokens_before=int(patches_before.max()) + 1,
+        saliency=None if score is None else on_patches(score),
+        is_foreground=None if score is None else on_patches(foreground_mask(score)) > 0,
+        group=group.reshape(grid.shape).numpy(),
+        weight=weight.reshape(grid.shape).numpy(),
+        mass=record.mass[clip, prefix:].float().cpu().numpy(),
+    )

@@ -1,0 +1,70 @@
+"""Run a model once on one clip and keep everything that there is to show.
+
+Letters: `T` frames, `S` side of a frame, `N0` patches, `C` channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidtldr.hosts.patching import trace
+from vidtldr.hosts.registry import find_host
+from vidtldr.method.source import unmerge_tokens
+from vidtldr.visualize.merged_layer import MergedLayer, merged_layers
+from vidtldr.visualize.patch_grid import PatchGrid, find_patch_grid
+
+__all__ = ["Observation", "observe"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One forward of one clip.
+
+    Attributes:
+        output: What the forward returned.
+        grid: Where the patches are.
+        layers: What merged; empty for an unmerged model.
+        num_tokens: Tokens after each layer, prefix tokens included.
+        features: What the last block says of the token that each patch is in, shape (N0, C),
+            float32, on the CPU.
+    """
+
+    output: Any
+    grid: PatchGrid
+    layers: tuple[MergedLayer, ...]
+    num_tokens: list[int]
+    features: Tensor
+
+
+@torch.inference_mode()
+def observe(
+    model: nn.Module, pixel_values: Tensor, forward: Callable[[nn.Module, Tensor], Any]
+) -> Observation:
+    """Run a model and watch it.
+
+    Args:
+        model: A model of a known family, patched or not.
+        pixel_values: One clip, shape (1, T, 3, S, S).
+        forward: Calls the model.
+
+    Returns:
+        What was seen; `features` are those of `unmerge_tokens`.
+
+    Raises:
+        ValueError, NotImplementedError: If the model or the shape is not one that can be drawn.
+    """
+    grid = find_patch_grid(model, pixel_values)
+    kept: list[Tensor] = []
+    last_block = find_host(model).blocks[-1]
+    handle = last_block.register_forward_hook(lambda _block, _args, x: kept.append(x))
+    try:
+        with trace(model) as recorded:
+            output = forward(model, pixel_values)
+    finally:
+        handle.remove()
+    features = unmerge_tokens(kept[-1], recorded.source)[0, grid.num_prefix_tokens :]
+    layers = merged_layers(recorded, grid)
+    return Observation(output, grid, layers, recorded.num_tokens, features.float().cpu())

@@ -1,0 +1,196 @@
+"""The clip itself with saliency and merged groups over it, at its own speed and size.
+
+Letters: `H` and `W` the upright picture of the video, in pixels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vidtldr.video.deadline import StopFlag
+from vidtldr.video.frames import Decoding, every_frame, upright_picture
+from vidtldr.video.local_file import open_video
+from vidtldr.video.transform import Region
+from vidtldr.visualize.colours import patch_colours
+from vidtldr.visualize.merged_layer import MergedLayer
+from vidtldr.visualize.overlay import Cells, Paint, blend, groups_paint, saliency_veil
+from vidtldr.visualize.patch_grid import PatchGrid
+
+__all__ = ["VIDEO_FORMATS", "clip_painter", "nearest_sampled", "write_overlay_video"]
+
+VIDEO_FORMATS = (".mp4", ".gif")
+_FALLBACK_RATE = Fraction(25)
+_CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
+
+Picture = NDArray[np.uint8]
+#: Called with a sampled frame, gives what is laid over it.
+PaintsOfFrame = Callable[[int], Sequence[Paint]]
+#: Called with (H, W).
+Painter = Callable[[tuple[int, int]], PaintsOfFrame]
+
+
+def clip_painter(
+    layer: MergedLayer, grid: PatchGrid, seen_region: Callable[[int, int], Region]
+) -> Painter:
+    """What to lay over the frames of a video: saliency under merged groups.
+
+    Args:
+        layer: What merged.
+        grid: Where the patches are.
+        seen_region: Called with H and W, gives the part of the picture that the model sees.
+    """
+    colours = patch_colours(grid)
+
+    def for_size(size: tuple[int, int]) -> PaintsOfFrame:
+        cells = Cells(size, grid.shape[1:], seen_region(*size))
+
+        def for_frame(slot: int) -> Sequence[Paint]:
+            frame = slot // grid.frames_per_token
+            groups = groups_paint(layer, frame, cells, colours)
+            return (
+                [groups] if layer.saliency is None else [saliency_veil(layer, frame, cells), groups]
+            )
+
+        return for_frame
+
+    return for_size
+
+
+def write_overlay_video(
+    output: Path,
+    source: str,
+    painter: Painter,
+    sampled: Sequence[int],
+    *,
+    on_step: Callable[[], object] = lambda: None,
+) -> int:
+    """Write every frame of a video with the paints of the nearest sampled frame over it.
+
+    Timestamps are the file's own. H.264 needs even sides: a picture of odd ones gets its last row
+    or column twice. Sound is not copied.
+
+    Args:
+        output: A file ending in .mp4 (H.264) or .gif.
+        source: The video that was sampled from.
+        painter: Of `clip_painter`.
+        sampled: Index of each sampled frame, as `Clip.indices`.
+        on_step: Called after every frame, to show progress.
+
+    Returns:
+        Frames written.
+
+    Raises:
+        ValueError: If the ending is another one.
+        VideoError: If the source cannot be read.
+        OSError: If the file cannot be written.
+    """
+    ending = output.suffix.lower()
+    if ending not in VIDEO_FORMATS:
+        raise ValueError(
+            f"video must end in {' or '.join(VIDEO_FORMATS)}, got {str(output)!r}. Rename it."
+        )
+    with open_video(source, StopFlag()) as (container, stream):
+        painted = _painted(container, stream, painter, sampled)
+        write = _write_gif if ending == ".gif" else _write_mp4
+        return write(output, stream, painted, on_step)
+
+
+def nearest_sampled(index: int, sampled: Sequence[int]) -> int:
+    """Which sampled frame lies nearest to a frame of the file; of two as near, the earlier."""
+    return min(range(len(sampled)), key=lambda slot: abs(sampled[slot] - index))
+
+
+def _painted(
+    container: Any, stream: Any, painter: Painter, sampled: Sequence[int]
+) -> Iterator[tuple[int, Picture]]:
+    """Every frame and its time in ticks of the stream, painted."""
+    size: tuple[int, int] | None = None
+    paints_of: PaintsOfFrame | None = None
+    paints: Sequence[Paint] = ()
+    slot = tick = -1
+    step = _ticks_a_frame(stream)
+    frames = every_frame(container, stream, StopFlag(), Decoding())
+    for index, frame in enumerate(frames):
+        picture = upright_picture(frame, size)
+        if size is None or paints_of is None:
+            size = (picture.shape[0], picture.shape[1])
+            paints_of = painter(size)
+            tick = int(frame.pts or 0)
+        elif frame.pts is None:
+            tick += step
+        else:  # an encoder takes no time twice
+            tick = max(int(frame.pts), tick + 1)
+        nearest = nearest_sampled(index, sampled)
+        if nearest != slot:
+            slot, paints = nearest, paints_of(nearest)
+        yield tick, blend(picture, *paints)
+
+
+def _ticks_a_frame(stream: Any) -> int:
+    rate = stream.average_rate or _FALLBACK_RATE
+    return max(1, round(float(1 / (rate * stream.time_base))))
+
+
+def _write_mp4(
+    output: Path, source: Any, frames: Iterator[tuple[int, Picture]], on_step: Callable[[], object]
+) -> int:
+    import av
+
+    count, stream = 0, None
+    with av.open(str(output), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        for tick, picture in frames:
+            if stream is None:
+                stream = _h264_stream(container, source, picture)
+            frame = av.VideoFrame.from_ndarray(_even(picture), format="rgb24")
+            frame.pts, frame.time_base = tick, source.time_base
+            container.mux(stream.encode(frame))
+            count += 1
+            on_step()
+        if stream is not None:
+            container.mux(stream.encode())
+    return count
+
+
+def _h264_stream(container: Any, source: Any, picture: Picture) -> Any:
+    rate = source.average_rate or _FALLBACK_RATE
+    stream = container.add_stream("libx264", rate=rate, options=_CODEC_OPTIONS)
+    height, width = _even(picture).shape[:2]
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.codec_context.time_base = source.time_base
+    stream.codec_context.thread_count = 1
+    aspect = source.sample_aspect_ratio
+    if aspect:
+        is_turned = (source.height, source.width) != picture.shape[:2]
+        stream.codec_context.sample_aspect_ratio = 1 / aspect if is_turned else aspect
+    return stream
+
+
+def _even(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_gif(
+    output: Path, source: Any, frames: Iterator[tuple[int, Picture]], on_step: Callable[[], object]
+) -> int:
+    """A GIF counts hundredths of a second: the differences of rounded times keep the speed."""
+    ticks, pictures = [], []
+    for tick, picture in frames:
+        ticks.append(tick)
+        pictures.append(Image.fromarray(picture).quantize(128, Image.Quantize.FASTOCTREE))
+        on_step()
+    if not pictures:
+        return 0
+    ticks.append(ticks[-1] + _ticks_a_frame(source))
+    ends_ms = [10 * round(100 * (tick - ticks[0]) * source.time_base) for tick in ticks]
+    durations_ms = [max(20, end - start) for start, end in pairwise(ends_ms)]
+    pictures[0].save(
+        output, save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0
+    )
+    return len(pictures)

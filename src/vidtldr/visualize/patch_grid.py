@@ -1,0 +1,77 @@
+"""Where each token's patch lies in the clip.
+
+Letters: `B` clips, `S` side of a frame; here `T` frames after the tubelet embedding, `R` rows and
+`K` columns of patches.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vidtldr.hosts.registry import find_host
+
+__all__ = ["PatchGrid", "find_patch_grid"]
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The patches of a clip: T times R rows of K columns, in the order of the tokens.
+
+    Attributes:
+        num_frames: T, frames after the tubelet embedding.
+        num_rows: R.
+        num_columns: K.
+        frames_per_token: Frames of the video that one token spans.
+        num_prefix_tokens: Class and register tokens before the patches.
+    """
+
+    num_frames: int
+    num_rows: int
+    num_columns: int
+    frames_per_token: int = 1
+    num_prefix_tokens: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, R, K)."""
+        return self.num_frames, self.num_rows, self.num_columns
+
+    @property
+    def num_patches(self) -> int:
+        """T * R * K."""
+        return self.num_frames * self.num_rows * self.num_columns
+
+
+def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
+    """Work out the grid from the convolution that embeds patches.
+
+    Args:
+        model: A model of a known family.
+        pixel_values: What it takes, shape (B, T, 3, S, S).
+
+    Raises:
+        ValueError: If the family is not known or the shape does not fit.
+        NotImplementedError: If the family is refused, or the model does not embed patches by one
+            convolution of videos.
+    """
+    host = find_host(model)
+    convolutions = [m for m in host.root.modules() if isinstance(m, nn.Conv3d)]
+    if len(convolutions) != 1:
+        raise NotImplementedError(
+            "model must embed patches of videos by one convolution to be drawn, got "
+            f"{len(convolutions)}. Use a VideoMAE, ViViT or UMT."
+        )
+    depth, height, width = (int(side) for side in convolutions[0].kernel_size)
+    shape = tuple(pixel_values.shape)
+    if len(shape) != 5 or shape[1] % depth or shape[3] % height or shape[4] % width:
+        raise ValueError(
+            f"pixel_values must be (B, T, 3, S, S) in whole patches of {depth} x {height} x "
+            f"{width}, got {shape}. Pass what the model's transform gives."
+        )
+    return PatchGrid(
+        shape[1] // depth,
+        shape[3] // height,
+        shape[4] // width,
+        frames_per_token=depth,
+        num_prefix_tokens=host.num_prefix_tokens,
+    )

@@ -1,0 +1,172 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+from cli.outcomes import one_error_line, rows
+from cli.umt_files import UMTFiles
+from click.testing import Result
+from PIL import Image
+from visualize.scenes import data_of
+
+from vidtldr.shapes.bundled_model import bundled_merge
+from vidtldr.shapes.export import export_clips
+from vidtldr.shapes.language import ANSWERS, LABELS
+from vidtldr.shapes.world import ShapesWorld
+
+Run = Callable[..., Result]
+NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
+ONCE = ("--repeats", 1)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "clips"
+    export_clips(directory, ShapesWorld(1, "test"), 1)
+    [path] = directory.glob("*.mp4")
+    return path
+
+
+def test_without_anything_else_it_writes_a_page_with_the_bundled_model(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("show", clip, *ONCE)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    assert result.stdout.endswith("  wrote report.html\n")
+    assert "512 tokens became 316" in result.stdout
+    html = (tmp_path / "report.html").read_text()
+    assert clip.name in html
+    assert f"Likeliest of {len(LABELS)} labels" in html
+    data = data_of(html)
+    assert [method["name"] for method in data["methods"]] == ["vid-TLDR", "ToMe"]
+    removed = [layer["tokensBefore"] - layer["tokens"] for layer in data["methods"][0]["layers"]]
+    assert tuple(removed) == tuple(bundled_merge().r or ())
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_everything_at_once(run: Run, clip: Path, tmp_path: Path) -> None:
+    files = ("-o", tmp_path / "a.html", "--images", tmp_path / "new" / "dir")
+    result = run("show", clip, *files, "--video", tmp_path / "b.mp4", "--json", *ONCE)
+    assert result.exit_code == 0, result.output
+    [row] = rows(result)
+    assert row["error"] is None
+    written = [Path(name) for name in row["files"]]
+    assert [p.name for p in written] == ["a.html", "contact-sheet.png", "features.png", "b.mp4"]
+    assert all(path.stat().st_size for path in written)
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", "vid-TLDR", "ToMe"]
+    assert [side["num_tokens"][-1] for side in row["sides"]] == [512, 316, 316]
+    assert row["sides"][0]["gflops"] > row["sides"][1]["gflops"] > 0
+    assert all(len(side["answers"]) == 5 for side in row["sides"])
+    assert Image.open(written[1]).width > 8 * 288
+    with av.open(str(written[3])) as video, av.open(str(clip)) as source:
+        assert len(list(video.decode(video=0))) == len(list(source.decode(video=0)))
+
+
+def test_only_what_is_asked_for_is_written(run: Run, clip: Path, tmp_path: Path) -> None:
+    result = run("show", clip, "--video", tmp_path / "b.gif", *ONCE)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["b.gif"]
+
+
+def test_a_layer_can_be_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
+    for layer in (0, 2):
+        page = tmp_path / f"{layer}.html"
+        assert run("show", clip, "-o", page, "--layer", layer, *ONCE).exit_code == 0
+        assert data_of(page.read_text())["shownLayer"] == layer
+    result = run("show", clip, "-o", tmp_path / "x.html", "--layer", 4)
+    assert result.exit_code == 2
+    assert "--layer must be one of 0, 1, 2 (the layers that merge), got 4." in result.stderr
+
+
+def test_texts_and_questions_have_answers_on_every_side(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    output = ("-o", tmp_path / "a.html", "--json", *ONCE)
+    [row] = rows(run("show", clip, "--text", "a red star", "--text", "a blue <b>", *output))
+    for side in row["sides"]:
+        assert {answer["text"] for answer in side["answers"]} == {"a red star", "a blue <b>"}
+        assert all("cosine " in answer["score"] for answer in side["answers"])
+    assert "a blue &lt;b&gt;" in (tmp_path / "a.html").read_text()
+    [row] = rows(run("show", clip, "--question", "what color is it", "--top", 3, *output))
+    for side in row["sides"]:
+        assert len(side["answers"]) == 3
+        assert {answer["text"] for answer in side["answers"]} <= set(ANSWERS)
+    assert "Question: what color is it" in (tmp_path / "a.html").read_text()
+
+
+def test_tome_is_shown_beside_vid_tldr(run: Run, clip: Path, tmp_path: Path) -> None:
+    flags = ("--score", "none", "--metric", "keys", "-o", tmp_path / "a.html", "--json", *ONCE)
+    [row] = rows(run("show", clip, *flags))
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", "ToMe", "vid-TLDR"]
+    [row] = rows(run("show", clip, "--score", "received", *flags[4:]))
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", "received on x", "ToMe"]
+
+
+def test_classifiers_and_umt_checkpoints_are_shown_too(
+    run: Run, model: str, umt: UMTFiles, video: str, tmp_path: Path
+) -> None:
+    output = ("-o", tmp_path / "a.html", "--json", *ONCE)
+    [row] = rows(run("show", video, "--model", model, "--ratio", "0.25", *output))
+    assert row["error"] is None
+    assert row["sides"][1]["num_tokens"][-1] == 36
+    flags = (*umt.flags, "--flop-ratio", "0.8", "--labels", "dog,cat")
+    [row] = rows(run("show", video, *flags, *output))
+    assert row["error"] is None
+    [row] = rows(
+        run("show", video, *umt.answering_flags, "--r", "9", "--question", "what is red",
+            "--answers", "dog,cat", *output)
+    )  # fmt: skip
+    assert {answer["text"] for answer in row["sides"][0]["answers"]} == {"dog", "cat"}
+
+
+def test_a_video_that_cannot_be_read_is_exit_code_1(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    result = run("show", broken, "-o", tmp_path / "a.html")
+    assert result.exit_code == 1
+    assert "error: path must name a video that can be read" in result.stdout
+    assert not (tmp_path / "a.html").exists()
+    [row] = rows(run("show", broken, "-o", tmp_path / "a.html", "--json"))
+    assert row["files"] == []
+    assert "path must name a video" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--video", "out.webm"], "--video must end in .mp4 or .gif, got 'out.webm'"),
+        (["-o", "/no/where/a.html"], "--output must lie in a directory that is there"),
+        (["--video", "/no/where/a.mp4"], "--video must lie in a directory that is there"),
+        (["--images", __file__], "--images must be a directory, got the file"),
+        (["--labels", "a", "--text", "b"], "--labels, --text and --question must be given one"),
+        (["--answers", "a,b"], "--answers must come with --question, got none"),
+        (["--model", "x"], "--model must come with a schedule to show, got none"),
+        (["--model", "x", "--r", "9", "--text", "a"], "--text must come with --model umt:"),
+    ],
+)
+def test_usage_errors_are_one_line(run: Run, clip: Path, flags: list[str], words: str) -> None:
+    assert words in one_error_line(run("show", clip, *flags))
+
+
+def test_other_umt_models_need_something_to_answer(run: Run, umt: UMTFiles, clip: Path) -> None:
+    line = one_error_line(run("show", clip, *umt.flags, "--r", "9"))
+    assert "--labels, --text or --question must be given with --model umt:CHECKPOINT" in line
+
+
+def test_a_schedule_that_merges_nothing_is_refused(run: Run, clip: Path, tmp_path: Path) -> None:
+    result = run("show", clip, "--r", "0", "-o", tmp_path / "a.html")
+    assert result.exit_code == 2
+    assert "r must remove a token in some layer to be shown, got none" in result.stderr
+
+
+def test_without_the_extra_it_is_named_before_any_work(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    line = one_error_line(run("show", clip, "-o", tmp_path / "a.html"))
+    assert "jinja2 must be installed to write a report" in line
+    assert run("show", clip, "--video", tmp_path / "a.gif", *ONCE).exit_code == 0

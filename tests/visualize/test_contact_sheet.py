@@ -1,0 +1,65 @@
+"""The sheet against a picture of it that was looked at and found right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from visualize.scenes import Scene
+
+from vidtldr.video.transform import Region
+from vidtldr.visualize.contact_sheet import draw_sheet, feature_rows, layer_rows
+from vidtldr.visualize.tiles import make_tiles
+
+GOLDEN = Path(__file__).with_name("golden-contact-sheet.png")
+
+
+def sheet_of(scene: Scene) -> Image.Image:
+    tiles = make_tiles(scene.frames, Region(0, 0, 60, 80), 120)
+    report = scene.report()
+    rows = layer_rows(tiles, report.merged.layers[1], report.grid)
+    return draw_sheet("clip.mp4: vid-TLDR", rows, report.times_seconds)
+
+
+def test_the_sheet_is_the_one_that_was_looked_at(scene: Scene) -> None:
+    found = np.asarray(sheet_of(scene)).astype(int)
+    golden = np.asarray(Image.open(GOLDEN).convert("RGB")).astype(int)
+    assert found.shape == golden.shape
+    distance = np.abs(found - golden).max(axis=-1)
+    assert (distance > 24).mean() < 0.01, "letters may be drawn a little differently, no more"
+    assert distance.mean() < 1
+
+
+def test_there_is_a_column_a_frame_and_a_row_a_thing(scene: Scene) -> None:
+    report = scene.report()
+    rows = layer_rows(report.tiles, report.merged.layers[0], report.grid)
+    assert [len(row.pictures) for row in rows] == [6] * 4
+    assert "48 patches in 32 tokens" in rows[-1].title
+    assert [row.has_scale for row in rows] == [False, True, False, False]
+    without_score = layer_rows(report.tiles, report.rival.layers[0], report.grid)
+    assert len(without_score) == 2
+
+
+def test_both_frames_of_a_tubelet_show_the_same_features(scene: Scene) -> None:
+    report = scene.report()
+    rows = feature_rows(report.tiles, *report.features, report.grid)
+    for row in rows[1:]:
+        assert (row.pictures[0] == row.pictures[1]).all()
+        assert (row.pictures[1] != row.pictures[2]).any()
+    first = rows[1].pictures[0]
+    assert first[0, 0].tolist() == report.features[0][0].tolist()
+    assert first[-1, -1].tolist() == report.features[0][15].tolist()
+
+
+def test_it_is_made_for_print(scene: Scene, tmp_path: Path) -> None:
+    sheet = sheet_of(scene)
+    sheet.save(tmp_path / "sheet.png", dpi=sheet.info["dpi"])
+    with Image.open(tmp_path / "sheet.png") as saved:
+        assert saved.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    assert sheet.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_tiles_are_what_the_model_sees(scene: Scene) -> None:
+    [tile, *_] = make_tiles(scene.frames, Region(0, 10, 60, 60), 60)
+    assert tile.shape == (60, 60, 3)
+    assert (tile == scene.frames[0, :, 10:70].numpy()).all()
