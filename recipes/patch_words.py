@@ -54,8 +54,8 @@ class PatchWords(nn.Module):
             del targets["motion"]
         losses, right = [], {}
         for name, target in targets.items():
-            logits = self.heads[name](tokens).float()
-            losses.append(F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED))
+            logits = self.heads[name](tokens).float()  # (B, N, words)
+            losses.append(F.cross_entropy(logits.mT, target, ignore_index=IGNORED))
             hits = logits.argmax(dim=-1) == target
             right[f"patch_{name}"] = (hits.sum() / (target != IGNORED).sum()).item()
         return torch.stack(losses).sum(), right
