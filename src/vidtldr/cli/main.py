@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, classify, convert, demo, embed, evaluate, search, shapes
+from vidtldr.cli import ask, classify, convert, demo, embed, evaluate, index, search, shapes
 
 __all__ = ["app", "main"]
 
@@ -44,6 +44,7 @@ app.command("classify")(classify.classify)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
+app.add_typer(index.app, name="index")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("convert")(convert.convert)
 app.add_typer(shapes.app, name="shapes")
