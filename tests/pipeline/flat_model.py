@@ -45,7 +45,9 @@ def load(weights: str = "first", seconds: float = 0.0, broken: str = "") -> Embe
     )
 
 
-def request(weights: str = "first", seconds: float = 0.0, broken: str = "", **options) -> IndexRequest:
+def request(
+    weights: str = "first", seconds: float = 0.0, broken: str = "", **options
+) -> IndexRequest:
     """A request for it with few processes and small batches."""
-    few = {"num_workers": 2, "batch_size": 2}
+    few = {"num_workers": 1, "batch_size": 2}
     return IndexRequest(partial(load, weights, seconds, broken), weights, **(few | options))

@@ -83,7 +83,8 @@ def run_index(
                 into, found.files, request, on_progress=on_progress, on_failure=failures.append
             )
         else:
-            from vidtldr.pipeline.local import index_videos, visible_gpus
+            from vidtldr.pipeline.local import index_videos
+            from vidtldr.pipeline.machine import visible_gpus
 
             report = index_videos(
                 into,

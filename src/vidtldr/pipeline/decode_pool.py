@@ -19,6 +19,7 @@ __all__ = ["DecodePool", "VideoLost"]
 NUM_TRIES = 2  # a process can be killed for what another one did
 _NUM_TASKS_AHEAD = 2
 _GRACE_SECONDS = 5.0
+_LOADING_SECONDS = 60.0  # a new process has libraries to load
 _MODULES = ("vidtldr.pipeline.decode_worker",)
 
 
@@ -68,6 +69,8 @@ class DecodePool:
         self._job = job
         for decoder in self._decoders:
             self._begin(decoder)
+        self._grant()
+        self._distribute()
 
     def add(self, work: Work) -> None:
         """Have a file read, after those that wait."""
@@ -148,9 +151,7 @@ class DecodePool:
     def _begin(self, decoder: _Decoder) -> None:
         assert self._job is not None
         decoder.process.start(self._job)
-        decoder.last_sign = time.monotonic() + self._stall_seconds  # it has libraries to load
-        self._grant()
-        self._distribute()
+        decoder.last_sign = time.monotonic() + _LOADING_SECONDS
 
     def _bury(
         self, decoder: _Decoder, stalled: str | None = None
@@ -176,6 +177,8 @@ class DecodePool:
         decoder.process = self._process()
         if self._job is not None:
             self._begin(decoder)
+            self._grant()
+            self._distribute()
 
     def _distribute(self) -> None:
         """Give waiting files to the processes with the least to do."""
