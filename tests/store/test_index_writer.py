@@ -157,7 +157,7 @@ def test_where_there_is_no_index_it_is_said(directory):
 def test_damaged_settings_are_an_error(directory, text):
     IndexWriter(directory, settings()).close()
     (directory / "index.json").write_text(text)
-    with pytest.raises(ValueError, match="damaged file|format must be 1"):
+    with pytest.raises(ValueError, match=r"damaged file|format must be 1"):
         VideoIndex(directory)
 
 
@@ -168,7 +168,7 @@ def test_a_truncated_table_is_a_clear_error_and_the_rest_stays_readable(director
     data.write_bytes(data.read_bytes()[:50])
     index = VideoIndex(directory)
     assert index.failures()["/bad"].reason == "broken"
-    with pytest.raises(OSError, match="an index must be whole, got .* with damage"):
+    with pytest.raises(OSError, match=r"an index must be whole, got .* with damage"):
         index.known_files()
     check = verify_index(directory)
     assert len(check.problems) == 1
@@ -224,4 +224,4 @@ def test_the_settings_file_says_what_the_index_is(directory):
     IndexWriter(directory, settings(segment_seconds=10.0)).close()
     about = json.loads((directory / "index.json").read_text())
     assert (about["model"], about["segment_seconds"]) == ("first", 10.0)
-    assert set(path.name for path in directory.iterdir()) >= {"writer.lock", "index.json"}
+    assert {path.name for path in directory.iterdir()} >= {"writer.lock", "index.json"}
