@@ -133,6 +133,11 @@ def test_other_settings_are_refused(directory, changes, words):
         IndexWriter(directory, settings(**changes))
 
 
+def test_a_tuple_is_the_list_as_which_it_was_stored(directory):
+    IndexWriter(directory, settings(identity={"weights": "abc", "merge": {"r": (2,)}})).close()
+    IndexWriter(directory, settings(identity={"weights": "abc", "merge": {"r": [2]}})).close()
+
+
 def test_another_way_to_load_the_same_model_is_no_difference(directory):
     IndexWriter(directory, settings(options={"model": "/here"})).close()
     IndexWriter(directory, settings(options={"model": "/there"})).close()

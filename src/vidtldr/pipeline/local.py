@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from vidtldr.pipeline.machine import Machine, visible_gpus
 from vidtldr.pipeline.request import IndexRequest, Progress, RunReport
@@ -9,6 +10,7 @@ from vidtldr.pipeline.run_log import RunLog
 from vidtldr.pipeline.stop_signal import StopSignal
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.rows import FailureRow
+from vidtldr.store.writer_lock import refuse_if_locked
 
 __all__ = ["index_videos"]
 
@@ -44,6 +46,7 @@ def index_videos(
         RuntimeError: If the encoder does not stay alive.
         ImportError: If LanceDB is not installed.
     """
+    refuse_if_locked(Path(directory))
     with Machine(request, visible_gpus() if gpus is None else gpus) as machine:
         ready = machine.ready
         settings = request.settings(ready.num_channels, ready.identity, ready.has_tokens)

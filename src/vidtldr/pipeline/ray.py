@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from vidtldr.pipeline.run_log import RunLog
 from vidtldr.pipeline.stop_signal import StopSignal
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.rows import FailureRow
+from vidtldr.store.writer_lock import refuse_if_locked
 
 __all__ = ["VideoActor", "index_videos_with_ray", "require_ray"]
 
@@ -104,6 +106,7 @@ def index_videos_with_ray(
             installed.
     """
     ray = require_ray()
+    refuse_if_locked(Path(directory))
     _join(ray)
     resources = ray.cluster_resources()
     if num_gpus_an_actor is None:

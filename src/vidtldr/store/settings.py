@@ -56,7 +56,7 @@ class IndexSettings:
             ("keep_tokens", self.keep_tokens, other.keep_tokens),
         ]
         for name, own, offered in differences:
-            if own != offered:
+            if _plain(own) != _plain(offered):
                 if name == "weights":
                     own = f"{self.model!r} ({str(own)[:12]})"
                     offered = f"{other.model!r} ({str(offered)[:12]})"
@@ -107,6 +107,11 @@ def write_settings(directory: Path, settings: IndexSettings) -> None:
         os.replace(partial, directory / SETTINGS_FILE)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _plain(value: object) -> Any:
+    """A value as it comes back from JSON, where a tuple is a list."""
+    return json.loads(json.dumps(value))
 
 
 def _seconds(value: float | None) -> str:

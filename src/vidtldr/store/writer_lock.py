@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["LOCK_FILE", "WriterLock", "is_locked"]
+__all__ = ["LOCK_FILE", "WriterLock", "is_locked", "refuse_if_locked"]
 
 LOCK_FILE = "writer.lock"
 
@@ -43,10 +43,7 @@ class WriterLock:
             os.close(self._file)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            raise BlockingIOError(
-                f"an index must have one writer at a time, got {str(directory)!r} while process "
-                f"{holder} writes it. Wait until it ends, or index into another directory."
-            ) from error
+            raise _busy(directory, holder) from error
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
@@ -81,6 +78,23 @@ def is_locked(directory: Path) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def refuse_if_locked(directory: Path) -> None:
+    """Say early, before anything heavy is loaded, what taking the lock would say.
+
+    Raises:
+        BlockingIOError: If somebody writes the index just now.
+    """
+    if is_locked(directory):
+        raise _busy(directory, (directory / LOCK_FILE).read_text(encoding="ascii").strip())
+
+
+def _busy(directory: Path, holder: str) -> BlockingIOError:
+    return BlockingIOError(
+        f"an index must have one writer at a time, got {str(directory)!r} while process {holder} "
+        "writes it. Wait until it ends, or index into another directory."
+    )
 
 
 def _holder(file: int) -> str:

@@ -84,7 +84,8 @@ class SegmentReader:
     The packets say which frames there will be. Each frame that is decoded is compared with that,
     and a segment is given once the frames up to half a segment behind it are as foretold. Where a
     damaged file gives others, it is walked to its end, cut anew, and what is still missing decoded
-    a second time: every frame lies in the segment to which it belongs.
+    a second time: every frame lies in the segment to which its time belongs. Where the damage makes
+    the times contradict the order, the frame rate gives the times of what was not given before.
 
     Args:
         path: A regular local file.
