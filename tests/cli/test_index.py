@@ -45,6 +45,7 @@ def test_status_says_what_is_in_it(run: Run, made: Path) -> None:
     assert about["model"].startswith("umt:/")
     assert about["schedule"] == "r=20,8"
     assert about["bytes"] > 10_000
+    assert about["ann_recall"] is None
     assert [Path(each["video"]).name for each in about["failures"]] == ["broken.mp4"]
 
 

@@ -172,3 +172,12 @@ def test_progress_reaches_the_end(films, tmp_path):
     )
     assert (seen[-1].num_files, seen[-1].num_done) == (len(files), len(files))
     assert sorted(row.path for row in failed) == films.bad
+
+
+def test_beyond_so_many_rows_an_ann_index_is_built_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("vidtldr.store.ann.EXACT_ROWS", 280)
+    write_film(tmp_path / "long.mp4", 300, rate=10)  # 300 segments of a frame each
+    report = index(tmp_path / "my.index", tmp_path, segment_seconds=0.1)
+    assert report.num_rows == report.ann.num_rows == 300
+    assert 0 < report.ann.recall <= 1
+    assert report.ann.search_ms > 0

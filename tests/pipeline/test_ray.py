@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 def cluster():
     pytest.importorskip("ray.data")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    # Ray reads this name as it is; at its usual niceness a busy machine lets actors wait for ever.
+    os.environ.update(RAY_worker_niceness="0")
     ray = require_ray()
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield ray

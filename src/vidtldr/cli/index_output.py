@@ -31,6 +31,8 @@ def print_fields(
         "segments": "whole videos" if segment is None else f"{segment:g} s",
         "size": size_text(about["bytes"]),
     }
+    if about["ann_recall"] is not None:
+        rows["search"] = f"approximate, {about['ann_recall']:.1%} of the exact ten nearest"
     if about["is_being_written"]:
         rows["writer"] = "at work just now"
     console = Console(highlight=False)

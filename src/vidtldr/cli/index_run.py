@@ -118,6 +118,13 @@ def print_report(report: RunReport, into: Path, *, as_json: bool) -> None:
     name = printable(str(into))
     console = Console(highlight=False, soft_wrap=False)
     console.print(Text(f"{name}: {', '.join(parts)}; {report.seconds:.1f} s{speed}"))
+    if report.ann is not None:
+        ann = report.ann
+        found = (
+            f"approximate index built in {ann.build_seconds:.0f} s: it finds {ann.recall:.1%} of the "
+            f"exact ten nearest, in {ann.search_ms:.0f} ms instead of {ann.exact_ms:.0f} ms"
+        )
+        console.print(Text(found))
     if report.was_interrupted:
         typer.echo(
             f"interrupted; {name} keeps what is done. The same command goes on from there", err=True

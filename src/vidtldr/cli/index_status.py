@@ -1,7 +1,7 @@
 """`vidtldr index status`: what is in an index."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,12 +25,13 @@ def status(
     """
     with clear_errors(debug):
         from vidtldr.cli.index_output import print_fields
+        from vidtldr.store.ann import read_ann_settings
         from vidtldr.store.video_index import VideoIndex
         from vidtldr.store.writer_lock import is_locked
 
         opened = VideoIndex(index)
         settings = opened.settings
-        about = {
+        about: dict[str, Any] = {
             "num_videos": len(opened.known_files()),
             "num_rows": opened.num_rows,
             "num_failures": opened.num_failures,
@@ -42,6 +43,8 @@ def status(
             "bytes": opened.num_bytes,
             "is_being_written": is_locked(opened.directory),
         }
+        ann = read_ann_settings(opened)
+        about["ann_recall"] = None if ann is None else ann.recall
         failed = [(row.path, row.reason) for row in opened.failures().values()] if failures else []
         if as_json:
             listed = [{"video": path, "error": reason} for path, reason in sorted(failed)]

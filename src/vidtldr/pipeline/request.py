@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidtldr.store.ann import AnnSettings
 from vidtldr.store.settings import IndexSettings
 from vidtldr.tasks.embed import Embedder
 
@@ -101,6 +102,8 @@ class RunReport:
         seconds: Time of the run.
         encode_seconds: Time that the encoders took; 0 if unknown.
         was_interrupted: Whether files are left because somebody asked to stop.
+        ann: The approximate index that was built, and what it was measured to find; None if none
+            was.
     """
 
     num_files: int
@@ -112,6 +115,7 @@ class RunReport:
     seconds: float
     encode_seconds: float = 0.0
     was_interrupted: bool = False
+    ann: AnnSettings | None = None
 
 
 def schedule_text(merge: Mapping[str, Any] | None) -> str:

@@ -7,6 +7,7 @@ from vidtldr.pipeline.assembly import Outcome
 from vidtldr.pipeline.commits import Commits
 from vidtldr.pipeline.plan import Plan, plan_work
 from vidtldr.pipeline.request import Progress, RunReport
+from vidtldr.store.ann import build_ann, is_ann_due
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.rows import FailureRow
 from vidtldr.store.video_index import VideoIndex
@@ -60,10 +61,14 @@ class RunLog:
         )
 
     def finish(self, encode_seconds: float = 0.0, was_stopped: bool = False) -> RunReport:
-        """Commit the rest, compact the index if anything was written, and count."""
+        """Commit the rest, tidy the index if anything was written, and count."""
         self._commits.commit()
+        ann = None
         if self.plan.work:
             self._writer.compact()
+            index = VideoIndex(self._writer.directory)
+            if is_ann_due(index):
+                ann = build_ann(index)
         return RunReport(
             num_files=self._num_files,
             num_indexed=self._commits.num_videos,
@@ -74,4 +79,5 @@ class RunLog:
             seconds=time.perf_counter() - self._start,
             encode_seconds=encode_seconds,
             was_interrupted=was_stopped and self._num_done < len(self.plan.work),
+            ann=ann,
         )

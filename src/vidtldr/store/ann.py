@@ -21,7 +21,14 @@ from vidtldr.store.exact_search import ExactSearch, Hit, count_where
 from vidtldr.store.lance import readable
 from vidtldr.store.video_index import VideoIndex
 
-__all__ = ["EXACT_ROWS", "AnnSearch", "AnnSettings", "build_ann", "read_ann_settings"]
+__all__ = [
+    "EXACT_ROWS",
+    "AnnSearch",
+    "AnnSettings",
+    "build_ann",
+    "is_ann_due",
+    "read_ann_settings",
+]
 
 #: Up to so many rows every search is exact, and no index is built by itself.
 EXACT_ROWS = 1_000_000
@@ -64,6 +71,12 @@ def read_ann_settings(index: VideoIndex) -> AnnSettings | None:
         return None
     except (ValueError, TypeError):  # damaged: exact search needs nothing of it
         return None
+
+
+def is_ann_due(index: VideoIndex) -> bool:
+    """Whether there are too many rows to search exactly, or twice those it was built for."""
+    built = read_ann_settings(index)
+    return index.num_rows > (EXACT_ROWS if built is None else 2 * built.num_rows)
 
 
 def build_ann(
