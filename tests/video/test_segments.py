@@ -91,6 +91,15 @@ def test_of_a_damaged_file_every_frame_lies_in_its_own_segment(tmp_path, seed):
         assert torch.equal(segment.frames, torch.stack(wanted))
 
 
+def test_borders_are_exact():
+    times = [Fraction(number, 10) for number in range(300)]
+    timeline = build_timeline(list(range(300)), Fraction(1, 10), Fraction(10), True)
+    assert list(timeline.times) == times
+    cuts = cut_timeline(timeline, Fraction(10), 0.1)
+    assert [cut.positions for cut in cuts] == [(number,) for number in range(300)]
+    assert [cut.start_seconds for cut in cuts] == [number / 10 for number in range(300)]
+
+
 def test_frames_without_times_are_cut_by_the_rate_or_not_at_all():
     timeline = build_timeline([None] * 30, Fraction(1, 10), Fraction(10), True)
     cuts = cut_timeline(timeline, Fraction(10), 1.0)

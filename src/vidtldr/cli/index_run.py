@@ -121,8 +121,8 @@ def print_report(report: RunReport, into: Path, *, as_json: bool) -> None:
     if report.ann is not None:
         ann = report.ann
         found = (
-            f"approximate index built in {ann.build_seconds:.0f} s: it finds {ann.recall:.1%} of the "
-            f"exact ten nearest, in {ann.search_ms:.0f} ms instead of {ann.exact_ms:.0f} ms"
+            f"approximate index built in {ann.build_seconds:.0f} s: it finds {ann.recall:.1%} of "
+            f"the exact ten nearest, in {ann.search_ms:.0f} ms instead of {ann.exact_ms:.0f} ms"
         )
         console.print(Text(found))
     if report.was_interrupted:

@@ -19,6 +19,9 @@ from vidtldr.video.timeline import Timeline, build_timeline
 
 __all__ = ["Cut", "Segment", "SegmentReader", "cut_timeline"]
 
+# 0.1 seconds are a tenth, and not the binary number next to it: a frame at 0.3 opens the fourth.
+_MAX_DENOMINATOR = 1_000_000
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -61,16 +64,17 @@ def cut_timeline(
         ValueError: If neither times nor a rate are known.
     """
     times = _times(timeline, average_rate)
+    step = Fraction(segment_seconds).limit_denominator(_MAX_DENOMINATOR)
     duration = timeline.duration_seconds or 0.0
-    duration = max(duration, times[-1]) if times else duration
+    duration = max(duration, float(times[-1])) if times else duration
     num_segments = max(1, math.floor(duration / segment_seconds + 0.5))
     positions: list[list[int]] = [[] for _ in range(num_segments)]
     for position, time in zip(timeline.order, times, strict=True):
-        positions[min(int(time / segment_seconds), num_segments - 1)].append(position)
+        positions[min(int(time / step), num_segments - 1)].append(position)
     return [
         Cut(
-            number * segment_seconds,
-            duration if number == num_segments - 1 else (number + 1) * segment_seconds,
+            float(number * step),
+            duration if number == num_segments - 1 else float((number + 1) * step),
             tuple(inside),
         )
         for number, inside in enumerate(positions)
@@ -207,11 +211,11 @@ def _safe_positions(cuts: Sequence[Cut], num_expected: int) -> list[int]:
     return safe
 
 
-def _times(timeline: Timeline, average_rate: Fraction | None) -> list[float]:
+def _times(timeline: Timeline, average_rate: Fraction | None) -> list[Fraction]:
     """Time of each frame from the first on, in seconds."""
     known = [time for time in timeline.times if time is not None]
     if len(known) == len(timeline.times):
-        return [float(time - known[0]) for time in known]
+        return [time - known[0] for time in known]
     if not average_rate:
         raise ValueError("neither timestamps nor a frame rate are known")
-    return [float(index / average_rate) for index in range(len(timeline.times))]
+    return [index / average_rate for index in range(len(timeline.times))]
