@@ -18,7 +18,10 @@ BAD = {"audio_only.mp4", "text_named.mp4", "truncated_60pct_yoga.mp4", "zero_byt
 
 def add(folder, directory, *flags):
     command = [sys.executable, "-m", "vidtldr", "index", "add", str(folder), "--into"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "RAY_worker_niceness": "0",  # a busy machine would let actors wait for ever
+    }
     done = subprocess.run(
         [*command, str(directory), "--json", *flags],
         capture_output=True,
