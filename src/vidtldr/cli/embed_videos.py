@@ -53,7 +53,7 @@ def load_embedder(
     pretrained = load_pretrained(umt, None, None)
     if merge is not None:
         apply_patch(pretrained.model, merge)
-    embedder = classifier_embedder(pretrained, time_limit_seconds=time_limit_seconds)
+    embedder = classifier_embedder(pretrained, merge=merge, time_limit_seconds=time_limit_seconds)
     return embedder, _removed(pretrained.model, merge)
 
 

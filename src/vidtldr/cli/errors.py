@@ -10,11 +10,11 @@ import typer
 from vidtldr.cli.flag_words import in_flags
 from vidtldr.cli.text import one_line, printable
 
-__all__ = ["SOME_INPUTS_FAILED", "clear_errors"]
+__all__ = ["INTERRUPTED", "SOME_INPUTS_FAILED", "clear_errors"]
 
 SOME_INPUTS_FAILED = 1
 _USAGE = 2
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     except (ValueError, TypeError, NotImplementedError, ImportError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         if debug:
             raise
         typer.echo(f"error: {one_line(in_flags(str(error)))}", err=True)
@@ -41,4 +41,4 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     except KeyboardInterrupt:
         added = f"; {printable(if_interrupted)}" if if_interrupted else ""
         typer.echo(f"interrupted{added}", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None

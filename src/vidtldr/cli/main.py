@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, bench, classify, convert, demo, embed, evaluate, search, shapes, show
+from vidtldr.cli import (
+    ask,
+    bench,
+    classify,
+    convert,
+    demo,
+    embed,
+    evaluate,
+    index,
+    search,
+    shapes,
+    show,
+)
 
 __all__ = ["app", "main"]
 
@@ -45,6 +57,7 @@ app.command("show")(show.show)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
+app.add_typer(index.app, name="index")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
 app.command("convert")(convert.convert)

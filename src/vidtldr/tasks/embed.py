@@ -1,6 +1,6 @@
 """One vector a video.
 
-Letters: `T` frames, `S` side of a frame, `C` channels of the vector.
+Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels of the vector.
 """
 
 import os
@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidtldr.hosts.budget import resolve_budget
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.registry import find_host
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
-from vidtldr.tasks.fingerprint import file_sha256
+from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.search import embed_pooled, retrieval_model
 from vidtldr.tasks.video_features import VideoEncoding
@@ -48,17 +51,25 @@ class EmbeddedVideo:
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model that makes a vector of a clip.
+    """A model that makes vectors of clips.
 
     Attributes:
         reader: How videos are read.
         num_channels: Length of its vectors.
-        encode: Turns one clip, shape (T, 3, S, S), into a vector (C,), float32, on the CPU.
+        encode: Turns clips, shape (B, T, 3, S, S), into vectors (B, C), float32, on the CPU.
+        encode_with_tokens: The same, and the tokens (B, N, channels) on the CPU that a fusion
+            encoder reads; None for a model without one.
+        identity: Says what decides the vectors, ready for JSON: weights, schedule, how videos are
+            read, type of the weights. Hashes the weights, so call it once.
+        device: Where the model is.
     """
 
     reader: ClipReader
     num_channels: int
     encode: Callable[[Tensor], Tensor]
+    encode_with_tokens: Callable[[Tensor], tuple[Tensor, Tensor]] | None
+    identity: Callable[[], dict[str, Any]]
+    device: torch.device
 
 
 def umt_embedder(encoding: VideoEncoding) -> Embedder:
@@ -70,22 +81,38 @@ def umt_embedder(encoding: VideoEncoding) -> Embedder:
     Raises:
         TypeError: If the model is not a `UMTRetrieval`.
     """
-    num_channels = retrieval_model(encoding).config.embed_dim
+    model = retrieval_model(encoding)
 
-    def encode(clip: Tensor) -> Tensor:
-        return embed_pooled(encoding, encoding.encode_pixels(clip[None]).pooled)[0]
+    def encode(clips: Tensor) -> Tensor:
+        return embed_pooled(encoding, encoding.encode_pixels(clips).pooled)
 
-    return Embedder(encoding.reader, num_channels, encode)
+    def encode_with_tokens(clips: Tensor) -> tuple[Tensor, Tensor]:
+        features = encoding.encode_pixels(clips)
+        return embed_pooled(encoding, features.pooled), features.tokens.cpu()
+
+    def identity() -> dict[str, Any]:
+        merge = None if encoding.merge is None else encoding.schedule
+        return _identity(model, merge, encoding.reader)
+
+    num_channels = model.config.embed_dim
+    return Embedder(
+        encoding.reader, num_channels, encode, encode_with_tokens, identity, encoding.device
+    )
 
 
 def classifier_embedder(
-    pretrained: Pretrained, sampling: Sampling | None = None, *, time_limit_seconds: float = 120.0
+    pretrained: Pretrained,
+    sampling: Sampling | None = None,
+    *,
+    merge: MergeConfig | None = None,
+    time_limit_seconds: float = 120.0,
 ) -> Embedder:
     """Embed by a classifier of transformers: what enters its last layer, not normalised.
 
     Args:
         pretrained: The classifier; merges if it is patched.
         sampling: Which frames; None spreads the model's number over the whole video.
+        merge: What it was patched with, for `Embedder.identity`.
         time_limit_seconds: Give up reading a video after so long.
 
     Raises:
@@ -101,7 +128,15 @@ def classifier_embedder(
     sampling = sampling or Sampling(pretrained.num_frames)
     reader = ClipReader(sampling, pretrained.transform, time_limit_seconds=time_limit_seconds)
     num_channels = int(model.config.hidden_size)
-    return Embedder(reader, num_channels, lambda clip: _input_of(head, model, clip))
+
+    def identity() -> dict[str, Any]:
+        schedule = None if merge is None else resolve_budget(merge, find_host(model))
+        return _identity(model, schedule, reader)
+
+    device = next(model.parameters()).device
+    return Embedder(
+        reader, num_channels, lambda clips: _input_of(head, model, clips), None, identity, device
+    )
 
 
 def embed_videos(
@@ -139,15 +174,24 @@ def _row(
 ) -> EmbeddedVideo:
     if isinstance(pixels, VideoError):
         return EmbeddedVideo(identity, path, error=str(pixels))
-    vector = embedder.encode(pixels.values)
+    [vector] = embedder.encode(pixels.values[None])
     if not vector.isfinite().all():
         error = "the model's vector must be finite, got NaN or inf. Use dtype float32."
         return EmbeddedVideo(identity, path, pixels.seconds, None, pixels.notes, error)
     return EmbeddedVideo(identity, path, pixels.seconds, vector, pixels.notes)
 
 
-def _input_of(head: nn.Module, model: nn.Module, clip: Tensor) -> Tensor:
-    """What enters the last layer for one clip (T, 3, S, S): (C,)."""
+def _identity(model: nn.Module, merge: MergeConfig | None, reader: ClipReader) -> dict[str, Any]:
+    return {
+        "weights": module_sha256(model),
+        "merge": None if merge is None else merge.to_dict(),
+        "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
+        "dtype": str(next(model.parameters()).dtype),
+    }
+
+
+def _input_of(head: nn.Module, model: nn.Module, clips: Tensor) -> Tensor:
+    """What enters the last layer for clips (B, T, 3, S, S): (B, C)."""
     seen: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -157,10 +201,10 @@ def _input_of(head: nn.Module, model: nn.Module, clip: Tensor) -> Tensor:
     handle = head.register_forward_pre_hook(keep)
     try:
         with torch.inference_mode():
-            model(pixel_values=clip[None].to(parameter.device, parameter.dtype))
+            model(pixel_values=clips.to(parameter.device, parameter.dtype))
     finally:
         handle.remove()
-    return seen[0][0].float().cpu().clone()  # a tensor of inference mode is of no use to others
+    return seen[0].float().cpu().clone()  # a tensor of inference mode is of no use to others
 
 
 def _id_of(path: str) -> str | None:

@@ -34,6 +34,7 @@ class Clip:
         num_frames_in_file: Frames that were sampled from: all that decode, or with `max_seconds`
             those within it.
         duration_seconds: Time that these frames cover; None if unknown.
+        codec: FFmpeg's name of the codec, such as "h264".
         notes: Everything unusual that was found or done, a sentence each; empty for most files.
     """
 
@@ -43,6 +44,7 @@ class Clip:
     timestamps_seconds: tuple[float | None, ...]
     num_frames_in_file: int
     duration_seconds: float | None
+    codec: str
     notes: tuple[str, ...]
 
 
@@ -154,6 +156,7 @@ def _clip(
         timestamps_seconds=tuple(None if time is None else float(time) for time in times),
         num_frames_in_file=len(timeline.order),
         duration_seconds=timeline.duration_seconds,
+        codec=scan.codec,
         notes=describe(scan, decoding, timeline, sampling, max_seconds),
     )
 

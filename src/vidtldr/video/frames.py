@@ -16,7 +16,16 @@ from torch import Tensor
 from vidtldr.video.deadline import StopFlag
 from vidtldr.video.local_file import open_video
 
-__all__ = ["Decoding", "Scan", "decode_frames", "every_frame", "scan_packets", "upright_picture"]
+__all__ = [
+    "Decoding",
+    "Scan",
+    "decode_frames",
+    "every_frame",
+    "keep_frame",
+    "scan_packets",
+    "upright_picture",
+    "walk_frames",
+]
 
 # Timestamps of a container can be some frames out of order: decode so much beyond a time limit.
 _SLACK_SECONDS = 1
@@ -38,6 +47,7 @@ class Scan:
         num_video_streams: Video streams in the file.
         stream_index: Number in the file of the stream that is used.
         stream_size: Width and height of that stream as stored, in pixels.
+        codec: FFmpeg's name of its codec, such as "h264".
     """
 
     packet_pts: tuple[int | None, ...]
@@ -51,6 +61,7 @@ class Scan:
     num_video_streams: int
     stream_index: int
     stream_size: tuple[int, int]
+    codec: str
 
     def expected_pts(self) -> list[int | None]:
         """The timestamps in the order in which a healthy file would give its frames."""
@@ -123,6 +134,7 @@ def scan_packets(path: str, stop: StopFlag) -> Scan:
             num_video_streams=len(container.streams.video),
             stream_index=stream.index,
             stream_size=(stream.width, stream.height),
+            codec=stream.codec.canonical_name,
         )
 
 
@@ -148,15 +160,28 @@ def decode_frames(
     for slot, position in enumerate(positions):
         slots.setdefault(position, []).append(slot)
     result = Decoding()
+    for frame in walk_frames(path, stop, result):
+        keep_frame(frame, slots.get(len(result.pts) - 1, []), len(positions), result)
+        if last_tick is not None and frame.pts is not None and frame.pts > last_tick:
+            break
+    return result
+
+
+def walk_frames(path: str, stop: StopFlag, result: Decoding) -> Iterator[Any]:
+    """Decode the whole video and note in `result` what happens.
+
+    Yields:
+        PyAV's frames in the decoder's order; the last entry of `result.pts` is its timestamp.
+
+    Raises:
+        VideoError: If the file cannot be opened or has no video.
+    """
     with open_video(path, stop) as (container, stream):
         for frame in every_frame(container, stream, stop, result):
             stop.check()
-            _keep(frame, slots.get(len(result.pts), []), len(positions), result)
             result.pts.append(frame.pts)
             result.num_damaged += frame.is_corrupt
-            if last_tick is not None and frame.pts is not None and frame.pts > last_tick:
-                break
-    return result
+            yield frame
 
 
 def _packets(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
@@ -199,7 +224,8 @@ def every_frame(container: Any, stream: Any, stop: StopFlag, result: Decoding) -
         yield from frames
 
 
-def _keep(frame: Any, slots: list[int], num_frames: int, result: Decoding) -> None:
+def keep_frame(frame: Any, slots: Sequence[int], num_frames: int, result: Decoding) -> None:
+    """Convert a frame and put it into some of the `num_frames` places of `result.frames`."""
     if not slots:
         return
     result.rotations.add(frame.rotation)

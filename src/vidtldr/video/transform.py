@@ -117,7 +117,7 @@ class VideoTransform:
         return cls(**read_processor_config(directory))
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """Transform frames one by one, so that nothing but the result is large.
+        """Transform frames to model input.
 
         Args:
             frames: uint8 RGB, shape (T, H, W, 3), T at least 1.
@@ -129,11 +129,27 @@ class VideoTransform:
             ValueError: If `frames` is not (T, H, W, 3) or is smaller than the crop.
             TypeError: If `frames` is not uint8.
         """
+        return self.normalised(self.resized(frames))
+
+    def resized(self, frames: Tensor) -> Tensor:
+        """The first half: resize and crop, one frame after the other.
+
+        A quarter of the memory of the result, so this is what travels between processes.
+
+        Args:
+            frames: As in a call.
+
+        Returns:
+            uint8, shape (T, 3, h, w), on the device of `frames`.
+
+        Raises:
+            ValueError, TypeError: As in a call.
+        """
         _validate_frames(frames)
         height, width = self._output_size(frames.shape[1], frames.shape[2])
-        x = torch.empty(len(frames), 3, height, width, device=frames.device)
+        x = frames.new_empty(len(frames), 3, height, width)
         for target, frame in zip(x, frames, strict=True):
-            target.copy_(self._scale(self._cropped(self._resized(frame))))
+            target.copy_(self._cropped(self._resized(frame)))
         return x
 
     def seen_region(self, height: int, width: int) -> Region:
@@ -155,6 +171,24 @@ class VideoTransform:
             seen_height * down,
             seen_width * across,
         )
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """The second half: rescale and normalise the result of `resized`, on any device.
+
+        Args:
+            x: uint8, shape (..., 3, h, w).
+
+        Returns:
+            float32, the same shape and device.
+        """
+        return self._scale(x)
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) of the result; None if it depends on the video."""
+        if self.crop is not None:
+            return self.crop
+        return self.resize if isinstance(self.resize, tuple) else None
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.resize is None:
