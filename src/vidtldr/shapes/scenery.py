@@ -30,9 +30,7 @@ def camera_shake(draws: Draws, num_frames: int) -> Tensor:
     return draws.between("shake", -MAX_SHAKE, MAX_SHAKE, num_frames, 2)
 
 
-def draw_background(
-    draws: Draws, split: Split, shake: Tensor, time: Tensor, side: int
-) -> Tensor:
+def draw_background(draws: Draws, split: Split, shake: Tensor, time: Tensor, side: int) -> Tensor:
     """Draw a texture with clutter for each clip and let it wander behind the camera.
 
     Args:
@@ -143,9 +141,7 @@ def add_noise(draws: Draws, frames: Tensor, moments: Tensor) -> Tensor:
     side = frames.shape[-1]
     strength = draws.between("grain", 0.0, 0.08, 1, 1)
     tile = (draws.uniform("tile", side, side) - 0.5) * 2 * strength
-    grain = torch.stack(
-        [tile.roll((37 * t, 53 * t), (1, 2)) for t in moments.tolist()], dim=1
-    )
+    grain = torch.stack([tile.roll((37 * t, 53 * t), (1, 2)) for t in moments.tolist()], dim=1)
     return frames + grain[:, :, None]
 
 
