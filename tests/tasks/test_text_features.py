@@ -47,7 +47,7 @@ def test_match_scores_are_the_models_own_in_the_order_asked(retrieval, padded, b
 
 def test_no_pairs_are_no_scores(retrieval, padded):
     texts = encode_texts(retrieval, padded[0])
-    assert match_scores(retrieval, torch.randn(50, 24), texts, []).shape == (0,)
+    assert match_scores(retrieval, VideoTokens(torch.randn(50, 24)), texts, []).shape == (0,)
 
 
 def test_a_prompt_is_cleaned_and_padded_to_the_longest(retrieval):
