@@ -55,7 +55,8 @@ class PatchWords(nn.Module):
         losses, right = [], {}
         for name, target in targets.items():
             logits = self.heads[name](tokens).float()
-            losses.append(F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED))
+            every = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+            losses.append(every)
             hits = logits.argmax(dim=-1) == target
             right[f"patch_{name}"] = (hits.sum() / (target != IGNORED).sum()).item()
         return torch.stack(losses).sum(), right

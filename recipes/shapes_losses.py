@@ -100,9 +100,7 @@ def _target(row: FactorRow, name: str) -> int:
     return int(getattr(row, name))
 
 
-def text_losses(
-    model: ShapesUMT, video: VideoFeatures, texts: TrainingTexts
-) -> dict[str, Tensor]:
+def text_losses(model: ShapesUMT, video: VideoFeatures, texts: TrainingTexts) -> dict[str, Tensor]:
     """Losses of what a batch of clips has to do with texts, each a scalar.
 
     Args:
