@@ -12,10 +12,10 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-LOSSES = {"masked": "#777777", "contrast": "#0072b2", "prompts": "#009e73",
-          "matching": "#d55e00", "answers": "#cc79a7"}  # fmt: skip
+LOSSES = {"masked": "#777777", "patches": "#e69f00", "contrast": "#0072b2",
+          "prompts": "#009e73", "matching": "#d55e00", "answers": "#cc79a7"}  # fmt: skip
 SCORES = {"text_to_video_r1": "#0072b2", "answering": "#cc79a7", "labels": "#009e73"}
-STAGES = ("pretraining", "frames2", "frames4", "frames8")
+STAGES = ("pretraining", "objects1", "objects4", "texts4", "texts8")
 
 
 def main() -> None:
@@ -31,13 +31,17 @@ def main() -> None:
             draw(top, steps, name, start, colour)
         for name, colour in SCORES.items():
             draw(bottom, exams, name, start, colour)
-        start += max((line["step"] for line in steps), default=0)
-        top.axvline(start, color="0.85", zorder=0)
-        bottom.axvline(start, color="0.85", zorder=0)
+        end = start + max((line["step"] for line in steps), default=0)
+        top.axvline(end, color="0.85", zorder=0)
+        bottom.axvline(end, color="0.85", zorder=0)
+        if stage == "pretraining":  # the others count their steps through
+            start = end
     top.set_ylabel("loss")
-    top.set_ylim(0, 4)
+    top.set_ylim(0, 6)
     bottom.set_ylabel("right on validation clips, %")
-    bottom.set_xlabel("step: masked pretraining | 2 frames | 4 frames | 8 frames")
+    bottom.set_xlabel(
+        "step: masked pretraining | objects of 1, of 4 frames | with texts, 4, 8 frames"
+    )
     for axes, names in ((top, LOSSES), (bottom, SCORES)):
         for name, colour in names.items():
             axes.plot([], [], color=colour, label=name.replace("_", " "))

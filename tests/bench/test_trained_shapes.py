@@ -18,7 +18,10 @@ def test_weights_and_checkpoints_give_the_same_model(trained: ShapesUMT, tmp_pat
     state = {name: value.half().contiguous() for name, value in trained.state_dict().items()}
     save_file(state, tmp_path / "model.safetensors")
     torch.save({"module": state, "optimizer": {}, "step": 3}, tmp_path / "long.pt")
-    for file in ("model.safetensors", "long.pt"):
+    training = {f"model.{name}": value for name, value in state.items()}
+    training |= {"patch_words.heads.shape.bias": torch.zeros(8)}
+    torch.save({"module": training, "optimizer": {}, "step": 3}, tmp_path / "training.pt")
+    for file in ("model.safetensors", "long.pt", "training.pt"):
         model = load_shapes(tmp_path / file)
         assert not model.training
         for name, value in model.state_dict().items():

@@ -112,9 +112,22 @@ def test_choices_beside_a_preset_replace_its_own(run: Run, videos: list[str]) ->
     flags = ("--preset", "shapes", "--json")
     scores = [
         rows(run("search", TEXT, videos[0], *flags, *more))[0]["score"]
-        for more in ((), ("--score", "none"), ("--metric", "keys"))
+        for more in ((), ("--score", "none"), ("--metric", "keys"), ("--pooling", "mass"))
     ]
-    assert len(set(scores)) == 3
+    assert len(set(scores)) == 4
+
+
+def test_pooling_by_mass_comes_from_a_file_too_and_reaches_the_fusion(
+    run: Run, videos: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "schedule.json"
+    file.write_text('{"r": [200, 80], "score": null, "pooling": "mass"}')
+    typed = ("--r", "200,80", "--score", "none", "--pooling", "mass")
+    search, flags = ("search", TEXT, videos[0]), ("--rerank", "1", "--json")
+    [found] = rows(run(*search, *flags, "--schedule", file))
+    assert [found] == rows(run(*search, *flags, *typed))
+    [alike] = rows(run(*search, *flags, "--schedule", file, "--pooling", "tokens"))
+    assert abs(found["match_score"] - alike["match_score"]) > 1e-3
 
 
 def test_labels_and_answers_are_still_needed_for_other_models(

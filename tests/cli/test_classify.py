@@ -20,7 +20,7 @@ from transformers import VideoMAEForVideoClassification
 
 import vidtldr
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.hosts.config import MergeConfig, Metric, Score
+from vidtldr.hosts.config import MergeConfig, Metric, Pooling, Score
 from vidtldr.models.umt import UMTRetrieval, load_umt
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding
@@ -139,6 +139,18 @@ def test_options_offer_what_the_library_does() -> None:
     hints = get_type_hints(MergeOptions)
     assert set(get_args(get_args(hints["score"])[0])) == {*get_args(Score), "none"}
     assert set(get_args(get_args(hints["metric"])[0])) == set(get_args(Metric))
+    assert set(get_args(get_args(hints["pooling"])[0])) == set(get_args(Pooling))
+
+
+def test_pooling_by_mass_is_for_umt_alone(run: Run, model: str, video: str) -> None:
+    flags = ("classify", video, "--model", model, "--r", "9")
+    line = one_error_line(run(*flags, "--pooling", "mass"))
+    assert "pooling must be 'tokens' for VideoMAE" in line
+    assert rows(run(*flags, "--pooling", "tokens", "--json")) == rows(run(*flags, "--json"))
+    line = one_error_line(run(*flags, "--pooling", "max"))
+    assert "--pooling" in line
+    assert "tokens" in line
+    assert "mass" in line
 
 
 def test_compare_reports_both_sides(run: Run, model: str, video: str) -> None:

@@ -19,6 +19,7 @@ from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.fingerprint import file_sha256
 
 MERGE = MergeConfig(r=[20, 8])
+BY_MASS = MergeConfig(r=[20, 8], pooling="mass")
 CAPTIONS = ["A dog runs.", "the red street", "a person, in red", "cat on the street", "dog", "on"]
 ANSWERS = ["dog", "cat", "red", "the street", "1"]
 
@@ -60,7 +61,7 @@ def scores_by_hand(model, videos, merge, captions, k):
             [
                 torch.full((len(captions),), -torch.inf)
                 if each is None
-                else model.rerank_scores(each.tokens, text.tokens, tokens.attention_mask)
+                else model.rerank_scores(each.tokens, text.tokens, tokens.attention_mask, each.mass)
                 for each in found
             ]
         )
@@ -83,7 +84,7 @@ def percent_first(scores, right, k=1):
     return 100 * hits / len(right)
 
 
-@pytest.mark.parametrize("merge", [None, MERGE])
+@pytest.mark.parametrize("merge", [None, MERGE, BY_MASS])
 @pytest.mark.parametrize("k", [2, 128])
 def test_retrieval(retrieval, videos, retrieval_file, tmp_path, merge, k):
     steps = []
@@ -259,7 +260,7 @@ def question_file(videos, tmp_path):
     return write_json(tmp_path / "questions.json", entries)
 
 
-@pytest.mark.parametrize("merge", [None, MERGE])
+@pytest.mark.parametrize("merge", [None, MERGE, BY_MASS])
 @pytest.mark.parametrize("k", [3, 128])
 def test_answering(answering, videos, question_file, tmp_path, merge, k):
     answers = write_json(tmp_path / "answers.json", ANSWERS)
@@ -301,7 +302,7 @@ def test_answering(answering, videos, question_file, tmp_path, merge, k):
     assert json.loads(json.dumps(result.to_dict()))["accuracy"] == result.accuracy
 
 
-@pytest.mark.parametrize("merge", [None, MERGE])
+@pytest.mark.parametrize("merge", [None, MERGE, BY_MASS])
 def test_multiple_choice(retrieval, videos, tmp_path, merge):
     entries = [
         {"video": name, "caption": CAPTIONS[i % 2 : i % 2 + 5], "answer": (i + j) % 5}
@@ -323,7 +324,9 @@ def test_multiple_choice(retrieval, videos, tmp_path, merge):
         with torch.no_grad():
             text = retrieval.encode_text(*tokens)
             fast = (retrieval.dual_scores(features, text)[0] / retrieval.temp).softmax(0)
-            fused = retrieval.text_encoder.fuse(text.tokens, text.attention_mask, features.tokens)
+            fused = retrieval.text_encoder.fuse(
+                text.tokens, text.attention_mask, features.tokens, features.mass
+            )
             match = retrieval.itm_head(fused[:, 0]).softmax(1)[:, 1]
         expected = 0.7 * match + 0.3 * fast
         torch.testing.assert_close(torch.tensor(pick.scores), expected, rtol=1e-4, atol=1e-5)

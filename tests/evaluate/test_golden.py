@@ -87,7 +87,8 @@ def retrieval_set(umt):
 def encode(encoding, clips, batch_size):
     """Tokens and pooled vectors of clips, encoded in batches."""
     parts = [encoding.encode_pixels(part) for part in clips.split(batch_size)]
-    return (torch.cat(part) for part in zip(*parts, strict=True))
+    tokens = [clip for part in parts for clip in part.by_clip()]
+    return tokens, torch.cat([part.pooled for part in parts])
 
 
 def assert_metrics(metrics, expected):

@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from vidtldr.evaluate.annotations import RetrievalSet
 from vidtldr.evaluate.ranking import Scores, dual_scores, measure, rerank
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_features import encode_texts
 
 CAPTIONS = ["a dog runs", "cat", "the red street", "on the street a person runs", "dog", "in red"]
@@ -16,9 +17,11 @@ def texts(retrieval):
 
 @pytest.fixture(scope="module")
 def tokens():
-    """Four videos with different numbers of tokens."""
+    """Four videos with different numbers of tokens, two of them with mass."""
     generator = torch.Generator().manual_seed(5)
-    return [torch.randn(n, 24, generator=generator) for n in (9, 12, 30, 9)]
+    x = [torch.randn(n, 24, generator=generator) for n in (9, 12, 30, 9)]
+    masses = [None, 1 + 9 * torch.rand(12, generator=generator), None, torch.full((9,), 7.0)]
+    return [VideoTokens(*each) for each in zip(x, masses, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +57,9 @@ def oracle(model, tokens, dual, k, failed):
                 v, t = (query, candidate) if video_first else (candidate, query)
                 if v not in failed:
                     with torch.no_grad():
+                        video = VideoTokens.stack([tokens[v]])
                         score = model.rerank_scores(
-                            tokens[v][None], text.tokens[t : t + 1], mask[t : t + 1]
+                            video.x, text.tokens[t : t + 1], mask[t : t + 1], video.mass
                         )
                     result[query, candidate] = score
         for v in failed:
@@ -91,9 +95,9 @@ def test_a_pair_that_both_sides_ask_for_is_computed_once(
     asked = []
     own = type(retrieval).rerank_scores
 
-    def counting(self, video, text, mask):
+    def counting(self, video, text, mask, mass):
         asked.append(len(text))
-        return own(self, video, text, mask)
+        return own(self, video, text, mask, mass)
 
     monkeypatch.setattr(type(retrieval), "rerank_scores", counting)
     rerank(retrieval, tokens.__getitem__, texts, dual_scores(list(embeddings), texts), 128)
@@ -106,9 +110,9 @@ def test_equal_texts_have_equal_scores_and_cost_once(retrieval, tokens, embeddin
     asked = []
     own = type(retrieval).rerank_scores
 
-    def counting(self, video, text, mask):
+    def counting(self, video, text, mask, mass):
         asked.append(len(text))
-        return own(self, video, text, mask)
+        return own(self, video, text, mask, mass)
 
     monkeypatch.setattr(type(retrieval), "rerank_scores", counting)
     dual = dual_scores(list(embeddings), texts)

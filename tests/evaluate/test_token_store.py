@@ -3,6 +3,7 @@ import torch
 
 from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.token_store import TokenStore
+from vidtldr.hosts.config import MergeConfig
 
 
 def fill(store, encoding, films):
@@ -13,21 +14,32 @@ def fill(store, encoding, films):
     return kept
 
 
+def assert_same(found, expected):
+    assert torch.equal(found.x, expected.x)
+    assert (found.mass is None) == (expected.mass is None)
+    assert found.mass is None or torch.equal(found.mass, expected.mass)
+
+
+BY_MASS = MergeConfig(r=[12], pooling="mass")
+
+
+@pytest.mark.parametrize(("merge", "num_bytes"), [(None, 64 * 24 * 4), (BY_MASS, 52 * 25 * 4)])
 @pytest.mark.parametrize("with_cache", [True, False])
 @pytest.mark.parametrize("num_in_memory", [0, 2, 100])
 def test_tokens_come_back_from_memory_or_disk(
-    retrieval, films, tmp_path, monkeypatch, with_cache, num_in_memory
+    retrieval, films, tmp_path, monkeypatch, with_cache, num_in_memory, merge, num_bytes
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", None)
     settings = Settings(cache_dir=tmp_path / "cache" if with_cache else None)
-    encoding = settings.encoding(retrieval, None)
-    with TokenStore(encoding, films.paths, num_in_memory * 64 * 24 * 4) as store:
+    encoding = settings.encoding(retrieval, merge)
+    with TokenStore(encoding, films.paths, num_in_memory * num_bytes) as store:
         kept = fill(store, encoding, films)
         assert len(store._held) == min(num_in_memory, len(kept))
         for index, tokens in kept.items():
-            assert torch.equal(store.get(index), tokens)
+            assert_same(store.get(index), tokens)
+            assert (tokens.mass is None) == (merge is None)
         spilled = list((tmp_path / "tmp").glob("vidtldr-tokens-*/*"))
         assert len(spilled) == (0 if with_cache else len(kept) - len(store._held))
     assert encoding.num_encoded == len(kept)
@@ -40,7 +52,7 @@ def test_an_entry_that_broke_meanwhile_is_computed_again(retrieval, films, tmp_p
         kept = fill(store, encoding, films)
         for entry in tmp_path.glob("*/*/*.safetensors"):
             entry.write_bytes(b"")
-        assert torch.equal(store.get(0), kept[0])
+        assert_same(store.get(0), kept[0])
 
 
 def test_a_video_that_went_meanwhile_is_said(retrieval, films, tmp_path):

@@ -62,7 +62,7 @@ def test_costs_and_answers_are_of_every_clip(shown: tuple[Demo, Path, object]) -
         assert set(side.sheet.labels) <= set(LABELS)
         assert len(side.sheet.clips) == len(side.sheet.labels) == NUM_CLIPS
         assert len(side.timing.times_ms) >= 10
-    assert not any(torch.isnan(tokens).any() for tokens in demo.clips.tokens)
+    assert not any(torch.isnan(tokens.x).any() for tokens in demo.clips.tokens)
 
 
 def test_every_part_is_counted_to_its_end(shown: tuple[object, object, list]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vidtldr.models.umt.answering import RankedAnswers
 from vidtldr.models.umt.retrieval import TextFeatures
 from vidtldr.models.umt.tokenizer import TextTokenizer
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.exam import (
     NUM_RERANKED,
@@ -69,10 +70,10 @@ class Knowing(nn.Module):
     def embed_text(self, text: TextFeatures) -> Tensor:
         return nn.functional.normalize(text.pooled, dim=-1)
 
-    def rerank_scores(self, video: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    def rerank_scores(self, video: Tensor, x: Tensor, mask: Tensor, mass: None) -> Tensor:
         return -(x[:, 0] - self.captions[int(video[0, 0, 0])]).abs().sum(dim=1)
 
-    def encode_questions(self, video: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def encode_questions(self, video: Tensor, ids: Tensor, mask: Tensor, mass: None) -> Tensor:
         self.clips = [int(token) for token in video[:, 0, 0]]
         return torch.zeros(len(ids))
 
@@ -91,7 +92,7 @@ def perfect(clips: EncodedClips) -> EncodedClips:
     knowing = Knowing(clips)
     labels = knowing._bags([LABELS[label_of(row)] for row in clips.rows])
     embeddings = nn.functional.normalize(labels, dim=-1)
-    tokens = [torch.full((1, 1), float(index)) for index in range(len(clips.rows))]
+    tokens = [VideoTokens(torch.full((1, 1), float(index))) for index in range(len(clips.rows))]
     return replace(clips, tokens=tokens, embeddings=embeddings)
 
 
@@ -156,10 +157,10 @@ def test_clips_are_encoded_alike_in_any_batch(
     assert other.speeds == clips.speeds
     # a batch may add up pixels in another order, by one step of 255
     assert torch.allclose(other.embeddings, clips.embeddings, atol=1e-2)
-    assert [len(tokens) for tokens in other.tokens] == [64] * NUM_CLIPS
+    assert [len(tokens.x) for tokens in other.tokens] == [64] * NUM_CLIPS
     with torch.no_grad():
         alone = model.encode_video(encode_input(world, indices[7]))
-    assert torch.allclose(alone.tokens[0], clips.tokens[7], atol=0.05)
+    assert torch.allclose(alone.tokens[0], clips.tokens[7].x, atol=0.05)
 
 
 def encode_input(world: ShapesWorld, index: int) -> Tensor:

@@ -35,6 +35,10 @@ def draws_of(count: int) -> Draws:
     return Draws(0, "train", torch.arange(count))
 
 
+def times(num_frames: int) -> Tensor:
+    return torch.linspace(-1, 1, num_frames)
+
+
 def test_splits_have_patterns_of_their_own() -> None:
     own = [set(PATTERNS[split]) for split in ("train", "validation", "test")]
     assert not own[0] & own[1]
@@ -46,19 +50,21 @@ def test_splits_have_patterns_of_their_own() -> None:
 def test_backgrounds_differ_by_split_and_clip_alone() -> None:
     draws = draws_of(6)
     shake = torch.zeros(6, 2, 2)
-    train, test = (draw_background(draws, split, shake, 96) for split in ("train", "test"))
+    train, test = (
+        draw_background(draws, split, shake, times(2), 96) for split in ("train", "test")
+    )
     assert train.shape == (6, 2, 3, 96, 96)
     assert min(train.min(), test.min()) >= 0
     assert max(train.max(), test.max()) <= 1
     assert ((train - test).abs().mean(dim=(1, 2, 3, 4)) > 0.01).all()
     assert ((train[1:] - train[:-1]).abs().mean(dim=(1, 2, 3, 4)) > 0.01).all()
-    unseen = draw_background(draws, "unseen", shake, 96)
+    unseen = draw_background(draws, "unseen", shake, times(2), 96)
     assert torch.equal(train, unseen)  # only other factors
 
 
 def test_a_background_is_busy_and_wanders() -> None:
     draws = draws_of(30)
-    frames = draw_background(draws, "train", camera_shake(draws, 8), 96)
+    frames = draw_background(draws, "train", camera_shake(draws, 8), times(8), 96)
     assert (frames.std(dim=(2, 3, 4)) > 0.02).all()
     moved = (frames[:, 1:] - frames[:, :-1]).abs().mean(dim=(1, 2, 3, 4))
     assert (moved > 0).double().mean() > 0.9
@@ -82,7 +88,7 @@ def test_the_camera_shakes_within_bounds() -> None:
 
 def test_light_scales_whole_frames_within_bounds() -> None:
     frames = torch.rand(200, 5, 3, 16, 16) + 0.1
-    ratio = light(draws_of(200), frames) / frames
+    ratio = light(draws_of(200), frames, times(5)) / frames
     assert_close(ratio, ratio[:, :, :1, :1, :1].expand_as(ratio))
     level = ratio[:, :, 0, 0, 0]
     assert level.min() >= 0.85 - 0.12
@@ -92,11 +98,13 @@ def test_light_scales_whole_frames_within_bounds() -> None:
 
 def test_noise_is_bounded_and_rolls_from_frame_to_frame() -> None:
     frames = torch.rand(50, 4, 3, 16, 16)
-    grain = add_noise(draws_of(50), frames) - frames
+    grain = add_noise(draws_of(50), frames, torch.arange(4)) - frames
     assert grain.abs().max() <= 0.08 + 1e-6
     assert grain.mean(dim=(1, 2, 3, 4)).abs().max() < 0.01
     assert_close(grain[:, :, 0], grain[:, :, 2], atol=1e-6, rtol=0)  # grey
     assert_close(grain[:, 0].roll((3 * 37, 3 * 53), (2, 3)), grain[:, 3], atol=1e-6, rtol=0)
+    late = add_noise(draws_of(50), frames[:, 3:], torch.tensor([3])) - frames[:, 3:]
+    assert_close(late[:, 0], grain[:, 3], atol=1e-6, rtol=0)  # by its number in the clip
     strongest = grain.abs().amax(dim=(1, 2, 3, 4))
     assert strongest.max() > 2 * strongest.min()
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,8 +23,9 @@ def test_shapes_and_types(num_frames: int, side: int) -> None:
     clips = ShapesWorld(0, "train", num_frames, side).clips(INDICES)
     assert clips.frames.shape == (4, num_frames, 3, side, side)
     assert clips.frames.dtype == torch.uint8
-    assert clips.is_foreground.shape == (4, num_frames, side, side)
-    assert clips.is_foreground.dtype == torch.bool
+    assert clips.objects.shape == (4, num_frames, side, side)
+    assert clips.objects.dtype == torch.uint8
+    assert clips.objects.max() == 2
     assert clips.speeds.shape == (4, 2)
     assert (clips.frames.float().std(dim=(1, 2, 3, 4)) > 5).all()
 
@@ -38,7 +40,7 @@ def test_a_clip_alone_equals_that_clip_in_a_batch(split: Split) -> None:
         difference = (alone.frames[0].int() - together.frames[place].int()).abs()
         assert difference.max() <= 1
         assert (difference > 0).double().mean() < 1e-3
-        assert (alone.is_foreground[0] != together.is_foreground[place]).double().mean() < 1e-4
+        assert (alone.objects[0] != together.objects[place]).double().mean() < 1e-4
         assert alone.factors.rows() == [together.factors.rows()[place]]
 
 
@@ -46,7 +48,20 @@ def test_the_same_world_draws_the_same_again_from_lists_and_tensors() -> None:
     one = ShapesWorld(1, "test", 2).clips(list(INDICES))
     other = ShapesWorld(1, "test", 2).clips(torch.tensor(INDICES))
     assert torch.equal(one.frames, other.frames)
-    assert torch.equal(one.is_foreground, other.is_foreground)
+    assert torch.equal(one.objects, other.objects)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_some_frames_are_those_of_the_whole_clip(split: Split) -> None:
+    world, frames = ShapesWorld(0, split), [1, 4, 7]
+    whole, some = world.clips(INDICES), world.clips(INDICES, frames)
+    assert some.frames.shape == (4, 3, 3, 96, 96)
+    difference = (some.frames.int() - whole.frames[:, frames].int()).abs()
+    assert difference.max() <= 1  # as for a clip alone and in a batch
+    assert (difference > 0).double().mean() < 1e-3
+    assert (some.objects != whole.objects[:, frames]).double().mean() < 1e-4
+    assert torch.equal(some.speeds, whole.speeds)  # of the whole clip
+    assert some.factors.rows() == whole.factors.rows()
 
 
 def test_seeds_and_splits_differ() -> None:
@@ -64,7 +79,7 @@ def test_factors_are_those_of_the_clips() -> None:
 def test_the_mask_is_where_the_colour_is(clips: ShapesClips) -> None:
     """Inside the only object its colour is nearest of all; the rim and the light do not matter."""
     alone = clips.factors.num_objects == 1
-    mask = clips.is_foreground[alone].double()
+    mask = (clips.objects[alone] > 0).double()
     inner = 1 - F.max_pool2d(1 - mask, 7, stride=1, padding=3)  # 3 pixels within the edge
     frames = clips.frames[alone].double() / 255
     mean = (frames * inner[:, :, None]).sum(dim=(1, 3, 4)) / inner.sum(dim=(1, 2, 3))[:, None]
@@ -77,7 +92,7 @@ def test_the_mask_is_where_the_colour_is(clips: ShapesClips) -> None:
 def test_outside_the_mask_the_background_is_alike_all_around(clips: ShapesClips) -> None:
     """The mask holds all of the object: a ring around it has next to nothing of its colour."""
     alone = clips.factors.num_objects == 1
-    mask = clips.is_foreground[alone].double()
+    mask = (clips.objects[alone] > 0).double()
     wide = F.max_pool2d(mask, 9, stride=1, padding=4)
     ring = wide - F.max_pool2d(mask, 3, stride=1, padding=1)
     rgb = torch.tensor(RGB, dtype=torch.float64)[clips.factors.colour[alone]]
@@ -94,7 +109,7 @@ def test_outside_the_mask_the_background_is_alike_all_around(clips: ShapesClips)
 def test_what_has_not_appeared_has_no_mask(clips: ShapesClips) -> None:
     appears = clips.factors.motion == MOTIONS.index("appears")
     alone = clips.factors.num_objects == 1
-    area = clips.is_foreground.sum(dim=(2, 3))
+    area = (clips.objects > 0).sum(dim=(2, 3))
     assert (appears & alone).any()
     assert (area[appears & alone, 0] == 0).all()
     assert (area[~(appears & alone)] > 5).all()
@@ -108,13 +123,28 @@ def test_foreground_patches_are_those_of_a_slow_reference(share: float) -> None:
     assert found.shape == (2, 2 * 8 * 8)
     for clip in range(2):
         expected = [
-            clips.is_foreground[clip, t, y : y + 12, x : x + 12].sum().item() >= share * 144
+            (clips.objects[clip, t, y : y + 12, x : x + 12] > 0).sum().item() >= share * 144
             for t in range(2)
             for y in range(0, 96, 12)
             for x in range(0, 96, 12)
         ]
         assert found[clip].tolist() == expected
     assert 0 < found.double().mean() < 0.5
+
+
+def test_a_patch_is_of_the_object_that_fills_most_of_it() -> None:
+    objects = torch.zeros(2, 1, 96, 96, dtype=torch.uint8)
+    objects[0, 0, :4, :12] = 1  # 48 of 144 pixels ...
+    objects[0, 0, 4:10, :12] = 2  # ... and 72 of the other
+    objects[0, 0, 12:24, :6] = 1  # half of a patch
+    objects[0, 0, 24:25, :12], objects[0, 0, 25:27, :12] = 2, 1  # a quarter, both together
+    objects[1, 0, :2, 84:] = 2  # too little
+    objects[1, 0, 84:, 84:] = 2
+    clips = ShapesWorld(0, "train", 2).clips([0, 1], [0])
+    found = replace(clips, objects=objects).patch_objects(12)
+    expected = torch.zeros(2, 64, dtype=torch.int64)
+    expected[0, 0], expected[0, 8], expected[0, 16], expected[1, 63] = 2, 1, 1, 2
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(

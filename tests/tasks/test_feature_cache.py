@@ -3,19 +3,19 @@ import multiprocessing
 import pytest
 import torch
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.feature_cache import CachedFeatures, FeatureCache
 
 VIDEO = "ab" * 32
 
 
-def features(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randn(5, 3, generator=generator)
-    return CachedFeatures(tokens, tokens.mean(0), 1.5, ("too short",))
+def features(mass=None):
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    return CachedFeatures(VideoTokens(x, mass), x.mean(0), 1.5, ("too short",))
 
 
 def assert_same(found, expected):
-    assert torch.equal(found.tokens, expected.tokens)
+    assert torch.equal(found.tokens.x, expected.tokens.x)
     assert torch.equal(found.pooled, expected.pooled)
     assert found[2:] == expected[2:]
 
@@ -31,9 +31,20 @@ def test_what_is_saved_is_read(tmp_path):
 
 def test_half_types_and_an_unknown_length_survive(tmp_path):
     cache = FeatureCache(tmp_path, {})
-    halves = features()._replace(tokens=features().tokens.half(), seconds=None, notes=())
-    cache.save(VIDEO, halves)
-    assert_same(cache.load(VIDEO)[0], halves)
+    halves = VideoTokens(features().tokens.x.half())
+    unusual = features()._replace(tokens=halves, seconds=None, notes=())
+    cache.save(VIDEO, unusual)
+    assert_same(cache.load(VIDEO)[0], unusual)
+
+
+def test_mass_is_kept_where_there_is_one(tmp_path):
+    cache, mass = FeatureCache(tmp_path, {}), torch.tensor([1.0, 3.5, 1.0, 2.0, 600.25])
+    cache.save(VIDEO, features(mass))
+    found, _ = cache.load(VIDEO)
+    assert_same(found, features(mass))
+    assert found.tokens.mass.equal(mass)
+    cache.save(VIDEO, features())
+    assert cache.load(VIDEO)[0].tokens.mass is None
 
 
 def test_another_context_has_entries_of_its_own(tmp_path):

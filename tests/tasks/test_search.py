@@ -18,7 +18,7 @@ def oracle(model, encoding, paths):
             if row.error is None:
                 embedding = torch.nn.functional.normalize(model.vision_proj(row.pooled), dim=-1)
                 cosine = (embedding @ model.embed_text(text)[0]).item()
-                match = model.rerank_scores(row.tokens[None], text.tokens, tokens[1]).item()
+                match = model.rerank_scores(row.tokens.x[None], text.tokens, tokens[1]).item()
                 found[row.path] = (cosine, match)
     return found
 

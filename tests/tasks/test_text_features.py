@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_features import encode_texts, match_scores, prompt_tokens
 
 TEXTS = ["dog", "the red dog runs in the street", "cat on the street", "a", "dog"]
@@ -33,20 +34,20 @@ def test_texts_without_padding_are_those_with_it(retrieval, padded, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_match_scores_are_the_models_own_in_the_order_asked(retrieval, padded, batch_size):
     tokens, text = padded
-    video = torch.randn(50, 24)
+    video = VideoTokens(torch.randn(50, 24), 1 + 9 * torch.rand(50))
     texts = encode_texts(retrieval, tokens)
     asked = [3, 1, 4, 0]
     scores = match_scores(retrieval, video, texts, asked, batch_size=batch_size)
     with torch.no_grad():
         expected = retrieval.rerank_scores(
-            video[None], text.tokens[asked], tokens.attention_mask[asked]
+            video.x[None], text.tokens[asked], tokens.attention_mask[asked], video.mass[None]
         )
     assert_close(scores, expected)
 
 
 def test_no_pairs_are_no_scores(retrieval, padded):
     texts = encode_texts(retrieval, padded[0])
-    assert match_scores(retrieval, torch.randn(50, 24), texts, []).shape == (0,)
+    assert match_scores(retrieval, VideoTokens(torch.randn(50, 24)), texts, []).shape == (0,)
 
 
 def test_a_prompt_is_cleaned_and_padded_to_the_longest(retrieval):

@@ -8,6 +8,7 @@ from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding
 
 MERGE = MergeConfig(r=[20, 8])
+BY_MASS = MergeConfig(r=[20, 8], score=None, pooling="mass")
 
 
 def test_one_row_a_video_and_a_bad_one_stops_no_other(retrieval, videos, encoding_of):
@@ -23,14 +24,14 @@ def test_one_row_a_video_and_a_bad_one_stops_no_other(retrieval, videos, encodin
             with torch.no_grad():
                 pixels = umt_reader(CONFIG)(row.path).values
                 expected = retrieval.encode_video(pixels[None])
-            torch.testing.assert_close(row.tokens, expected.tokens[0])
+            torch.testing.assert_close(row.tokens.x, expected.tokens[0])
             torch.testing.assert_close(row.pooled, expected.pooled[0])
 
 
 def test_a_schedule_is_applied_and_the_model_left_as_it_was(retrieval, films, encoding_of):
     before = retrieval.encode_video(torch.zeros(1, 4, 3, 32, 32)).tokens
     row = encoding_of(retrieval, MERGE).encode(films.paths[0])
-    assert row.tokens.shape == (64 - 28, 24)
+    assert row.tokens.x.shape == (64 - 28, 24)
     assert torch.equal(retrieval.encode_video(torch.zeros(1, 4, 3, 32, 32)).tokens, before)
 
 
@@ -43,7 +44,7 @@ def test_a_budget_is_turned_into_counts_once(retrieval, encoding_of):
 
 def test_no_schedule_means_unmerged_even_on_a_patched_model(tokenizer, films, encoding_of):
     model = vidtldr.apply_patch(retrieval_model(tokenizer), MERGE)
-    assert encoding_of(model).encode(films.paths[0]).tokens.shape == (64, 24)
+    assert encoding_of(model).encode(films.paths[0]).tokens.x.shape == (64, 24)
     with torch.no_grad():
         assert model.encode_video(torch.zeros(1, 4, 3, 32, 32)).tokens.shape == (1, 36, 24)
 
@@ -61,7 +62,7 @@ def test_batches_give_the_same_rows(retrieval, films, encoding_of, batch_size):
     for one, other in zip(single, batched, strict=True):
         assert one.error == other.error
         if one.error is None:
-            torch.testing.assert_close(one.tokens, other.tokens, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(one.tokens.x, other.tokens.x, rtol=1e-4, atol=1e-5)
 
 
 def test_the_second_time_features_come_from_the_cache_to_the_bit(
@@ -76,7 +77,7 @@ def test_the_second_time_features_come_from_the_cache_to_the_bit(
     for one, other in zip(fresh, cached, strict=True):
         assert (one.seconds, one.notes, one.error) == (other.seconds, other.notes, other.error)
         if one.error is None:
-            assert torch.equal(one.tokens, other.tokens)
+            assert torch.equal(one.tokens.x, other.tokens.x)
             assert torch.equal(one.pooled, other.pooled)
 
 
@@ -89,8 +90,8 @@ def test_a_mix_of_cached_and_missing_videos_keeps_its_order_in_batches(
     assert [row.path for row in rows] == films.paths * 3
     for row in rows:
         if row.error is None:
-            expected = encoding_of(retrieval).encode(row.path).tokens
-            torch.testing.assert_close(row.tokens, expected, rtol=1e-4, atol=1e-5)
+            expected = encoding_of(retrieval).encode(row.path).tokens.x
+            torch.testing.assert_close(row.tokens.x, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_another_file_under_an_old_name_is_computed(retrieval, films, encoding_of, tmp_path):
@@ -100,7 +101,7 @@ def test_another_file_under_an_old_name_is_computed(retrieval, films, encoding_o
         row = encoding_of(retrieval, cache_dir=cache).encode(str(video))
         assert row.from_cache == is_known
         expected = encoding_of(retrieval).encode(str(films.directory / films.good[source]))
-        assert torch.equal(row.tokens, expected.tokens)
+        assert torch.equal(row.tokens.x, expected.tokens.x)
 
 
 def test_everything_that_decides_the_features_is_in_the_key(
@@ -114,6 +115,7 @@ def test_everything_that_decides_the_features_is_in_the_key(
         encoding_of(retrieval, cache_dir=tmp_path),
         encoding_of(retrieval, MERGE, cache_dir=tmp_path),
         encoding_of(retrieval, MergeConfig(r=[20, 8], score=None), cache_dir=tmp_path),
+        encoding_of(retrieval, BY_MASS, cache_dir=tmp_path),
         encoding_of(other_weights, cache_dir=tmp_path),
         encoding_of(retrieval, cache_dir=tmp_path, autocast=torch.bfloat16),
         VideoEncoding(retrieval, umt_reader(CONFIG, max_seconds=30.0), cache_dir=tmp_path),
@@ -152,8 +154,31 @@ def test_autocast_keeps_tokens_in_the_half_type(retrieval, films, encoding_of):
     encoding = encoding_of(retrieval, MERGE, autocast=torch.bfloat16)
     row = encoding.encode(films.paths[0])
     exact = encoding_of(retrieval, MERGE).encode(films.paths[0])
-    assert row.tokens.dtype == torch.bfloat16
+    assert row.tokens.x.dtype == torch.bfloat16
     assert torch.nn.functional.cosine_similarity(row.pooled, exact.pooled, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_mass_goes_along_with_the_tokens(
+    retrieval, films, encoding_of, tmp_path, autocast, batch_size
+):
+    options = {"cache_dir": tmp_path, "autocast": autocast}
+    encoding = encoding_of(retrieval, BY_MASS, **options)
+    rows = list(encoding.encode_all(films.paths, batch_size=batch_size))
+    cached = list(encoding_of(retrieval, BY_MASS, **options).encode_all(films.paths))
+    for row, again in zip(rows, cached, strict=True):
+        if row.error is not None:
+            continue
+        pixels = umt_reader(CONFIG)(row.path).values
+        expected = encoding.encode_pixels(pixels[None]).mass[0]
+        assert row.tokens.mass.dtype == torch.float32
+        assert row.tokens.mass.shape == (64 - 28,)
+        if autocast is None:  # halves may pair other tokens in another batch
+            torch.testing.assert_close(row.tokens.mass, expected, rtol=1e-3, atol=1e-3)
+        assert again.from_cache
+        assert torch.equal(again.tokens.mass, row.tokens.mass)
+        assert torch.equal(again.tokens.x, row.tokens.x)
 
 
 def test_every_video_is_a_step(retrieval, films, encoding_of):

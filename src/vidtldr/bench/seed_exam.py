@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidtldr.bench.peers import Forward, Peer, Unmerged
+from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.shapes.exam import EncodedClips, distinct_clips, encode_clips, examine
 from vidtldr.shapes.factors import Split
 from vidtldr.shapes.model import ShapesUMT, normalise
@@ -24,13 +25,16 @@ class RememberedWorld(ShapesWorld):
 
     def __init__(self, seed: int, split: Split, num_frames: int, side: int) -> None:
         super().__init__(seed, split, num_frames, side)
-        self._drawn: dict[tuple[int, ...], ShapesClips] = {}
+        self._drawn: dict[tuple[tuple[int, ...], ...], ShapesClips] = {}
 
-    def clips(self, indices: Sequence[int] | Tensor) -> ShapesClips:
-        """Draw clips, or give back those drawn for the same indices."""
-        key = tuple(torch.as_tensor(indices).tolist())
+    def clips(
+        self, indices: Sequence[int] | Tensor, frames: Sequence[int] | None = None
+    ) -> ShapesClips:
+        """Draw clips, or give back those drawn for the same indices and frames."""
+        asked = (indices, range(self.num_frames) if frames is None else frames)
+        key = tuple(tuple(torch.as_tensor(each).tolist()) for each in asked)
         if key not in self._drawn:
-            self._drawn[key] = super().clips(indices)
+            self._drawn[key] = super().clips(indices, frames)
         return self._drawn[key]
 
 
@@ -96,12 +100,14 @@ class SeedExam:
             return encode_clips(encode, self.world, self.indices, self.batch_size)
 
 
-def _encoding(model: ShapesUMT, forward: Forward) -> Callable[[ShapesClips], tuple[Tensor, Tensor]]:
-    """What `encode_clips` takes: clips to tokens and embeddings."""
+def _encoding(
+    model: ShapesUMT, forward: Forward
+) -> Callable[[ShapesClips], tuple[VideoFeatures, Tensor]]:
+    """What `encode_clips` takes: clips to features and embeddings."""
     weights = next(model.parameters())
 
-    def encode(clips: ShapesClips) -> tuple[Tensor, Tensor]:
+    def encode(clips: ShapesClips) -> tuple[VideoFeatures, Tensor]:
         video = forward(normalise(clips.frames.to(weights.device)))
-        return video.tokens, model.embed_video(video)
+        return video, model.embed_video(video)
 
     return encode

@@ -12,13 +12,15 @@ from vidtldr.shapes.model import ShapesUMT, shapes_config
 __all__ = ["load_shapes", "load_shapes_encoder"]
 
 _WITHOUT_POOLING = ("pool_norm.weight", "pool_norm.bias")
+_HEADS_OF_TRAINING = "patch_words."
 
 
 def load_shapes(weights: Path) -> ShapesUMT:
     """Load the model of the world of shapes.
 
     Args:
-        weights: `model.safetensors`, or a checkpoint of the stages that train the whole model.
+        weights: `model.safetensors`, or `training.pt`, the checkpoint of the stages that train the
+            whole model.
 
     Returns:
         The model in evaluation mode, on the CPU, float32.
@@ -68,7 +70,11 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
     else:
         content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
         content = content.get("module", content)
-    return {name: value.float() for name, value in content.items() if isinstance(value, Tensor)}
+    return {
+        name.removeprefix("model."): value.float()
+        for name, value in content.items()
+        if isinstance(value, Tensor) and not name.startswith(_HEADS_OF_TRAINING)
+    }
 
 
 def _refuse_other_names(weights: Path, found: set[str], expected: set[str]) -> None:

@@ -68,6 +68,13 @@ class MergeOptions:
         Literal["x", "keys", "random"] | None,
         typer.Option(help="What is compared to pair tokens; x by default."),
     ] = None
+    pooling: Annotated[
+        Literal["tokens", "mass"] | None,
+        typer.Option(
+            help="What a token counts for behind UMT's encoder: tokens, all alike (the default), "
+            "or its mass."
+        ),
+    ] = None
 
     def parse(self) -> MergeConfig | None:
         """The merge that is asked for; None if none is.
@@ -91,6 +98,8 @@ class MergeOptions:
             typed["score"] = None if self.score == "none" else self.score
         if self.metric is not None:
             typed["metric"] = self.metric
+        if self.pooling is not None:
+            typed["pooling"] = self.pooling
         return replace(config, **typed)
 
     def parse_for_compare(self, compare: bool) -> MergeConfig | None:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from vidtldr.evaluate.annotations import Question, group_by_video, read_answers, read_questions
 from vidtldr.evaluate.metrics import accuracy
 from vidtldr.evaluate.progress import OnStep, ignore_steps, steps_of
@@ -20,6 +18,7 @@ from vidtldr.evaluate.video_folder import VideoFolder
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.tokenizer import TextTokens
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.ask import answer_tokens, rank
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.video_features import VideoEncoding
@@ -125,7 +124,7 @@ def evaluate_answering(
 
 def predict_answers(
     encoding: VideoEncoding,
-    video_tokens: Tensor | None,
+    video: VideoTokens | None,
     questions: Sequence[Question],
     candidates: TextTokens,
     protocol: AnsweringProtocol,
@@ -134,7 +133,7 @@ def predict_answers(
 
     Args:
         encoding: A `UMTAnswering` on its device.
-        video_tokens: Tokens of the video, shape (N, C); None if it failed.
+        video: Tokens of the video (N, C) and their mass; None if it failed.
         questions: The questions.
         candidates: Tokenized answers.
         protocol: Lengths and number of candidates.
@@ -143,13 +142,13 @@ def predict_answers(
         Index and probability of the likeliest candidate of each question; None if the video
         failed.
     """
-    if video_tokens is None:
+    if video is None:
         return [None] * len(questions)
     found: list[tuple[int, float] | None] = []
     for start in range(0, len(questions), NUM_QUESTIONS_AT_ONCE):
         texts = [clean_text(q.question) for q in questions[start : start + NUM_QUESTIONS_AT_ONCE]]
         tokens = encoding.model.tokenizer(texts, protocol.max_question_tokens)
-        ranked = rank(encoding, video_tokens, tokens, candidates, protocol.k_test)
+        ranked = rank(encoding, video, tokens, candidates, protocol.k_test)
         best = zip(ranked.ids[:, 0].tolist(), ranked.probabilities[:, 0].tolist(), strict=True)
         found += best
     return found

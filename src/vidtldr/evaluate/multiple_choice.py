@@ -20,6 +20,7 @@ from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.video_folder import VideoFolder
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.search import embed_pooled
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts
@@ -124,7 +125,7 @@ def evaluate_multiple_choice(
 def choice_scores(
     encoding: VideoEncoding,
     model: UMTRetrieval,
-    video_tokens: Tensor,
+    tokens: VideoTokens,
     pooled: Tensor,
     texts: EncodedTexts,
     captions: Sequence[int],
@@ -135,7 +136,7 @@ def choice_scores(
     Args:
         encoding: Where and in which type to compute.
         model: The model, on its device.
-        video_tokens: Tokens of the video, shape (N, C).
+        tokens: Tokens of the video (N, C) and their mass.
         pooled: Its pooled vector, shape (C,).
         texts: All encoded captions.
         captions: Indices of the K captions of this question.
@@ -149,8 +150,8 @@ def choice_scores(
     fast = (cosines / model.temp.float().cpu()).softmax(dim=0)
     with encoding.computing():
         x, mask = texts.select(captions, encoding.device)
-        video = video_tokens[None].to(encoding.device, model.text_proj.weight.dtype)
-        fused = model.text_encoder.fuse(x, mask, video)
+        video = VideoTokens.stack([tokens.to(encoding.device, model.text_proj.weight.dtype)])
+        fused = model.text_encoder.fuse(x, mask, video.x, video.mass)
         logits = model.itm_head(fused[:, 0])
     match = logits.float().cpu().softmax(dim=1)[:, 1]
     return torch.as_tensor(protocol.match_weight * match + protocol.cosine_weight * fast)

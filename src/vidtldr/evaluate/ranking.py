@@ -12,6 +12,7 @@ from torch import Tensor
 from vidtldr.evaluate.annotations import RetrievalSet
 from vidtldr.evaluate.metrics import RetrievalMetrics, best_ranks, recall, retrieval_metrics
 from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_features import EncodedTexts, match_scores
 
 __all__ = ["Scores", "dual_scores", "measure", "rerank"]
@@ -50,7 +51,7 @@ def dual_scores(videos: Sequence[Tensor | None], texts: EncodedTexts) -> Scores:
 
 def rerank(
     model: UMTRetrieval,
-    tokens_of: Callable[[int], Tensor],
+    tokens_of: Callable[[int], VideoTokens],
     texts: EncodedTexts,
     dual: Scores,
     k: int,
@@ -66,8 +67,8 @@ def rerank(
 
     Args:
         model: The model, on its device.
-        tokens_of: Returns the tokens (N, C) of a video by its index; is not called for those that
-            failed.
+        tokens_of: Returns the tokens (N, C) of a video and their mass by its index; is not called
+            for those that failed.
         texts: The encoded texts.
         dual: As from `dual_scores`. Equal scores keep the order of candidates.
         k: Candidates of a query; all if there are fewer.

@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.video_features import VideoEncoding
 
 __all__ = ["TokenStore"]
 
 
 class TokenStore:
-    """Holds the tokens (N, C) of each video.
+    """Holds the tokens (N, C) of each video and their mass.
 
     What does not fit into memory is read again from the encoding's cache; without a cache it is
     written to a temporary directory, which goes when the store is left.
@@ -32,7 +32,7 @@ class TokenStore:
         self.encoding = encoding
         self.paths = paths
         self.free_bytes = memory_bytes
-        self._held: dict[int, Tensor] = {}
+        self._held: dict[int, VideoTokens] = {}
         self._directory: TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
@@ -43,15 +43,17 @@ class TokenStore:
         if self._directory is not None:
             self._directory.cleanup()
 
-    def put(self, index: int, tokens: Tensor) -> None:
+    def put(self, index: int, tokens: VideoTokens) -> None:
         """Keep the tokens of a video."""
-        if tokens.nbytes <= self.free_bytes:
-            self.free_bytes -= tokens.nbytes
+        tensors = tokens.tensors()
+        num_bytes = sum(each.nbytes for each in tensors.values())
+        if num_bytes <= self.free_bytes:
+            self.free_bytes -= num_bytes
             self._held[index] = tokens
         elif self.encoding.cache is None:
-            save_file({"tokens": tokens}, self._spill_path(index))
+            save_file(tensors, self._spill_path(index))
 
-    def get(self, index: int) -> Tensor:
+    def get(self, index: int) -> VideoTokens:
         """Return the tokens of a video that were put.
 
         Raises:
@@ -60,8 +62,7 @@ class TokenStore:
         if index in self._held:
             return self._held[index]
         if self.encoding.cache is None:
-            spilled: Tensor = load_file(self._spill_path(index))["tokens"]
-            return spilled
+            return VideoTokens(**load_file(self._spill_path(index)))
         row = self.encoding.encode(self.paths[index])  # a damaged entry is computed again
         if row.tokens is None:
             raise ValueError(

@@ -68,9 +68,9 @@ class MergeConfig:
             Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
             no background (Eq. 5), `"mask"` drops it and weighs the rest alike (Eq. 8). Without a
             score every weight is 1.
-        pooling: What a token counts for in the mean that UMT pools a clip by: `"tokens"`, all alike
-            (the authors' code); or its `"mass"`, so that what merged away still counts. Of other
-            families only `"tokens"`.
+        pooling: What a token counts for behind UMT's encoder, in the mean that a clip is pooled by
+            and in the attention that texts pay to it: `"tokens"`, all alike (the authors' code); or
+            its `"mass"`, so that what merged away still counts. Of other families only `"tokens"`.
         impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
 
     Raises:

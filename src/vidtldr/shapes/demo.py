@@ -18,6 +18,7 @@ from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import trace
 from vidtldr.models.umt.checkpoint import load_umt
 from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
 from vidtldr.shapes.exam import AnswerSheet, EncodedClips, ExamResult, fill_sheet, mark
 from vidtldr.shapes.export import clip_name, export_clips
@@ -109,11 +110,11 @@ def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
 
 
 @torch.inference_mode()
-def _encode(model: UMTRetrieval, pixels: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Tokens (N, C) of each clip, and embeddings of all."""
+def _encode(model: UMTRetrieval, pixels: list[Tensor]) -> tuple[list[VideoTokens], Tensor]:
+    """Tokens (N, C) of each clip and their mass, and embeddings of all."""
     videos = [model.encode_video(clip) for clip in pixels]
     embeddings = torch.cat([model.embed_video(video) for video in videos])
-    return [video.tokens[0] for video in videos], embeddings
+    return [tokens for video in videos for tokens in video.by_clip()], embeddings
 
 
 def _costs(

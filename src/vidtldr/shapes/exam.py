@@ -16,6 +16,7 @@ from vidtldr.evaluate.ranking import Scores, dual_scores, rerank
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.tokenizer import TextTokens
+from vidtldr.models.umt.vision import VideoFeatures, VideoTokens
 from vidtldr.shapes.factors import FactorRow
 from vidtldr.shapes.language import ANSWERS, LABELS, Question, caption, label_of, questions
 from vidtldr.shapes.model import ShapesUMT, normalise
@@ -39,6 +40,7 @@ NUM_RERANKED = 8  # candidates that the fusion encoder scores again for every qu
 NUM_RANKED_ANSWERS = 4
 MAX_ANSWER_TOKENS = 5
 CLIPS_ASKED_AT_ONCE = 16
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class EncodedClips:
     """Clips as the vision encoder gave them back, on the CPU.
 
     Attributes:
-        tokens: Tokens of each clip, shape (N, C) each.
+        tokens: Tokens (N, C) of each clip and their mass.
         embeddings: Unit vectors, shape (B, E), float32.
         rows: The truth about each clip.
         speeds: Mean speeds of both objects of each clip, pixels a frame.
     """
 
-    tokens: list[Tensor]
+    tokens: list[VideoTokens]
     embeddings: Tensor
     rows: list[FactorRow]
     speeds: list[tuple[float, float]]
@@ -121,7 +123,7 @@ def distinct_clips(world: ShapesWorld, num_clips: int, start: int = 0) -> list[i
 
 @torch.inference_mode()
 def encode_clips(
-    encode: Callable[[ShapesClips], tuple[Tensor, Tensor]],
+    encode: Callable[[ShapesClips], tuple[VideoFeatures, Tensor]],
     world: ShapesWorld,
     indices: Sequence[int],
     batch_size: int = 32,
@@ -129,31 +131,31 @@ def encode_clips(
     """Draw clips and encode them.
 
     Args:
-        encode: Returns tokens (B, N, C) and embeddings (B, E) of a batch.
+        encode: Returns features and embeddings (B, E) of a batch.
         world: Where the clips are.
         indices: Which of them.
         batch_size: Clips at once.
     """
-    tokens: list[Tensor] = []
+    tokens: list[VideoTokens] = []
     embeddings: list[Tensor] = []
     rows: list[FactorRow] = []
     speeds: list[tuple[float, float]] = []
     for start in range(0, len(indices), batch_size):
         clips = world.clips(indices[start : start + batch_size])
-        x, embedded = encode(clips)
-        tokens.extend(x.cpu())
+        video, embedded = encode(clips)
+        tokens.extend(each.to(CPU, each.x.dtype) for each in video.by_clip())
         embeddings.append(embedded.float().cpu())
         rows.extend(clips.factors.rows())
         speeds.extend((first, second) for first, second in clips.speeds.tolist())
     return EncodedClips(tokens, torch.cat(embeddings), rows, speeds)
 
 
-def encode_with(model: ShapesUMT) -> Callable[[ShapesClips], tuple[Tensor, Tensor]]:
+def encode_with(model: ShapesUMT) -> Callable[[ShapesClips], tuple[VideoFeatures, Tensor]]:
     """The plain way to encode a batch of clips: the model as it is."""
 
-    def encode(clips: ShapesClips) -> tuple[Tensor, Tensor]:
+    def encode(clips: ShapesClips) -> tuple[VideoFeatures, Tensor]:
         video = model.encode_video(normalise(clips.frames).to(model.temp.device))
-        return video.tokens, model.embed_video(video)
+        return video, model.embed_video(video)
 
     return encode
 
@@ -232,22 +234,26 @@ def _answers(model: UMTAnswering, clips: EncodedClips) -> tuple[tuple[str, ...],
     for indices in by_count.values():
         for start in range(0, len(indices), CLIPS_ASKED_AT_ONCE):
             batch = indices[start : start + CLIPS_ASKED_AT_ONCE]
-            tokens = torch.stack([clips.tokens[index] for index in batch])
-            answers = _answer_batch(model, candidates, tokens, [asked[index] for index in batch])
+            videos = VideoTokens.stack([clips.tokens[index] for index in batch])
+            answers = _answer_batch(model, candidates, videos, [asked[index] for index in batch])
             for index, answer in zip(batch, answers, strict=True):
                 given[index] = answer
     return tuple(given)
 
 
 def _answer_batch(
-    model: UMTAnswering, candidates: TextTokens, tokens: Tensor, asked: Sequence[list[Question]]
+    model: UMTAnswering,
+    candidates: TextTokens,
+    videos: VideoTokens,
+    asked: Sequence[list[Question]],
 ) -> list[tuple[str, ...]]:
-    """Answers about clips of tokens (B, N, C), as many questions each."""
+    """Answers about B clips, as many questions each."""
     weights = next(model.parameters())
     prompts = [question.question for each in asked for question in each]
     texts = prompt_tokens(model.tokenizer, prompts, "questions")
     ids, mask, answer_ids, answer_mask = (part.to(weights.device) for part in (*texts, *candidates))
-    states = model.encode_questions(tokens.to(weights), ids, mask)
+    videos = videos.to(weights.device, weights.dtype)
+    states = model.encode_questions(videos.x, ids, mask, videos.mass)
     ranked = model.rank_encoded(states, mask, answer_ids, answer_mask, NUM_RANKED_ANSWERS)
     best = ranked.ids[:, 0].view(len(asked), -1).tolist()
     return [tuple(ANSWERS[index] for index in row) for row in best]

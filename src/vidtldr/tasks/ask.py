@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from vidtldr.models.umt.answering import RankedAnswers, UMTAnswering
 from vidtldr.models.umt.tokenizer import TextTokens
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_features import prompt_tokens
 from vidtldr.tasks.video_features import VideoEncoding
 
@@ -123,7 +122,7 @@ def answer_tokens(model: UMTAnswering, answers: Sequence[str], max_tokens: int) 
 
 def rank(
     encoding: VideoEncoding,
-    video_tokens: Tensor,
+    video: VideoTokens,
     questions: TextTokens,
     answers: TextTokens,
     k: int,
@@ -132,7 +131,7 @@ def rank(
 
     Args:
         encoding: A `UMTAnswering` on its device.
-        video_tokens: Tokens of the video, shape (N, C), on any device.
+        video: Tokens of the video (N, C) and their mass, on any device.
         questions: Token ids and mask, shape (Q, L).
         answers: Token ids and mask, shape (A, L').
         k: Candidates to rank; with fewer candidates all are.
@@ -143,9 +142,9 @@ def rank(
     model, device = answering_model(encoding), encoding.device
     dtype = model.text_encoder.embeddings.word_embeddings.weight.dtype
     with encoding.computing():
-        video = video_tokens[None].to(device, dtype)
+        video = VideoTokens.stack([video.to(device, dtype)])
         ids, mask = (part.to(device) for part in questions)
-        states = model.encode_questions(video, ids, mask)
+        states = model.encode_questions(video.x, ids, mask, video.mass)
         answer_ids, answer_mask = (part.to(device) for part in answers)
         ranked = model.rank_encoded(states, mask, answer_ids, answer_mask, min(k, len(answer_ids)))
     return RankedAnswers(*(part.cpu() for part in ranked))

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from vidtldr.models.umt.vision import VideoTokens
+
 __all__ = ["CachedFeatures", "FeatureCache"]
 
 FORMAT = "1"
@@ -30,13 +32,13 @@ class CachedFeatures(NamedTuple):
     """The features of one video, on the CPU.
 
     Attributes:
-        tokens: Tokens of the vision encoder, shape (N, C).
+        tokens: Tokens of the vision encoder (N, C) and their mass.
         pooled: Their pooled vector, shape (C,).
         seconds: Time that the frames sampled from cover; None if unknown.
         notes: What was unusual about the file.
     """
 
-    tokens: Tensor
+    tokens: VideoTokens
     pooled: Tensor
     seconds: float | None
     notes: tuple[str, ...]
@@ -93,9 +95,15 @@ class FeatureCache:
         Raises:
             OSError: If it cannot be written.
         """
+        parts = {
+            "tokens": features.tokens.x,
+            "mass": features.tokens.mass,
+            "pooled": features.pooled,
+        }
         tensors = {
-            "tokens": features.tokens.detach().cpu().contiguous(),
-            "pooled": features.pooled.detach().cpu().contiguous(),
+            name: part.detach().cpu().contiguous()
+            for name, part in parts.items()
+            if part is not None
         }
         about = {
             "context": self.context_sha256,
@@ -116,8 +124,9 @@ class FeatureCache:
             raise ValueError("it belongs to something else")
         if about["tensors"] != _checksum(tensors):
             raise ValueError("its checksum does not fit")
+        tokens = VideoTokens(tensors["tokens"], tensors.get("mass"))
         seconds, notes = json.loads(about["seconds"]), json.loads(about["notes"])
-        return CachedFeatures(tensors["tokens"], tensors["pooled"], seconds, tuple(notes))
+        return CachedFeatures(tokens, tensors["pooled"], seconds, tuple(notes))
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
-from vidtldr.models.umt.vision import VideoFeatures
+from vidtldr.models.umt.vision import VideoFeatures, VideoTokens
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts, match_scores, prompt_tokens
 from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
 
@@ -43,7 +43,7 @@ class _Hit:
 
     row: EncodedVideo
     score: float
-    tokens: Tensor | None
+    tokens: VideoTokens | None
     match_score: float | None = None
 
 

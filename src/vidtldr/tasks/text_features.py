@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.tokenizer import TextTokenizer, TextTokens
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_cleaning import clean_text
 
 __all__ = ["EncodedTexts", "encode_texts", "match_scores", "prompt_tokens"]
@@ -107,7 +108,7 @@ def encode_texts(
 @torch.inference_mode()
 def match_scores(
     model: UMTRetrieval,
-    video_tokens: Tensor,
+    video: VideoTokens,
     texts: EncodedTexts,
     indices: Sequence[int],
     *,
@@ -119,7 +120,7 @@ def match_scores(
 
     Args:
         model: The model, on its device.
-        video_tokens: Tokens of the video, shape (N, C), on any device.
+        video: Tokens of the video (N, C) and their mass, on any device.
         texts: The encoded texts.
         indices: Which of them.
         batch_size: Texts at once.
@@ -129,12 +130,12 @@ def match_scores(
     """
     device = next(model.parameters()).device
     dtype = model.text_proj.weight.dtype  # tokens that autocast kept as halves come back
-    video = video_tokens[None].to(device, dtype)
+    video = VideoTokens.stack([video.to(device, dtype)])
     rows, places = torch.unique(texts.rows[list(indices)], return_inverse=True)
     scores = torch.empty(len(texts.row_ends) - 1)
     for batch in _in_batches(rows.tolist(), texts.length_of_row, batch_size):
         x, mask = texts.select_rows(batch, device)
-        scores[batch] = model.rerank_scores(video, x, mask).float().cpu()
+        scores[batch] = model.rerank_scores(video.x, x, mask, video.mass).float().cpu()
     return scores[rows][places]
 
 

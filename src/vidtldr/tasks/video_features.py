@@ -20,7 +20,7 @@ from vidtldr.hosts.patching import patched
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
-from vidtldr.models.umt.vision import VideoFeatures
+from vidtldr.models.umt.vision import VideoFeatures, VideoTokens
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.feature_cache import CachedFeatures, FeatureCache
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
@@ -28,6 +28,7 @@ from vidtldr.video.decode import VideoError
 
 __all__ = ["EncodedVideo", "VideoEncoding"]
 
+CPU = torch.device("cpu")
 UNMERGED = MergeConfig(r=())
 
 
@@ -37,7 +38,7 @@ class EncodedVideo:
 
     Attributes:
         path: The file, as it was given.
-        tokens: Its tokens, shape (N, C), on the CPU; None if the video failed.
+        tokens: Its tokens (N, C) and their mass, on the CPU; None if the video failed.
         pooled: Its pooled vector, shape (C,), on the CPU; None if the video failed.
         seconds: Time that the frames sampled from cover; None if unknown.
         notes: Everything unusual, a sentence each.
@@ -46,7 +47,7 @@ class EncodedVideo:
     """
 
     path: str
-    tokens: Tensor | None = None
+    tokens: VideoTokens | None = None
     pooled: Tensor | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = ()
@@ -120,7 +121,7 @@ class VideoEncoding:
         return stack
 
     def encode_pixels(self, pixel_values: Tensor) -> VideoFeatures:
-        """Encode clips (B, T, 3, S, S) with this schedule: tokens (B, N, C) and pooled (B, C)."""
+        """Encode clips (B, T, 3, S, S) with this schedule."""
         with patched(self.model, self.schedule), self.computing():
             x = pixel_values.to(self.device)
             features: VideoFeatures = self.model.vision_encoder(x)
@@ -186,22 +187,24 @@ class VideoEncoding:
             on_step()
             yield row
 
-    def _timed_encode(self, clips: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def _timed_encode(self, clips: list[Tensor]) -> list[tuple[VideoTokens, Tensor]]:
         if not clips:
             return []
         start = time.perf_counter()
         features = self.encode_pixels(torch.stack(clips))
-        kept = features.tokens if self.autocast is None else features.tokens.to(self.autocast)
+        kept = self.autocast or features.tokens.dtype
         # Copies wait for the device; each clip gets memory of its own, or one would keep all.
-        tokens = [part.cpu().clone() for part in kept]
+        tokens = [clip.to(CPU, kept, copy=True) for clip in features.by_clip()]
         pooled = [part.cpu().clone() for part in features.pooled]
         self.encode_seconds += time.perf_counter() - start
         self.num_encoded += len(clips)
         return list(zip(tokens, pooled, strict=True))
 
-    def _keep(self, item: _Waiting, pixels: Pixels, tokens: Tensor, pooled: Tensor) -> EncodedVideo:
+    def _keep(
+        self, item: _Waiting, pixels: Pixels, tokens: VideoTokens, pooled: Tensor
+    ) -> EncodedVideo:
         row = item.done
-        if not (tokens.isfinite().all() and pooled.isfinite().all()):
+        if not (tokens.x.isfinite().all() and pooled.isfinite().all()):
             error = "the model's features must be finite, got NaN or inf. Use dtype float32."
             return EncodedVideo(row.path, seconds=row.seconds, notes=row.notes, error=error)
         if self.cache is not None and item.sha256 is not None:
@@ -212,7 +215,7 @@ class VideoEncoding:
     def _context(self) -> dict[str, object]:
         """Everything that decides the features but the video."""
         parameter = next(self.model.vision_encoder.parameters())
-        return {
+        context: dict[str, object] = {
             "weights": module_sha256(self.model.vision_encoder),
             "model": self.model.config.to_dict(),
             "merge": self.schedule.to_dict(),
@@ -221,6 +224,9 @@ class VideoEncoding:
             "device": parameter.device.type,
             "versions": [vidtldr.__version__, torch.__version__, version("av")],
         }
+        if self.schedule.pooling == "mass":  # never read what was kept before mass was
+            context["kept"] = ["tokens", "mass", "pooled"]
+        return context
 
 
 def _sha256_of_video(path: str) -> str | None:

@@ -48,7 +48,7 @@ def features(model, expected, batch_size):
         for part in zip(ids.split(batch_size), mask.split(batch_size), strict=True)
     ]
     return (
-        VideoFeatures(*(torch.cat(part) for part in zip(*videos, strict=True))),
+        VideoFeatures(*(torch.cat([video[i] for video in videos]) for i in range(2))),
         TextFeatures(*(torch.cat(part) for part in zip(*texts, strict=True))),
     )
 

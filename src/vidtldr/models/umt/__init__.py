@@ -4,7 +4,7 @@ from vidtldr.models.umt.answering import RankedAnswers, UMTAnswering
 from vidtldr.models.umt.checkpoint import convert_checkpoint, load_umt
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.retrieval import TextFeatures, UMTRetrieval
-from vidtldr.models.umt.vision import VideoFeatures, build_vision_encoder
+from vidtldr.models.umt.vision import VideoFeatures, VideoTokens, build_vision_encoder
 
 __all__ = [
     "RankedAnswers",
@@ -13,6 +13,7 @@ __all__ = [
     "UMTConfig",
     "UMTRetrieval",
     "VideoFeatures",
+    "VideoTokens",
     "build_vision_encoder",
     "convert_checkpoint",
     "load_umt",

@@ -14,7 +14,7 @@ from vidtldr.models.umt.decoder import AnswerDecoder
 from vidtldr.models.umt.precision import at_least_float32
 from vidtldr.models.umt.text import TextEncoder
 from vidtldr.models.umt.tokenizer import TextTokenizer, TokenizerSource
-from vidtldr.models.umt.vision import VisionEncoder
+from vidtldr.models.umt.vision import VideoFeatures, VisionEncoder
 
 __all__ = ["RankedAnswers", "UMTAnswering"]
 
@@ -90,15 +90,31 @@ class UMTAnswering(nn.Module):
                 f"pixel_values must hold one clip a question ({len(question_ids)}) or one for all, "
                 f"got {len(pixel_values)}. Repeat the clips, or call once a clip."
             )
-        video_tokens = self.vision_encoder(pixel_values).tokens
-        states = self.encode_questions(video_tokens, question_ids, question_mask)
+        video: VideoFeatures = self.vision_encoder(pixel_values)
+        states = self.encode_questions(video.tokens, question_ids, question_mask, video.mass)
         return self.rank_encoded(states, question_mask, answer_ids, answer_mask, k)
 
     def encode_questions(
-        self, video_tokens: Tensor, question_ids: Tensor, question_mask: Tensor
+        self,
+        video_tokens: Tensor,
+        question_ids: Tensor,
+        question_mask: Tensor,
+        video_mass: Tensor | None = None,
     ) -> Tensor:
-        """Fuse questions (Q, L) with video tokens (Q, N, C) or (1, N, C): states (Q, L, C)."""
-        return cast(Tensor, self.text_encoder(question_ids, question_mask, video_tokens))
+        """Fuse questions with videos.
+
+        Args:
+            video_tokens: `VideoFeatures.tokens`, shape (G, N, C); `Q / G` questions in a row are
+                about each.
+            question_ids: Token ids, shape (Q, L).
+            question_mask: 1 for real tokens, shape (Q, L).
+            video_mass: `VideoFeatures.mass`, shape (G, N); None for all alike.
+
+        Returns:
+            States, shape (Q, L, C).
+        """
+        states = self.text_encoder(question_ids, question_mask, video_tokens, video_mass)
+        return cast(Tensor, states)
 
     @torch.no_grad()
     def rank_encoded(

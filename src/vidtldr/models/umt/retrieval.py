@@ -88,7 +88,11 @@ class UMTRetrieval(nn.Module):
         return self.embed_video(video) @ self.embed_text(text).T
 
     def rerank_scores(
-        self, video_tokens: Tensor, text_tokens: Tensor, attention_mask: Tensor
+        self,
+        video_tokens: Tensor,
+        text_tokens: Tensor,
+        attention_mask: Tensor,
+        video_mass: Tensor | None = None,
     ) -> Tensor:
         """Score pairs with the fusion encoder: the logit of "they match".
 
@@ -99,12 +103,14 @@ class UMTRetrieval(nn.Module):
             video_tokens: `VideoFeatures.tokens`, shape (pairs, N, C), or (1, N, C) for all pairs.
             text_tokens: `TextFeatures.tokens`, shape (pairs, L, C), or (1, L, C) for all pairs.
             attention_mask: Mask of the texts, shape (pairs, L) or (1, L).
+            video_mass: `VideoFeatures.mass`, shape (pairs, N) or (1, N); None for all alike.
 
         Returns:
             Logits, shape (pairs,), float32.
 
         Raises:
-            ValueError: If the numbers of videos and texts differ and neither is 1.
+            ValueError: If the numbers of videos and texts differ and neither is 1, or the mass is
+                not one number a video token.
         """
         counts = (len(video_tokens), len(text_tokens), len(attention_mask))
         num_pairs = max(counts)
@@ -115,5 +121,5 @@ class UMTRetrieval(nn.Module):
             )
         text_tokens = text_tokens.expand(num_pairs, -1, -1)
         attention_mask = attention_mask.expand(num_pairs, -1)
-        fused = self.text_encoder.fuse(text_tokens, attention_mask, video_tokens)
+        fused = self.text_encoder.fuse(text_tokens, attention_mask, video_tokens, video_mass)
         return at_least_float32(self.itm_head(fused[:, 0])[:, 1])

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vidtldr.models.umt.config import TextConfig
 
-__all__ = ["Bert", "DenseGELU", "TextEncoder", "causal_mask_bias", "mask_bias"]
+__all__ = ["Bert", "DenseGELU", "TextEncoder", "causal_mask_bias", "mask_bias", "mass_bias"]
 
 MASKED_LOGIT = (
     -10000.0
@@ -30,6 +30,14 @@ def causal_mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
     length = attention_mask.shape[1]
     seen = torch.ones(length, length, dtype=torch.bool, device=attention_mask.device).tril()
     return (~(seen & (attention_mask[:, None, None, :] != 0))).to(dtype) * MASKED_LOGIT
+
+
+def mass_bias(mass: Tensor) -> Tensor:
+    """Turn mass (B, M), positive, into a bias of the logits, (B, 1, 1, M), in its dtype.
+
+    A token of mass m is then attended to as m equal tokens of mass 1 are.
+    """
+    return mass.log()[:, None, None, :]
 
 
 class QueryKeyValue(nn.Module):
@@ -206,12 +214,44 @@ class TextEncoder(Bert):
         x = self.embeddings(input_ids)
         return self.run_text_layers(x, mask_bias(attention_mask, x.dtype))
 
-    def fuse(self, text_tokens: Tensor, attention_mask: Tensor, video_tokens: Tensor) -> Tensor:
-        """Let read texts (B, L, C) attend to videos (G, N, C'), `B / G` in a row to each."""
-        bias = mask_bias(attention_mask, text_tokens.dtype)
-        return self.run_fusion_layers(text_tokens, bias, video_tokens)
+    def fuse(
+        self,
+        text_tokens: Tensor,
+        attention_mask: Tensor,
+        video_tokens: Tensor,
+        video_mass: Tensor | None = None,
+    ) -> Tensor:
+        """Let read texts attend to videos.
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, video_tokens: Tensor) -> Tensor:
+        Args:
+            text_tokens: From `encode_text`, shape (B, L, C).
+            attention_mask: 1 for real tokens, shape (B, L).
+            video_tokens: Shape (G, N, C'); `B / G` texts in a row attend to each.
+            video_mass: What each video token counts for, shape (G, N), positive; None for all
+                alike. With plain merging the result is that of the tokens unmerged.
+
+        Returns:
+            Fused text tokens, shape (B, L, C).
+
+        Raises:
+            ValueError: If the mass is not one number a video token.
+        """
+        if video_mass is not None and video_mass.shape != video_tokens.shape[:2]:
+            raise ValueError(
+                f"video_mass must be {tuple(video_tokens.shape[:2])}, a number for each video "
+                f"token, got {tuple(video_mass.shape)}. Take both from the same VideoFeatures."
+            )
+        bias = mask_bias(attention_mask, text_tokens.dtype)
+        video_bias = None if video_mass is None else mass_bias(video_mass)
+        return self.run_fusion_layers(text_tokens, bias, video_tokens, video_bias)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        video_tokens: Tensor,
+        video_mass: Tensor | None = None,
+    ) -> Tensor:
         """Read texts and fuse them with videos, the whole of BERT: (B, L, C)."""
         text_tokens = self.encode_text(input_ids, attention_mask)
-        return self.fuse(text_tokens, attention_mask, video_tokens)
+        return self.fuse(text_tokens, attention_mask, video_tokens, video_mass)

@@ -4,7 +4,8 @@ Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels, `
 `D` channels a head.
 """
 
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,46 @@ from torch.nn import functional as F
 from vidtldr.models.umt.config import ConfigName, UMTConfig, resolve_config
 from vidtldr.models.umt.positions import interpolate_positions, sine_cosine_positions
 
-__all__ = ["VideoFeatures", "VisionBlock", "VisionEncoder", "build_vision_encoder"]
+__all__ = [
+    "VideoFeatures",
+    "VideoTokens",
+    "VisionBlock",
+    "VisionEncoder",
+    "build_vision_encoder",
+]
 
 LAYER_NORM_EPS = 1e-6
 MLP_RATIO = 4
+
+
+class VideoTokens(NamedTuple):
+    """What the fusion encoder attends to: of one clip, or of B clips in a batch.
+
+    Attributes:
+        x: Tokens after the final norm, shape (N, C) or (B, N, C).
+        mass: What each of them counts for, shape (N,) or (B, N); None where all count alike.
+    """
+
+    x: Tensor
+    mass: Tensor | None = None
+
+    @classmethod
+    def stack(cls, clips: Sequence[Self]) -> Self:
+        """Make a batch of single clips of as many tokens each, all with mass or all without."""
+        masses = [clip.mass for clip in clips if clip.mass is not None]
+        return cls(torch.stack([clip.x for clip in clips]), torch.stack(masses) if masses else None)
+
+    def to(self, device: torch.device, dtype: torch.dtype, *, copy: bool = False) -> Self:
+        """Move to a device; the tokens become `dtype`, the mass keeps its own.
+
+        With `copy` the result has memory of its own in any case.
+        """
+        mass = None if self.mass is None else self.mass.to(device, copy=copy)
+        return type(self)(self.x.to(device, dtype, copy=copy), mass)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name; `VideoTokens(**tensors)` is the inverse."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class VideoFeatures(NamedTuple):
@@ -25,10 +62,18 @@ class VideoFeatures(NamedTuple):
     Attributes:
         tokens: Tokens after the final norm, shape (B, N, C).
         pooled: One vector a clip before projection, shape (B, C).
+        mass: What each token counts for, shape (B, N), at least float32; None where all count
+            alike: unmerged, or merged with pooling="tokens".
     """
 
     tokens: Tensor
     pooled: Tensor
+    mass: Tensor | None = None
+
+    def by_clip(self) -> list[VideoTokens]:
+        """Tokens (N, C) and mass (N,) of each clip, views."""
+        masses = [None] * len(self.tokens) if self.mass is None else self.mass.unbind()
+        return [VideoTokens(x, mass) for x, mass in zip(self.tokens, masses, strict=True)]
 
 
 class VisionAttention(nn.Module):
@@ -176,13 +221,14 @@ class VisionEncoder(nn.Module):
 
         Args:
             x: Tokens.
-            mass: What each token counts for, shape (B, N), positive; None for all alike.
+            mass: What each token counts for, shape (B, N), positive; None for all alike. It goes
+                along with the tokens, for the fusion encoder.
         """
         tokens = self.encoder.norm(x)
         if mass is None:
             return VideoFeatures(tokens, self.pool_norm(tokens.mean(dim=1)))
         share = (mass / mass.sum(dim=1, keepdim=True)).to(tokens.dtype)
-        return VideoFeatures(tokens, self.pool_norm((tokens * share[..., None]).sum(dim=1)))
+        return VideoFeatures(tokens, self.pool_norm((tokens * share[..., None]).sum(dim=1)), mass)
 
     def forward(self, pixel_values: Tensor) -> VideoFeatures:
         """Encode clips (B, T, 3, S, S)."""
