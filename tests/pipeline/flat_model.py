@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.pipeline.request import IndexRequest
 from vidtldr.tasks.clip_reader import ClipReader
 from vidtldr.tasks.embed import Embedder
@@ -36,8 +37,9 @@ def load(weights: str = "first", seconds: float = 0.0, broken: str = "") -> Embe
         cells = clips.unflatten(3, (2, 12)).unflatten(5, (3, 12)).mean(dim=(4, 6))  # B T 3 2 3
         return cells.flatten(1).cpu()[:, :NUM_CHANNELS] + 0.01
 
-    def encode_with_tokens(clips: Tensor) -> tuple[Tensor, Tensor]:
-        return encode(clips), clips[:, :, 0, ::12, ::12].flatten(1)[:, :, None]
+    def encode_with_tokens(clips: Tensor) -> tuple[Tensor, list[VideoTokens]]:
+        x = clips[:, :, 0, ::12, ::12].flatten(1)[:, :, None]
+        return encode(clips), [VideoTokens(each, each[:, 0] + 1) for each in x]
 
     identity = {"weights": weights, "merge": None}
     return Embedder(

@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from pipeline.films import failures_of, rows_of, write_folder
 from pipeline.flat_model import NUM_CHANNELS, load, request
@@ -120,7 +121,9 @@ def test_tokens_are_kept_on_request(films, tmp_path):
     ids = list(rows_of(tmp_path / "my.index"))
     tokens = opened.tokens(ids)
     assert set(tokens) == set(ids) == opened.token_ids()
-    assert all(each.shape == (4 * 2 * 3, 1) for each in tokens.values())
+    for x, mass in tokens.values():
+        assert x.shape == (4 * 2 * 3, 1)
+        assert np.allclose(mass, x[:, 0] + 1, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidtldr.store.rows import ClipRow, FailureRow, FileState, VideoRows
+from vidtldr.store.rows import ClipRow, FailureRow, FileState, KeptTokens, VideoRows
 from vidtldr.store.settings import IndexSettings
 
 NUM_CHANNELS = 8
@@ -25,7 +25,10 @@ def video(path: str, num_clips: int = 1, seed: int = 0, size: int = 1) -> VideoR
             10.0 * number,
             10.0 * number + 10,
             rng.standard_normal(NUM_CHANNELS, dtype=np.float32),
-            rng.standard_normal((3, 4)).astype(np.float16),
+            KeptTokens(
+                rng.standard_normal((3, 4)).astype(np.float16),
+                rng.random(3, dtype=np.float32),
+            ),
         )
         for number in range(num_clips)
     ]

@@ -70,7 +70,9 @@ def test_tokens_of_a_changed_file_are_replaced(directory):
         writer.commit([video("/a", seed=1)])
     key = clip_id("/a", 0.0)
     [kept] = VideoIndex(directory).tokens([key]).values()
-    assert (kept == video("/a", seed=1).clips[0].tokens).all()
+    expected = video("/a", seed=1).clips[0].tokens
+    assert (kept.x == expected.x).all()
+    assert (kept.mass == expected.mass).all()
 
 
 def test_a_new_time_of_an_unchanged_file_is_noted(directory):

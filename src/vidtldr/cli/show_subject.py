@@ -92,7 +92,7 @@ def _searching(umt: UMTOptions, texts: list[str], preset: str | None) -> Subject
     def read(features: VideoFeatures) -> list[Answer]:
         embedding = model.embed_video(features).cpu()
         cosines = (embedding @ encoded.row_embeddings.T)[0][encoded.rows].tolist()
-        matches = match_scores(model, features.tokens[0], encoded, range(len(texts))).tolist()
+        matches = match_scores(model, features.by_clip()[0], encoded, range(len(texts))).tolist()
         rows = sorted(zip(cosines, matches, texts, strict=True), key=lambda row: -row[0])
         return [Answer(printable(text), f"cosine {c:.3f}, match {m:+.2f}") for c, m, text in rows]
 
@@ -115,7 +115,7 @@ def _answering(umt: UMTOptions, asked: AskedOptions, question: str, preset: str 
     answers = answer_tokens(model, candidates, 5)
 
     def read(features: VideoFeatures) -> list[Answer]:
-        ranked = rank(encoding, features.tokens[0], tokens, answers, NUM_RANKED)
+        ranked = rank(encoding, features.by_clip()[0], tokens, answers, NUM_RANKED)
         best = zip(ranked.ids[0].tolist(), ranked.probabilities[0].tolist(), strict=True)
         rows = [Answer(printable(candidates[index]), f"{share:.1%}") for index, share in best]
         return rows[: asked.top]

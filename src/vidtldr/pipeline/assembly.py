@@ -113,6 +113,6 @@ def _error(result: ClipEncoded) -> str | None:
         return "encoding it ended the encoder each time. Look at the file, and at the memory."
     if not np.isfinite(result.vector).all():
         return "its vector has NaN or inf. Use dtype float32."
-    if result.tokens is not None and not np.isfinite(result.tokens).all():
+    if result.tokens is not None and not np.isfinite(result.tokens.x).all():
         return "its tokens do not fit into half precision. Leave out the tokens."
     return None

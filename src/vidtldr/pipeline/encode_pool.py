@@ -16,6 +16,7 @@ from vidtldr.pipeline.encode_worker import EncodeJob
 from vidtldr.pipeline.messages import EncodeClips, EncoderReady, EncodingFailed, VectorsEncoded
 from vidtldr.pipeline.shared_clips import ClipSlots
 from vidtldr.pipeline.worker_process import WorkerProcess
+from vidtldr.store.rows import KeptTokens
 
 __all__ = ["ClipEncoded", "EncodePool"]
 
@@ -32,12 +33,12 @@ class ClipEncoded:
     Attributes:
         slot: Where the clip lies.
         vector: Shape (C,), float32; None if there is none.
-        tokens: Shape (N, channels), float16; None if not wanted.
+        tokens: None if not wanted.
     """
 
     slot: int
     vector: NDArray[np.float32] | None
-    tokens: NDArray[np.float16] | None = None
+    tokens: KeptTokens | None = None
 
 
 @dataclass

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.pipeline.messages import EncodeClips, EncoderReady, EncodingFailed, VectorsEncoded
 from vidtldr.pipeline.shared_clips import ClipSlots
+from vidtldr.store.rows import KeptTokens
 from vidtldr.tasks.embed import Embedder
 
 __all__ = ["EncodeJob", "encode_batch"]
@@ -70,7 +72,7 @@ class EncodeJob:
 
 def encode_batch(
     embedder: Embedder, x: Tensor, keep_tokens: bool = False
-) -> tuple[NDArray[np.float32], list[NDArray[np.float16]] | None]:
+) -> tuple[NDArray[np.float32], list[KeptTokens] | None]:
     """Encode clips; where a GPU has no room for all, in halves.
 
     Args:
@@ -79,7 +81,7 @@ def encode_batch(
         keep_tokens: Whether tokens are wanted.
 
     Returns:
-        Vectors (B, C), and for each clip its tokens (N, channels), or None.
+        Vectors (B, C), and the tokens of each clip, or None.
     """
     try:
         return _encode_once(embedder, x, keep_tokens)
@@ -95,7 +97,7 @@ def encode_batch(
 
 def _encode_once(
     embedder: Embedder, x: Tensor, keep_tokens: bool
-) -> tuple[NDArray[np.float32], list[NDArray[np.float16]] | None]:
+) -> tuple[NDArray[np.float32], list[KeptTokens] | None]:
     if embedder.device.type == "cuda":
         x = x.pin_memory().to(embedder.device, non_blocking=True)
     pixels = embedder.reader.transform.normalised(x)
@@ -103,7 +105,12 @@ def _encode_once(
         return embedder.encode(pixels).numpy(), None
     assert embedder.encode_with_tokens is not None  # checked when the run began
     vectors, tokens = embedder.encode_with_tokens(pixels)
-    return vectors.numpy(), [each.half().numpy() for each in tokens]
+    return vectors.numpy(), [_kept(each) for each in tokens]
+
+
+def _kept(tokens: VideoTokens) -> KeptTokens:
+    x = tokens.x.half().cpu().numpy()
+    return KeptTokens(x, None if tokens.mass is None else tokens.mass.float().cpu().numpy())
 
 
 def _picklable(error: Exception) -> Exception:

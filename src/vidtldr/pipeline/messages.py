@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtldr.store.rows import FileState
+from vidtldr.store.rows import FileState, KeptTokens
 
 __all__ = [
     "ClipDecoded",
@@ -127,13 +127,13 @@ class VectorsEncoded:
     Attributes:
         number: Of the batch.
         vectors: Shape (B, C), float32.
-        tokens: One (N, channels), float16, a clip; None if not wanted.
+        tokens: One a clip; None if not wanted.
         seconds: Time that the encoder took.
     """
 
     number: int
     vectors: NDArray[np.float32]
-    tokens: list[NDArray[np.float16]] | None
+    tokens: list[KeptTokens] | None
     seconds: float
 
 

@@ -6,12 +6,21 @@ Letters: `C` channels of a vector, `N` tokens.
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClipRow", "FailureRow", "FileState", "VideoRows", "clip_fields", "clip_id", "storable"]
+__all__ = [
+    "ClipRow",
+    "FailureRow",
+    "FileState",
+    "KeptTokens",
+    "VideoRows",
+    "clip_fields",
+    "clip_id",
+    "storable",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,18 @@ class FileState:
         return (self.size_bytes, self.mtime_ns) == (other.size_bytes, other.mtime_ns)
 
 
+class KeptTokens(NamedTuple):
+    """Visual tokens of a clip for re-ranking.
+
+    Attributes:
+        x: Shape (N, channels), float16.
+        mass: What each counts for, shape (N,), float32; None where all count alike.
+    """
+
+    x: NDArray[np.float16]
+    mass: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ClipRow:
     """A clip of a video.
@@ -50,13 +71,13 @@ class ClipRow:
         start_seconds: Its start, from the first frame of the video on.
         end_seconds: Its end; None if unknown.
         vector: Shape (C,), float32, finite.
-        tokens: Visual tokens for re-ranking, shape (N, channels), float16; None if not kept.
+        tokens: For re-ranking; None if not kept.
     """
 
     start_seconds: float
     end_seconds: float | None
     vector: NDArray[np.float32]
-    tokens: NDArray[np.float16] | None = None
+    tokens: KeptTokens | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,12 @@ def schema_of(table: str, num_channels: int) -> Any:
         return pa.schema([("path", pa.string()), *file, ("reason", pa.string()), time])
     if table == TOKENS:
         return pa.schema(
-            [("id", pa.string()), ("num_tokens", pa.int32()), ("tokens", pa.large_binary())]
+            [
+                ("id", pa.string()),
+                ("num_tokens", pa.int32()),
+                ("tokens", pa.large_binary()),
+                ("mass", pa.large_binary()),
+            ]
         )
     return pa.schema(
         [
@@ -104,8 +109,9 @@ def token_table(videos: Sequence[VideoRows]) -> Any:
     rows = [
         {
             "id": clip_id(video.path, clip.start_seconds),
-            "num_tokens": len(clip.tokens),
-            "tokens": np.ascontiguousarray(clip.tokens, dtype=np.float16).tobytes(),
+            "num_tokens": len(clip.tokens.x),
+            "tokens": np.ascontiguousarray(clip.tokens.x, dtype=np.float16).tobytes(),
+            "mass": None if clip.tokens.mass is None else clip.tokens.mass.tobytes(),
         }
         for video in videos
         for clip in video.clips

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidtldr.store.lance import open_table, quoted, readable
-from vidtldr.store.rows import FailureRow, FileState
+from vidtldr.store.rows import FailureRow, FileState, KeptTokens
 from vidtldr.store.schema import CLIPS, FAILURES, TOKENS
 from vidtldr.store.settings import read_settings
 
@@ -95,14 +94,17 @@ class VideoIndex:
         where = f"id IN ({', '.join(map(quoted, ids))})"
         return {row["id"]: row for row in self._scan(CLIPS, columns, where)}
 
-    def tokens(self, ids: Sequence[str]) -> dict[str, NDArray[np.float16]]:
-        """The visual tokens of some clips, shape (N, channels), by id; those that are kept."""
+    def tokens(self, ids: Sequence[str]) -> dict[str, KeptTokens]:
+        """The visual tokens of some clips, by id; those that are kept."""
         if not ids:
             return {}
         where = f"id IN ({', '.join(map(quoted, ids))})"
         return {
-            row["id"]: np.frombuffer(row["tokens"], np.float16).reshape(row["num_tokens"], -1)
-            for row in self._scan(TOKENS, ["id", "num_tokens", "tokens"], where)
+            row["id"]: KeptTokens(
+                np.frombuffer(row["tokens"], np.float16).reshape(row["num_tokens"], -1),
+                None if row["mass"] is None else np.frombuffer(row["mass"], np.float32),
+            )
+            for row in self._scan(TOKENS, ["id", "num_tokens", "tokens", "mass"], where)
         }
 
     def token_ids(self) -> set[str]:

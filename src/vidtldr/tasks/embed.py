@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vidtldr.hosts.budget import resolve_budget
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.pretrained import Pretrained
@@ -57,8 +58,8 @@ class Embedder:
         reader: How videos are read.
         num_channels: Length of its vectors.
         encode: Turns clips, shape (B, T, 3, S, S), into vectors (B, C), float32, on the CPU.
-        encode_with_tokens: The same, and the tokens (B, N, channels) on the CPU that a fusion
-            encoder reads; None for a model without one.
+        encode_with_tokens: The same, and each clip's tokens that a fusion encoder reads; None for
+            a model without one.
         identity: Says what decides the vectors, ready for JSON: weights, schedule, how videos are
             read, type of the weights. Hashes the weights, so call it once.
         device: Where the model is.
@@ -67,7 +68,7 @@ class Embedder:
     reader: ClipReader
     num_channels: int
     encode: Callable[[Tensor], Tensor]
-    encode_with_tokens: Callable[[Tensor], tuple[Tensor, Tensor]] | None
+    encode_with_tokens: Callable[[Tensor], tuple[Tensor, list[VideoTokens]]] | None
     identity: Callable[[], dict[str, Any]]
     device: torch.device
 
@@ -86,9 +87,9 @@ def umt_embedder(encoding: VideoEncoding) -> Embedder:
     def encode(clips: Tensor) -> Tensor:
         return embed_pooled(encoding, encoding.encode_pixels(clips).pooled)
 
-    def encode_with_tokens(clips: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_with_tokens(clips: Tensor) -> tuple[Tensor, list[VideoTokens]]:
         features = encoding.encode_pixels(clips)
-        return embed_pooled(encoding, features.pooled), features.tokens.cpu()
+        return embed_pooled(encoding, features.pooled), features.by_clip()
 
     def identity() -> dict[str, Any]:
         merge = None if encoding.merge is None else encoding.schedule

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.store.exact_search import Hit
 from vidtldr.store.nearest import NearestClips
+from vidtldr.store.rows import KeptTokens
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.embed import Embedder
 from vidtldr.tasks.search import retrieval_model
@@ -163,8 +164,9 @@ def _reranked(
     scored = []
     for clip, key in zip(found, ids, strict=True):
         try:
-            tokens = torch.from_numpy(kept[key].copy()) if key in kept else None
-            if tokens is None:
+            if key in kept:
+                tokens = _video_tokens(kept[key])
+            else:
                 tokens = _tokens_of(encoding, clip, index.settings.segment_seconds)
         except VideoError as error:
             scored.append(replace(clip, notes=(*clip.notes, f"not re-ranked: {error}")))
@@ -175,10 +177,17 @@ def _reranked(
     return sorted(scored, key=lambda clip: (clip.match_score is None, -(clip.match_score or 0.0)))
 
 
-def _tokens_of(encoding: VideoEncoding, clip: FoundClip, segment_seconds: float | None) -> Tensor:
-    """Read a clip of a file again and encode it: tokens (N, channels)."""
+def _video_tokens(kept: KeptTokens) -> VideoTokens:
+    mass = None if kept.mass is None else torch.from_numpy(kept.mass.copy())
+    return VideoTokens(torch.from_numpy(kept.x.copy()), mass)
+
+
+def _tokens_of(
+    encoding: VideoEncoding, clip: FoundClip, segment_seconds: float | None
+) -> VideoTokens:
+    """Read a clip of a file again and encode it."""
     for part in VideoFile(clip.path, encoding.reader, segment_seconds).clips():
         if part.start_seconds == clip.start_seconds:
             pixels = encoding.reader.transform.normalised(part.x)
-            return encoding.encode_pixels(pixels[None]).tokens[0].cpu()
+            return encoding.encode_pixels(pixels[None]).by_clip()[0]
     raise VideoError(f"path must name the video that was indexed, got {clip.path!r}, cut otherwise")
