@@ -108,7 +108,7 @@ def parse_arguments() -> argparse.Namespace:
         "--steps",
         type=int,
         nargs=4,
-        default=(2200, 600, 1300, 120),
+        default=(1200, 200, 1300, 60),
         help="on objects in 1 and in 4 frames, on texts with 4 and with 8",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
