@@ -18,6 +18,7 @@ from vidtldr.hosts.presets import preset
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = ("01_cpu_speed.json", "01_cpu_speed_timm.json")
+TRAINING = BENCHMARKS / "results" / "03_training.json"
 QUALITY = BENCHMARKS / "results" / "03_quality.json"
 SALIENCY = BENCHMARKS / "results" / "03_saliency.json"
 NEAR_BUDGET = 0.6
@@ -103,6 +104,24 @@ def command(row: dict[str, Any], size: str) -> str:
     parts.append(f"--model umt:{row['checkpoint'].format(size=size)}")
     parts += ["--arch l16"] * (size == "l16")
     return " ".join([*parts, f"--preset umt-{size}/{row['preset']}", "--compare"])
+
+
+def training() -> str:
+    """What the bundled model knows, from 03_training.py."""
+    report = json.loads(TRAINING.read_text())
+    kinds = list(report["test"]["answering_by_kind"])
+    lines = [
+        f"| clips | text to video | video to text | labels | answers | {' | '.join(kinds)} |",
+        "|---" * (5 + len(kinds)) + "|",
+    ]
+    for name in ("test", "unseen"):
+        found = report[name]
+        shares = [found[key] for key in ("text_to_video_r1", "video_to_text_r1", "labels")]
+        shares += [found["answering"], *(found["answering_by_kind"][kind] for kind in kinds)]
+        cells = " | ".join(f"{share:.1f}" for share in shares)
+        lines.append(f"| {name}, {found['num_clips']} | {cells} |")
+    note = "Unmerged, per cent; each caption names every factor of its clip, and all differ.  "
+    return "\n".join([*lines, "", note, made_by(report)])
 
 
 def quality() -> str:
@@ -221,6 +240,7 @@ def made_by(report: dict[str, Any]) -> str:
 
 GENERATED = {
     "measured": measured,
+    "training": training,
     "quality": quality,
     "saliency": saliency,
     "reproduce": reproduce,

@@ -23,7 +23,7 @@ import torch
 from local_start import keep_places, start_local
 from masked_video import MaskedVideo
 from patch_words import PatchWords
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from shapes_losses import text_losses, write_texts
 from some_frames import encode_frames
 from torch import Tensor, nn
@@ -87,6 +87,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model = ShapesUMT(shapes_config())
     initialise(model)
+    if args.start_from is not None:
+        model.load_state_dict({k: v.float() for k, v in load_file(args.start_from).items()})
     keep_places(model.vision_encoder)
     training = ShapesTraining(model).to(args.device)
     pretrain(model, args)
@@ -103,6 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory of the run")
+    parser.add_argument("--start-from", type=Path, help="weights of a run to go on from")
     parser.add_argument("--pretraining-steps", type=int, default=400, help="0 leaves it out")
     parser.add_argument(
         "--steps",
