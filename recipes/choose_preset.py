@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtldr.bench.environment import environment
-from vidtldr.bench.preset_choice import PresetChoice, choose_preset
+from vidtldr.bench.preset_choice import LAYER_SETS, PresetChoice, choose_preset
 from vidtldr.bench.quality import QualityOptions
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.trained_shapes import load_shapes
@@ -31,7 +31,15 @@ def main() -> None:
     store = ResultStore(args.cache / "preset.jsonl")
     choices = {}
     for budget in args.budgets:
-        choices[budget] = choose_preset(model, options, store, budget, on_step=print_step)
+        choices[budget] = choose_preset(
+            model,
+            options,
+            store,
+            budget,
+            layer_sets=args.layer_sets,
+            num_finalists=args.finalists,
+            on_step=print_step,
+        )
         print_choice(budget, choices[budget])
     report = {
         "environment": environment(model.temp.device),
@@ -52,11 +60,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=100, help="validation clips of each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the world")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0.6, 0.7, 0.5, 0.4, 0.3])
+    parser.add_argument(
+        "--layer-sets", type=layers, nargs="+", default=LAYER_SETS, help="such as 0,1,2 1,2"
+    )
+    parser.add_argument("--finalists", type=int, default=3, help="rows for the second round")
     parser.add_argument("--cache", type=Path, default=Path("runs/quality"), help="to go on from")
     parser.add_argument("--output", type=Path, default=RESULTS / "03_preset.json")
     parser.add_argument("--merge", type=Path, default=BUNDLED / "merge.json")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
+
+
+def layers(text: str) -> tuple[int, ...]:
+    """Read layers such as `0,1,2`."""
+    return tuple(int(layer) for layer in text.split(","))
 
 
 def print_step(what: str, done: int, total: int) -> None:

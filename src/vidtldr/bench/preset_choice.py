@@ -26,7 +26,6 @@ from vidtldr.shapes.model import ShapesUMT
 
 __all__ = ["LAYER_SETS", "PresetChoice", "choose_preset"]
 
-NUM_FINALISTS = 3
 SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 METRICS: tuple[Metric, ...] = ("x", "keys")  # chance is no choice
 SHARES = {"even": merging, "6:2:1": front_loaded}
@@ -68,11 +67,12 @@ def choose_preset(
     budget: float,
     *,
     layer_sets: Sequence[Layers] = LAYER_SETS,
+    num_finalists: int = 3,
     on_step: OnStep = lambda *_: None,
 ) -> PresetChoice:
     """Find the choices that keep most recall within a budget; ties go by answers, then labels.
 
-    First every score in every set of layers, pooled by mass, on the first seed; then the best three
+    First every score in every set of layers, pooled by mass, on the first seed; then the best few
     with every metric, weighting, pooling and way to share out `r`, on all seeds.
 
     Args:
@@ -81,6 +81,7 @@ def choose_preset(
         store: As for `run_quality`.
         budget: FLOP ratio.
         layer_sets: Layers that may merge, 0-based.
+        num_finalists: How many go on to the second round.
         on_step: As for `run_quality`.
 
     Raises:
@@ -102,7 +103,7 @@ def choose_preset(
             "earlier layers merge."
         )
     grid = _best_first(run_quality(model, cells, first_seed, store, on_step).rows)
-    finals = [cell for row in grid[:NUM_FINALISTS] for cell in _variants(encoder, budget, row)]
+    finals = [cell for row in grid[:num_finalists] for cell in _variants(encoder, budget, row)]
     paper = next(method for method in METHODS if method.name == PAPER)
     finals.append(cell_at(encoder, paper, placement(0), budget))
     rows = run_quality(model, finals, options, store, on_step).rows
