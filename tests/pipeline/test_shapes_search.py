@@ -23,7 +23,8 @@ from vidtldr.tasks.embed import umt_embedder
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 from vidtldr.tasks.video_features import VideoEncoding
 
-NUM_CLIPS = int(os.environ.get("VIDTLDR_NUM_CLIPS", "1000"))
+# A thousand take minutes on two cores.
+NUM_CLIPS = int(os.environ.get("VIDTLDR_NUM_CLIPS", "200"))
 
 
 @pytest.mark.slow
