@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 import vidtldr
-from vidtldr.cli import ask, bench, classify, convert, demo, embed, evaluate, search, shapes, show
+from vidtldr.cli import (
+    ask,
+    bench_speed,
+    classify,
+    convert,
+    demo,
+    embed,
+    evaluate,
+    search,
+    shapes,
+    show,
+)
 
 __all__ = ["app", "main"]
 
@@ -46,7 +57,7 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
 app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(bench.app, name="bench")
+app.add_typer(bench_speed.app, name="bench")
 app.command("convert")(convert.convert)
 app.add_typer(shapes.app, name="shapes")
 
