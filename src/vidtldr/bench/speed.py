@@ -215,5 +215,5 @@ def _largest(output: Tensor, expected: Tensor) -> float:
 
 
 def _distance(output: Tensor, expected: Tensor) -> float:
-    norm = torch.linalg.vector_norm
-    return (norm(output - expected) / norm(expected)).item()
+    distance = torch.linalg.vector_norm(output - expected)
+    return float(distance / torch.linalg.vector_norm(expected))

@@ -30,9 +30,9 @@ class SpeedOptions:
         typer.Option(help="Sizes of a umt: checkpoint: b16 (the default), l16 or a JSON file."),
     ] = None
     batches: Annotated[str, typer.Option(help="Clips at once: 1,8,20.")] = "1"
-    dtypes: Annotated[
-        str, typer.Option(help="Types of weights and input: float32,bfloat16.")
-    ] = "float32"
+    dtypes: Annotated[str, typer.Option(help="Types of weights and input: float32,bfloat16.")] = (
+        "float32"
+    )
     frames: Annotated[
         str | None, typer.Option(help="Frames of a clip: 4,12; by default the model's own.")
     ] = None
