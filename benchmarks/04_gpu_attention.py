@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vidtldr.bench.latency import time_in_turn
+from vidtldr.bench.environment import environment
+from vidtldr.bench.latency import paired_ratios, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.ops.attention import AttentionOutput, attend
 
@@ -139,7 +140,7 @@ def measure(batch: int, device: torch.device) -> dict[str, Any]:
                 "fastest_ms": min(times[name]),
                 "slowest_ms": max(times[name]),
                 "times_ms": times[name],
-                "time_over_best_sdpa": cpu_speed().speedup(times[name], times[best]),
+                "time_over_best_sdpa": paired_ratios(timings[name], timings[best]),
                 "peak_tensor_bytes": peak_tensor_bytes(sides[name], device),
                 "error": errors[name],
             }
@@ -148,15 +149,8 @@ def measure(batch: int, device: torch.device) -> dict[str, Any]:
     }
 
 
-def cpu_speed() -> Any:
-    """The benchmark beside this one, whose name is a number and cannot be imported by statement."""
-    return importlib.import_module("01_cpu_speed")
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    found: dict[str, Any] = cpu_speed().environment()
-    found["num_threads"] = torch.get_num_threads()
-    found["gpu"] = torch.cuda.get_device_name(device)
+def environment_of(device: torch.device) -> dict[str, Any]:
+    found = environment(device)
     found["versions"] |= {"triton": importlib.import_module("triton").__version__}
     found["versions"] |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     found["note"] = (
@@ -192,7 +186,7 @@ def main() -> None:
                 )
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        report = {"environment": environment(device), "results": results}
+        report = {"environment": environment_of(device), "results": results}
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")
 
 

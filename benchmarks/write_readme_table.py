@@ -59,7 +59,7 @@ def speed_row(result: dict[str, Any]) -> str:
 def footnote(report: dict[str, Any]) -> str:
     env = report["environment"]
     return (
-        f"Measured on {env['cpu']}, {env['num_threads']} threads, torch "
+        f"Measured on {env.get('cpu') or env['device']}, {env['num_threads']} threads, torch "
         f"{env['versions']['torch']}, "
         f"float32, batch 1, random weights: `{env['command']}`.  "
     )

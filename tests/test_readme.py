@@ -73,7 +73,7 @@ def test_every_option_of_every_command_that_is_shown_exists() -> None:
     ]
     assert len(shown) > 20
     for command in shown:
-        words = command[1:3] if command[1] in ("evaluate", "index") else command[1:2]
+        words = command[1:3] if command[1] in ("bench", "evaluate", "index") else command[1:2]
         explained = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
         for option in (word for word in command if word.startswith("-")):
             assert f"{option} " in explained, (command, option)

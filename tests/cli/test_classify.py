@@ -276,9 +276,9 @@ def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
         (["--num-tokens", "40", "--merge-layers", "4"], "layers must be in [0, 3]"),
         (
             ["--merge-layers", "0", "--r", "1"],
-            "--merge-layers must come with --flop-ratio or --num-tokens, got --r. Leave it out",
+            "--merge-layers must come with --flop-ratio, --num-tokens or --speedup, got --r. Le",
         ),
-        (["--merge-layers", "0"], "--merge-layers must come with --flop-ratio or --num-tokens, g"),
+        (["--merge-layers", "0"], "--merge-layers must come with --flop-ratio, --num-tokens o"),
         (["--schedule", "nowhere.json"], "--schedule must be a JSON file, got 'nowhere.json', w"),
         (["--schedule", __file__], "--schedule must have a schedule in"),
         (["--schedule", "a.json", "--ratio", "0.1"], "--ratio and --schedule must not be given"),

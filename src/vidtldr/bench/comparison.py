@@ -1,6 +1,5 @@
 """One clip unmerged and merged, side by side: answers, work, time and memory."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 from vidtldr.bench.flops import count_flops
 from vidtldr.bench.latency import Timing, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import apply_patch, trace
+from vidtldr.hosts.patching import trace
+from vidtldr.hosts.twin import merged_twin
 from vidtldr.tasks.classify import classify_pixels
 
 __all__ = ["Comparison", "Side", "compare_on_clip", "merged_twin"]
@@ -57,12 +56,6 @@ class Comparison:
     def largest_change(self) -> float:
         """The largest difference of a label's probability."""
         return (self.unmerged.probabilities - self.merged.probabilities).abs().max().item()
-
-
-def merged_twin(model: nn.Module, config: MergeConfig) -> nn.Module:
-    """A patched copy of an unpatched model that shares its weights, so that both run in turn."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return apply_patch(copy.deepcopy(model, memo=dict(shared)), config)
 
 
 def compare_on_clip(

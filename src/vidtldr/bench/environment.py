@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from vidtldr.hosts.device_name import device_name
+
 __all__ = ["device_name", "environment"]
 
 
@@ -30,19 +32,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version_of(name) for name in ("vidtldr", "torch", "transformers")},
     }
-
-
-def device_name(device: torch.device) -> str:
-    """The name of a GPU, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

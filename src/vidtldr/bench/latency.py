@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Timing", "time_in_turn"]
+__all__ = ["Timing", "paired_ratios", "time_in_turn"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,16 @@ def time_in_turn(
                 times_ms[name].append(elapsed_ms)
             on_step()
     return {name: Timing(tuple(measured)) for name, measured in times_ms.items()}
+
+
+def paired_ratios(base: Timing, other: Timing) -> dict[str, float]:
+    """How many times faster `other` was than `base`: ratios of the pairs of the same rounds.
+
+    Returns:
+        Their `median`, `lowest` and `highest`.
+    """
+    ratios = [a / b for a, b in zip(base.times_ms, other.times_ms, strict=True)]
+    return {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
 
 def _time_once(run: Callable[[], object], device: torch.device) -> float:

@@ -1,26 +1,23 @@
 """The work of `vidtldr bench quality` and `bench saliency`."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import typer
 from rich.console import Console
 
 from vidtldr.bench.environment import environment
-from vidtldr.bench.pareto import plot_quality, require_matplotlib
+from vidtldr.bench.pareto import plot_quality
 from vidtldr.bench.quality import QualityOptions, run_quality
 from vidtldr.bench.quality_methods import Chosen, placement, plan
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.saliency_quality import run_saliency
 from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
 from vidtldr.cli.bench_options import ShapesOptions
+from vidtldr.cli.bench_output import can_draw, hand_over, say_written
 from vidtldr.cli.bench_tables import print_quality, print_saliency
 from vidtldr.cli.progress import phases, progress
 from vidtldr.cli.quiet import quiet_transformers
-from vidtldr.cli.text import one_line, printable
-from vidtldr.cli.write_output import write_json
+from vidtldr.cli.text import printable
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
 from vidtldr.tasks.fingerprint import file_sha256
@@ -63,7 +60,7 @@ def run_quality_job(
     Raises:
         ValueError, OSError: With what is wrong and what to do.
     """
-    can_draw = plot is None or _can_draw()
+    drawable = can_draw(plot)
     quiet_transformers()
     file = weights or BUNDLED_WEIGHTS
     model = load_shapes(file).to(resolve_device(shapes.device))
@@ -81,11 +78,10 @@ def run_quality_job(
     }
     if not shapes.as_json:
         print_quality(Console(highlight=False), result)
-    _hand_over(report, shapes)
-    if plot is not None and can_draw:
-        for drawn in plot_quality(result, plot):
-            typer.echo(f"wrote {printable(str(drawn))}", err=True)
-    return can_draw
+    hand_over(report, shapes.output, as_json=shapes.as_json)
+    if plot is not None and drawable:
+        say_written(plot_quality(result, plot))
+    return drawable
 
 
 def run_saliency_job(
@@ -118,27 +114,10 @@ def run_saliency_job(
             print_saliency(console, described["file"], result)
         models.append({"weights": described, **result.to_dict()})
     how = {"num_clips": shapes.clips, "seeds": list(seeds), "split": shapes.split}
-    _hand_over({"environment": environment(device), "options": how, "models": models}, shapes)
-
-
-def _can_draw() -> bool:
-    """Whether there is matplotlib; says so before the work, not after it, if there is not."""
-    try:
-        require_matplotlib()
-    except ImportError as error:
-        typer.echo(f"note: {one_line(str(error))} The rest goes on without it.", err=True)
-        return False
-    return True
+    report = {"environment": environment(device), "options": how, "models": models}
+    hand_over(report, shapes.output, as_json=shapes.as_json)
 
 
 def _describe(typed: Path | None, file: Path) -> dict[str, str]:
     name = "bundled" if typed is None else printable(str(typed))
     return {"file": name, "sha256": file_sha256(file)}
-
-
-def _hand_over(report: dict[str, Any], shapes: ShapesOptions) -> None:
-    if shapes.as_json:
-        print(json.dumps(report), flush=True)
-    if shapes.output is not None:
-        write_json(shapes.output, report)
-        typer.echo(f"wrote {printable(str(shapes.output))}", err=True)

@@ -10,7 +10,7 @@ __all__ = ["MAIN_FIGURE", "Result", "cost_rows", "main_figure", "result_rows", "
 
 Result = RetrievalResult | AnsweringResult | MultipleChoiceResult
 Row = tuple[str, str]
-BUDGETS = ("flop_ratio", "num_tokens")
+BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 
 #: The paper's number of each kind of evaluation.
 MAIN_FIGURE: dict[type, str] = {

@@ -9,7 +9,7 @@ import typer
 import vidtldr
 from vidtldr.cli import (
     ask,
-    bench,
+    bench_speed,
     classify,
     convert,
     demo,
@@ -59,7 +59,7 @@ app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
 app.add_typer(index.app, name="index")
 app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(bench.app, name="bench")
+app.add_typer(bench_speed.app, name="bench")
 app.command("convert")(convert.convert)
 app.add_typer(shapes.app, name="shapes")
 

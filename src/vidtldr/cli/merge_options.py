@@ -13,7 +13,8 @@ from vidtldr.shapes.bundled_model import BUNDLED_PRESET, bundled_merge
 
 __all__ = ["MergeOptions"]
 
-_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "preset", "schedule")
+_BUDGETS = ("flop_ratio", "num_tokens", "speedup")
+_AMOUNTS = ("r", "ratio", *_BUDGETS, "preset", "schedule")
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class MergeOptions:
     num_tokens: Annotated[int | None, typer.Option(help="Merge until so many tokens are left.")] = (
         None
     )
+    speedup: Annotated[
+        float | None,
+        typer.Option(help="Merge until it is so many times faster here, as measured: 1.5."),
+    ] = None
     merge_layers: Annotated[
         str | None,
-        typer.Option(help="Layers that these two may use: 0,1,2; by default the first quarter."),
+        typer.Option(help="Layers that these three may use: 0,1,2; by default the first quarter."),
     ] = None
     r: Annotated[str | None, typer.Option(help="Tokens to remove in each layer: 600,200,100.")] = (
         None
@@ -93,14 +98,18 @@ class MergeOptions:
         config = self._amount() or default
         if config is None:
             return None
-        typed: dict[str, Any] = {}  # what is not typed stays as a file has it
+        return replace(config, **self.choices())  # what is not typed stays as a file has it
+
+    def choices(self) -> dict[str, Any]:
+        """Score and metric as fields of `MergeConfig`, those that are typed."""
+        typed: dict[str, Any] = {}
         if self.score is not None:
             typed["score"] = None if self.score == "none" else self.score
         if self.metric is not None:
             typed["metric"] = self.metric
         if self.pooling is not None:
             typed["pooling"] = self.pooling
-        return replace(config, **typed)
+        return typed
 
     def parse_for_compare(self, compare: bool) -> MergeConfig | None:
         """The same; with `compare` there must be one.
@@ -119,10 +128,10 @@ class MergeOptions:
     def _amount(self) -> MergeConfig | None:
         given = [name for name in _AMOUNTS if getattr(self, name) is not None]
         refuse_several([_flag(name) for name in given])
-        if self.merge_layers is not None and given not in (["flop_ratio"], ["num_tokens"]):
+        if self.merge_layers is not None and given not in [[name] for name in _BUDGETS]:
             raise ValueError(
-                "--merge-layers must come with --flop-ratio or --num-tokens, got "
-                f"{_flag(given[0]) if given else 'neither'}. Leave it out, or add --flop-ratio 0.6."
+                "--merge-layers must come with --flop-ratio, --num-tokens or --speedup, got "
+                f"{_flag(given[0]) if given else 'none'}. Leave it out, or add --flop-ratio 0.6."
             )
         if self.preset is not None:
             return bundled_merge() if self.preset == BUNDLED_PRESET else paper_preset(self.preset)
@@ -138,7 +147,12 @@ class MergeOptions:
         layers = None
         if self.merge_layers is not None:
             layers = parse_counts("--merge-layers", self.merge_layers)
-        return MergeConfig(flop_ratio=self.flop_ratio, num_tokens=self.num_tokens, layers=layers)
+        return MergeConfig(
+            flop_ratio=self.flop_ratio,
+            num_tokens=self.num_tokens,
+            speedup=self.speedup,
+            layers=layers,
+        )
 
 
 def _flag(name: str) -> str:

@@ -6,6 +6,7 @@ from torch import nn
 
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.host import Host
+from vidtldr.hosts.measured_latency import measured_latency
 from vidtldr.hosts.refusals import validate_block_classes
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.budget import (
@@ -15,9 +16,11 @@ from vidtldr.method.budget import (
     r_for_flop_ratio,
     r_for_num_tokens,
 )
+from vidtldr.method.latency import r_for_speedup
 
 __all__ = ["forward_costs", "resolve_budget", "resolved_r"]
 
+_BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -38,21 +41,27 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
     """
     if not config.is_budget:
         return config
-    name = "num_tokens" if config.flop_ratio is None else "flop_ratio"
+    name = next(name for name in _BUDGETS if getattr(config, name) is not None)
     if host.num_tokens is None:
         raise ValueError(
             f"{name} must be used on a model of a fixed number of tokens, got one whose input "
             "decides. Use ratio=[0.25, 0.1]."
         )
     layers = _validated_layers(config, len(host.blocks))
-    if config.flop_ratio is not None:
+    if config.speedup is not None:
+        validate_block_classes(host, 0)
+        costs = forward_costs(host, config, name)
+        inside = sum(costs.flops_per_layer())
+        around_ratio = (costs.flops() - inside) / inside
+        r = r_for_speedup(measured_latency(host, config, around_ratio), config.speedup, layers)
+    elif config.flop_ratio is not None:
         validate_block_classes(host, 0)
         r = r_for_flop_ratio(forward_costs(host, config), config.flop_ratio, layers)
     else:
         assert config.num_tokens is not None
         prefix = host.num_prefix_tokens
         r = r_for_num_tokens(host.num_tokens - prefix, config.num_tokens, layers, prefix)
-    return replace(config, r=r, flop_ratio=None, num_tokens=None, layers=None)
+    return replace(config, r=r, flop_ratio=None, num_tokens=None, speedup=None, layers=None)
 
 
 def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
@@ -75,12 +84,13 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
     return tuple(r)
 
 
-def forward_costs(host: Host, config: MergeConfig) -> ForwardCosts:
+def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:
     """FLOPs of the host's root, that is, the transformer itself, without what is around it.
 
     Args:
         host: Of a model with a fixed number of tokens.
         config: Its score and metric have costs of their own.
+        name: The budget that asks, for the message.
 
     Raises:
         NotImplementedError: If there is a convolution besides the one that embeds patches.
@@ -88,7 +98,7 @@ def forward_costs(host: Host, config: MergeConfig) -> ForwardCosts:
     convolutions = [module for module in host.root.modules() if isinstance(module, _CONVOLUTIONS)]
     if len(convolutions) != 1:
         raise NotImplementedError(
-            "flop_ratio must be used on a model with one convolution, which embeds patches, got "
+            f"{name} must be used on a model with one convolution, which embeds patches, got "
             f"{len(convolutions)}: what they cost is not known here. Use num_tokens or ratio."
         )
     assert host.num_tokens is not None

@@ -15,6 +15,7 @@ from vidtldr.method.schedule import (
     validate_r,
     validate_r_schedule,
     validate_ratio_schedule,
+    validate_speedup,
 )
 
 __all__ = ["Impl", "MergeConfig", "Metric", "Pooling", "Score", "Weighting"]
@@ -24,12 +25,13 @@ Metric = Literal["x", "keys", "random"]
 Weighting = Literal["masked-saliency", "saliency", "mask"]
 Pooling = Literal["tokens", "mass"]
 
-_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens")
+_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "speedup")
 _VALIDATED: dict[str, Callable[[Any], object]] = {
     "r": validate_r_schedule,
     "ratio": validate_ratio_schedule,
     "flop_ratio": validate_flop_ratio,
     "num_tokens": validate_num_tokens,
+    "speedup": validate_speedup,
     "layers": validate_layers,
 }
 Impl = Literal["auto", "reference", "blocked", "triton"]
@@ -39,9 +41,9 @@ Impl = Literal["auto", "reference", "blocked", "triton"]
 class MergeConfig:
     """A schedule of merging and the choices of the method. Frozen; sequences become tuples.
 
-    How much to merge is said by exactly one of `r`, `ratio`, `flop_ratio` and `num_tokens`. The
-    last two are budgets: counts that meet them are found when they are applied to a model, which
-    must have a fixed number of tokens.
+    How much to merge is said by exactly one of `r`, `ratio`, `flop_ratio`, `num_tokens` and
+    `speedup`. The last three are budgets: counts that meet them are found when they are applied to
+    a model, which must have a fixed number of tokens.
 
     Attributes:
         r: Tokens to remove in each layer, first layer first; missing layers are 0.
@@ -51,6 +53,10 @@ class MergeConfig:
             unmerged forward, in (0, 1]; what merging itself costs is counted. 0.6 is met from below
             as closely as whole tokens allow. 1 merges nothing.
         num_tokens: Tokens that leave the last layer, prefix tokens included, exactly.
+        speedup: How many times faster the transformer's forward is to be than unmerged on fused
+            attention, at least 1, predicted for one clip from times that are measured on the
+            model's device at first use and kept on disk (below `VIDTLDR_CACHE`, or
+            `~/.cache/vidtldr`).
         layers: The layers that a budget may use, 0-based, increasing; None for the first quarter of
             the depth, rounded up. Each removes about the same share of its tokens, at most half.
         score: What makes a token foreground: `"sharpness"` of the attention it pays, that is, of
@@ -75,7 +81,7 @@ class MergeConfig:
 
     Raises:
         TypeError: If a value is of the wrong type, such as a count where a sequence belongs.
-        ValueError: If not exactly one of the four is given, `layers` comes without a budget, or a
+        ValueError: If not exactly one of the five is given, `layers` comes without a budget, or a
             value is out of range or not one of the choices.
     """
 
@@ -83,6 +89,7 @@ class MergeConfig:
     ratio: Sequence[float] | None = None
     flop_ratio: float | None = None
     num_tokens: int | None = None
+    speedup: float | None = None
     layers: Sequence[int] | None = None
     score: Score | None = "sharpness"
     metric: Metric = "x"
@@ -94,13 +101,13 @@ class MergeConfig:
         given = [name for name in _AMOUNTS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "r, ratio, flop_ratio and num_tokens must be given one at a time, got "
+                "r, ratio, flop_ratio, num_tokens and speedup must be given one at a time, got "
                 f"{' and '.join(given) or 'none'}. Pass flop_ratio=0.6 or r=[600, 200, 100]."
             )
         if self.layers is not None and not self.is_budget:
             raise ValueError(
-                f"layers must come with flop_ratio or num_tokens, got it with {given[0]}, which "
-                "has an entry for each layer. Leave it out."
+                f"layers must come with flop_ratio, num_tokens or speedup, got it with "
+                f"{given[0]}, which has an entry for each layer. Leave it out."
             )
         for name, validate in _VALIDATED.items():
             if getattr(self, name) is not None:
@@ -114,7 +121,7 @@ class MergeConfig:
     @property
     def is_budget(self) -> bool:
         """Whether the counts depend on the model."""
-        return self.flop_ratio is not None or self.num_tokens is not None
+        return (self.flop_ratio, self.num_tokens, self.speedup) != (None, None, None)
 
     @property
     def schedule(self) -> Sequence[int] | Sequence[float]:

@@ -75,9 +75,7 @@ class MergingForward:
         if r and self.config.score is not None:
             score = ATTENTION_SCORES.get(self.config.score)
 
-        def attend_here(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
-            return attend(q, k, v, scale=scale, mass=mass, score=score, impl=self.config.impl)
-
+        attend_here = partial(self._attend, mass=mass, score=score)
         attended = self.walk.attention_half(self.block, x, attend_here)
         x = attended.x
         if mass is None:
@@ -85,10 +83,32 @@ class MergingForward:
                 x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
             )
         if r:
-            x, mass = self._merge(attended, mass, r)
+            x, mass = self.merge(attended, mass, r)
         return self.walk.mlp_half(self.block, x), mass
 
-    def _merge(self, attended: Attended, mass: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float,
+        mass: Tensor | None,
+        score: AttentionScore | None,
+    ) -> AttentionOutput:
+        return attend(q, k, v, scale=scale, mass=mass, score=score, impl=self.config.impl)
+
+    def merge(self, attended: Attended, mass: Tensor, r: int) -> tuple[Tensor, Tensor]:
+        """Score, match and merge tokens between attention and MLP.
+
+        Args:
+            attended: The block half way.
+            mass: Of each token, shape (B, N).
+            r: Tokens to remove.
+
+        Returns:
+            Tokens, shape (B, N - r, C), and their mass, shape (B, N - r).
+        """
         prefix = self.num_prefix_tokens
         score = token_score(
             self.config.score, attended.x, attended.score, partial(self.walk.mlp_half, self.block)

@@ -34,6 +34,7 @@ class _Fields(TypedDict, total=False):
     ratio: Sequence[float] | None
     flop_ratio: float | None
     num_tokens: int | None
+    speedup: float | None
     layers: Sequence[int] | None
     score: Score | None
     metric: Metric

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-__all__ = ["ForwardCosts", "LayerCosts", "default_layers", "r_for_flop_ratio", "r_for_num_tokens"]
+__all__ = [
+    "ForwardCosts",
+    "LayerCosts",
+    "default_layers",
+    "even_schedules",
+    "first_that_fits",
+    "listed",
+    "r_for_flop_ratio",
+    "r_for_num_tokens",
+]
 
 _Schedule = tuple[int, ...]
 
@@ -103,12 +112,12 @@ def r_for_flop_ratio(costs: ForwardCosts, flop_ratio: float, layers: tuple[int, 
     """
     limit = flop_ratio * costs.flops()
     mergeable = costs.num_tokens - costs.num_prefix_tokens
-    found = _first_that_fits(mergeable, layers, lambda r: costs.flops(r) <= limit)
+    found = first_that_fits(mergeable, layers, lambda r: costs.flops(r) <= limit)
     if found is None:
-        flops = min(costs.flops(r) for r in _even_schedules(mergeable, layers))
+        flops = min(costs.flops(r) for r in even_schedules(mergeable, layers))
         lowest = ceil(1000 * flops / costs.flops()) / 1000
         raise ValueError(
-            f"flop_ratio must be at least {lowest} where layers {_listed(layers)} merge (at most "
+            f"flop_ratio must be at least {lowest} where layers {listed(layers)} merge (at most "
             f"half of the tokens in each), got {flop_ratio}. Raise it, or let more or earlier "
             "layers merge."
         )
@@ -134,27 +143,28 @@ def r_for_num_tokens(
             names both limits.
     """
     removed = num_mergeable + num_prefix_tokens - num_kept
-    found = _first_that_fits(num_mergeable, layers, lambda r: sum(r) >= removed)
+    found = first_that_fits(num_mergeable, layers, lambda r: sum(r) >= removed)
     if removed < 0 or found is None:
         lowest = num_mergeable - sum(_even_schedule(num_mergeable, layers, num_mergeable))
         raise ValueError(
             f"num_tokens must be in [{lowest + num_prefix_tokens}, "
-            f"{num_mergeable + num_prefix_tokens}] where layers {_listed(layers)} merge (at most "
+            f"{num_mergeable + num_prefix_tokens}] where layers {listed(layers)} merge (at most "
             f"half of the tokens in each), got {num_kept}. Change it, or let more layers merge."
         )
     return found
 
 
-def _first_that_fits(
+def first_that_fits(
     num_mergeable: int, layers: tuple[int, ...], fits: Callable[[_Schedule], bool]
 ) -> _Schedule | None:
-    for r in _even_schedules(num_mergeable, layers):
+    """The evenly spread schedule that removes least and fits, tokens given back; None if none."""
+    for r in even_schedules(num_mergeable, layers):
         if fits(r):
             return _with_tokens_given_back(r, fits)
     return None
 
 
-def _even_schedules(num_mergeable: int, layers: tuple[int, ...]) -> Iterator[_Schedule]:
+def even_schedules(num_mergeable: int, layers: tuple[int, ...]) -> Iterator[_Schedule]:
     """Schedules of equal shares, from none of the tokens to half of them."""
     for share in range(num_mergeable + 1):
         yield _even_schedule(num_mergeable, layers, share)
@@ -177,5 +187,6 @@ def _with_tokens_given_back(r: _Schedule, fits: Callable[[_Schedule], bool]) -> 
     return r
 
 
-def _listed(layers: tuple[int, ...]) -> str:
+def listed(layers: tuple[int, ...]) -> str:
+    """Layers with commas between, for a message."""
     return ", ".join(map(str, layers))

@@ -14,6 +14,7 @@ __all__ = [
     "validate_r",
     "validate_r_schedule",
     "validate_ratio_schedule",
+    "validate_speedup",
 ]
 
 _T = TypeVar("_T")
@@ -128,6 +129,23 @@ def validate_num_tokens(num_tokens: int) -> int:
             f"num_tokens must be at least 1, got {num_tokens}. It counts the tokens that are left."
         )
     return int(num_tokens)
+
+
+def validate_speedup(speedup: float) -> float:
+    """Check a budget of time before any model is known.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not finite or below 1.
+    """
+    if isinstance(speedup, bool) or not isinstance(speedup, Real):
+        raise TypeError(f"speedup must be a number, got {speedup!r}. Write a factor such as 1.5.")
+    if not (isfinite(speedup) and speedup >= 1):
+        raise ValueError(
+            f"speedup must be at least 1 (times as fast as unmerged), got {speedup!r}. Write a "
+            "factor such as 1.5."
+        )
+    return float(speedup)
 
 
 def validate_layers(layers: Sequence[int]) -> tuple[int, ...]:

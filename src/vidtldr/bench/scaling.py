@@ -1,0 +1,118 @@
+"""How time and memory of one merging layer's attention grow with the number of tokens.
+
+Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
+from vidtldr.bench.materialised import two_maps
+from vidtldr.bench.memory import peak_tensor_bytes
+from vidtldr.ops.attention import AttentionScore, attend
+
+__all__ = ["SIDES", "ScalingRow", "measure_scaling"]
+
+SDPA = "SDPA, no score"
+MATERIALISED = "both maps stored"
+SIDES: dict[str, AttentionScore | None] = {
+    SDPA: None,
+    "with sharpness": "sharpness",
+    "with sharpness per head": "sharpness-per-head",
+    MATERIALISED: None,
+}
+NUM_MAPS = 4  # logits, with mass, and the two softmaxes
+
+
+@dataclass(frozen=True)
+class ScalingRow:
+    """One way of attention at one number of tokens.
+
+    Attributes:
+        side: One of `SIDES`.
+        num_tokens: N.
+        times_ms: Every round, milliseconds; none where the maps would not fit.
+        peak_bytes: Peak of the memory of tensors made on the way; None where they would not fit.
+        slowdown: Time over that of fused attention without a score, in the same rounds: median,
+            lowest and highest.
+    """
+
+    side: str
+    num_tokens: int
+    times_ms: tuple[float, ...]
+    peak_bytes: int | None
+    slowdown: dict[str, float] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        median_ms = Timing(self.times_ms).median_ms if self.times_ms else None
+        return asdict(self) | {"median_ms": median_ms}
+
+
+@torch.inference_mode()
+def measure_scaling(
+    num_tokens: Sequence[int],
+    *,
+    num_heads: int,
+    channels: int,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    num_rounds: int,
+    most_map_bytes: int,
+    on_step: Callable[[], object] = lambda: None,
+) -> list[ScalingRow]:
+    """Time attention with mass of random queries, keys and values.
+
+    Args:
+        num_tokens: Every N.
+        num_heads: H.
+        channels: D.
+        batch: B.
+        device: Where.
+        dtype: Of queries, keys and values.
+        num_rounds: Rounds that count, after one to warm up.
+        most_map_bytes: Maps that would take more memory are not stored; their rows are empty.
+        on_step: Called after every N.
+    """
+    rows: list[ScalingRow] = []
+    for count in num_tokens:
+        runs = _runs(count, num_heads, channels, batch, device, dtype)
+        size = torch.finfo(dtype).bits // 8
+        fits = NUM_MAPS * batch * num_heads * count**2 * size <= most_map_bytes
+        if not fits:
+            del runs[MATERIALISED]
+        timings = time_in_turn(runs, num_repeats=num_rounds, device=device)
+        for side, run in runs.items():
+            slowdown = paired_ratios(timings[side], timings[SDPA])
+            peak = peak_tensor_bytes(run, device)
+            rows.append(ScalingRow(side, count, timings[side].times_ms, peak, slowdown))
+        if not fits:
+            rows.append(ScalingRow(MATERIALISED, count, (), None, None))
+        on_step()
+    return rows
+
+
+def _runs(
+    num_tokens: int,
+    num_heads: int,
+    channels: int,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, Callable[[], object]]:
+    generator = torch.Generator(device).manual_seed(0)
+    shape = (3, batch, num_heads, num_tokens, channels)
+    q, k, v = torch.randn(shape, device=device, generator=generator).to(dtype)
+    mass = 1 + 9 * torch.rand(batch, num_tokens, device=device, generator=generator)
+    scale = channels**-0.5
+
+    def run_of(side: str) -> Callable[[], object]:
+        if side == MATERIALISED:
+            return lambda: two_maps(q, k, v, scale=scale, mass=mass, with_score=True)
+        return lambda: attend(q, k, v, scale=scale, mass=mass, score=SIDES[side])
+
+    return {side: run_of(side) for side in SIDES}

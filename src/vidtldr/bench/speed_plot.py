@@ -1,0 +1,138 @@
+"""Latency, scaling and memory as pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vidtldr.bench.latency import Timing
+from vidtldr.bench.pareto import require_matplotlib
+from vidtldr.bench.scaling import ScalingRow
+from vidtldr.bench.speed import Setting, SpeedRow
+from vidtldr.bench.speed_peers import UNMERGED
+
+__all__ = ["plot_latency", "plot_memory"]
+
+WIDTH_INCHES = 7.0
+BAR_INCHES = 0.28
+CURVES_INCHES = 3.4
+# Okabe and Ito's colours, which the colour-blind tell apart.
+MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
+CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
+
+_Drawing = tuple[float, Callable[[Any], None]]  # height in inches, and what draws into a panel
+
+
+def plot_latency(
+    rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]], path: Path
+) -> list[Path]:
+    """Draw a panel of bars for each setting, then time and memory against the number of tokens.
+
+    Args:
+        rows: Of `measure_setting`.
+        curves: Of `measure_scaling`, by dtype.
+        path: Where to write; its ending is replaced by `.png` and `.svg`.
+
+    Returns:
+        Both files.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    drawings: list[_Drawing] = []
+    for setting in dict.fromkeys(row.setting for row in rows):
+        bars = {row.peer: row for row in rows if row.setting == setting}
+        values = {name: row.timing.median_ms for name, row in bars.items()}
+        spreads = {name: row.timing.spread_ms for name, row in bars.items()}
+        drawings.append(_bars(setting, values, spreads, "ms, median and range"))
+    for dtype, curve in curves.items():
+        drawings.append((CURVES_INCHES, partial(_times, rows=curve, dtype=dtype)))
+        drawings.append((CURVES_INCHES, partial(_peaks, rows=curve, dtype=dtype)))
+    return _draw(drawings, path)
+
+
+def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
+    """Draw a panel of bars for each setting; arguments as in `plot_latency`."""
+    drawings = []
+    for setting in dict.fromkeys(Setting(**row["setting"]) for row in rows):
+        found = {row["peer"]: row for row in rows if Setting(**row["setting"]) == setting}
+        values = {name: row["median_bytes"] / 2**20 for name, row in found.items()}
+        spreads = {
+            name: (row["spread_bytes"][0] / 2**20, row["spread_bytes"][1] / 2**20)
+            for name, row in found.items()
+        }
+        drawings.append(_bars(setting, values, spreads, "peak above load, MiB"))
+    return _draw(drawings, path)
+
+
+def _bars(
+    setting: Setting,
+    values: Mapping[str, float],
+    spreads: Mapping[str, tuple[float, float]],
+    label: str,
+) -> _Drawing:
+    def draw(panel: Any) -> None:
+        names = list(values)
+        low = [values[name] - spreads[name][0] for name in names]
+        high = [spreads[name][1] - values[name] for name in names]
+        colours = [UNMERGED_COLOUR if n.startswith(UNMERGED) else MERGED_COLOUR for n in names]
+        panel.barh(names, list(values.values()), xerr=[low, high], color=colours)
+        panel.axvline(values[UNMERGED], color="black", linewidth=0.8, linestyle=":")
+        panel.invert_yaxis()
+        panel.set_xlabel(label)
+        frames = f"{setting.num_frames} x " if setting.num_frames > 1 else ""
+        panel.set_title(
+            f"batch {setting.batch}, {setting.dtype}, {frames}{setting.image_size}²", loc="left"
+        )
+
+    return 1.0 + BAR_INCHES * len(values), draw
+
+
+def _times(panel: Any, rows: Sequence[ScalingRow], dtype: str) -> None:
+    values = {
+        (row.side, row.num_tokens): Timing(row.times_ms).median_ms for row in rows if row.times_ms
+    }
+    _curves(panel, values, f"attention of one layer, {dtype}", "ms")
+
+
+def _peaks(panel: Any, rows: Sequence[ScalingRow], dtype: str) -> None:
+    values = {
+        (row.side, row.num_tokens): row.peak_bytes / 2**20
+        for row in rows
+        if row.peak_bytes is not None
+    }
+    _curves(panel, values, f"attention of one layer, {dtype}", "peak, MiB")
+
+
+def _curves(panel: Any, values: Mapping[tuple[str, int], float], title: str, label: str) -> None:
+    sides = dict.fromkeys(side for side, _ in values)
+    for side, colour in zip(sides, CURVE_COLOURS, strict=False):
+        points = [(count, value) for (name, count), value in values.items() if name == side]
+        panel.plot(*zip(*points, strict=True), marker=".", color=colour, label=side)
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log", base=2)
+    panel.set_xlabel("tokens")
+    panel.set_ylabel(label)
+    panel.set_title(title, loc="left")
+    panel.legend(frameon=False)
+
+
+def _draw(drawings: Sequence[_Drawing], path: Path) -> list[Path]:
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
+    heights = [height for height, _ in drawings]
+    with rc_context({"font.size": 10, "svg.hashsalt": "vidtldr", "axes.titlesize": 10}):
+        figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
+        panels = figure.subplots(len(drawings), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for (_, draw), panel in zip(drawings, panels, strict=True):
+            draw(panel)
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.grid(alpha=0.25, linewidth=0.5)
+        for file in files:
+            figure.savefig(
+                file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None
+            )
+    return files

@@ -1,0 +1,143 @@
+"""Models with random weights, by name, to be timed without a checkpoint."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidtldr.hosts.registry import find_host
+
+__all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what it takes.
+
+    Attributes:
+        model: The transformer, in evaluation mode, unpatched, float32.
+        input_shape: Of one clip or image: (T, 3, S, S), or (3, S, S).
+        r: A schedule that suits it.
+    """
+
+    model: nn.Module
+    input_shape: tuple[int, ...]
+    r: tuple[int, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a clip; 1 for an image."""
+        return self.input_shape[0] if len(self.input_shape) == 4 else 1
+
+    @property
+    def image_size(self) -> int:
+        """Side of a frame, pixels."""
+        return self.input_shape[-1]
+
+    def pixel_values(self, batch: int) -> Tensor:
+        """Random input, the same every time, on the model's device."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(batch, *self.input_shape, generator=generator)
+        return x.to(next(self.model.parameters()).device)
+
+
+@dataclass(frozen=True)
+class _BuiltIn:
+    build: Callable[[int, int], nn.Module]
+    num_frames: int
+    r: tuple[int, ...]
+    num_tokens: int
+
+
+def build_subject(
+    name: str, num_frames: int | None = None, image_size: int | None = None
+) -> Subject:
+    """Build a model with seeded random weights.
+
+    Args:
+        name: One of `BUILT_IN`.
+        num_frames: Frames; None for the model's own.
+        image_size: Side of a frame, pixels; None for 224.
+
+    Raises:
+        ValueError: If the model is one for images and gets frames.
+    """
+    built_in = BUILT_IN[name]
+    if built_in.num_frames == 1 and num_frames not in (None, 1):
+        raise ValueError(
+            f"frames must be left out for {name}, which reads images, got {num_frames}. Leave it "
+            "out."
+        )
+    frames, side = num_frames or built_in.num_frames, image_size or 224
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = spread_out_attention(built_in.build(frames, side).eval())
+    shape = (3, side, side) if built_in.num_frames == 1 else (frames, 3, side, side)
+    return Subject(model, shape, scaled_schedule(model, built_in.r, built_in.num_tokens))
+
+
+def scaled_schedule(
+    model: nn.Module, r: tuple[int, ...] = (600, 200, 100), num_tokens: int = 2352
+) -> tuple[int, ...]:
+    """A schedule for `num_tokens` as the same shares of the tokens that a model has."""
+    host = find_host(model)
+    if host.num_tokens is None:
+        raise ValueError(
+            "model must have a fixed number of tokens for a schedule of its own, got one whose "
+            "input decides. Pass r or ratio."
+        )
+    return tuple(each * (host.num_tokens - host.num_prefix_tokens) // num_tokens for each in r)
+
+
+def spread_out_attention(model: nn.Module) -> nn.Module:
+    """Make queries and keys larger: default initialisation attends evenly to everything."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("query.weight", "key.weight", "q_proj.weight", "k_proj.weight")):
+                parameter.mul_(4)
+            elif name.endswith("qkv.weight"):
+                parameter[: 2 * parameter.shape[1]].mul_(4)
+    return model
+
+
+def _umt(size: str) -> Callable[[int, int], nn.Module]:
+    def build(num_frames: int, image_size: int) -> nn.Module:
+        from dataclasses import replace
+
+        from vidtldr.models.umt import UMTConfig, build_vision_encoder
+
+        named: Any = size
+        config = UMTConfig.named(named)
+        return build_vision_encoder(replace(config, num_frames=num_frames, image_size=image_size))
+
+    return build
+
+
+def _videomae(num_frames: int, image_size: int) -> nn.Module:
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+    config = VideoMAEConfig(num_labels=400, num_frames=num_frames, image_size=image_size)
+    model: nn.Module = VideoMAEForVideoClassification(config)
+    return model
+
+
+def _vit(_: int, image_size: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            "model vit-b must have timm, which is not installed. Run pip install 'vidtldr[timm]'."
+        ) from error
+    model: nn.Module = timm.create_model("vit_base_patch16_224", img_size=image_size)
+    return model
+
+
+#: Sizes of published models, without their weights.
+BUILT_IN: Mapping[str, _BuiltIn] = {
+    "umt-b16": _BuiltIn(_umt("b16"), 12, (600, 200, 100), 2352),
+    "umt-l16": _BuiltIn(_umt("l16"), 12, (550, 400), 2352),
+    "videomae-b": _BuiltIn(_videomae, 16, (600, 200, 100), 1568),
+    "vit-b": _BuiltIn(_vit, 1, (75, 25, 12), 196),
+}

@@ -1,0 +1,80 @@
+"""`vidtldr bench latency` and `bench memory`: what merging gains on this machine."""
+
+from typing import Annotated
+
+import typer
+
+from vidtldr.cli.bench import app
+from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.schedule import parse_counts
+from vidtldr.cli.speed_options import SpeedOptions
+from vidtldr.cli.spread_options import spread_options
+
+__all__ = ["app", "latency", "memory"]
+
+
+@app.command("latency")
+@spread_options
+def latency(
+    *,
+    speed: SpeedOptions,
+    merging: MergeOptions,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after two to warm up.")] = 7,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="Also time a merging layer's attention at so many tokens: 1024,4096,16384."
+        ),
+    ] = None,
+    no_roofline: Annotated[
+        bool, typer.Option("--no-roofline", help="Do not measure what the device can do at most.")
+    ] = False,
+) -> None:
+    """Time a model unmerged and merged, all in turn in one process, outputs compared first.
+
+    Unmerged with fused attention and eager, merged by each score, ToMe, and with whole attention
+    maps stored as the authors' program does. Without a schedule the paper's for MSRVTT, scaled.
+
+    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
+    """
+    with clear_errors(speed.debug, "nothing is kept"):
+        speed.validate()
+        config = merging.parse()
+        counts = [] if scaling is None else parse_counts("--scaling", scaling)
+        from vidtldr.cli.latency_run import run_latency_job
+
+        is_drawn = run_latency_job(
+            speed,
+            config,
+            merging.choices(),
+            rounds=rounds,
+            scaling=counts,
+            roofline=not no_roofline,
+        )
+    if not is_drawn:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+@app.command("memory")
+@spread_options
+def memory(
+    *,
+    speed: SpeedOptions,
+    merging: MergeOptions,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Processes of each peer; the median counts.")
+    ] = 3,
+) -> None:
+    """Measure the peak of memory above the loaded model's, each in a process of its own.
+
+    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
+    """
+    with clear_errors(speed.debug, "nothing is kept"):
+        speed.validate()
+        config = merging.parse()
+        from vidtldr.cli.memory_run import run_memory_job
+
+        is_drawn = run_memory_job(speed, config, merging.choices(), rounds=rounds)
+    if not is_drawn:
+        raise typer.Exit(SOME_INPUTS_FAILED)

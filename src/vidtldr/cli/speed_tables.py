@@ -1,0 +1,120 @@
+"""Tables of `vidtldr bench latency` and `bench memory`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vidtldr.bench.latency import Timing
+from vidtldr.bench.roofline import Ceilings
+from vidtldr.bench.scaling import ScalingRow
+from vidtldr.bench.speed import Setting, SpeedRow
+from vidtldr.bench.speed_peers import MERGED, UNMERGED
+
+__all__ = ["print_latency", "print_memory", "print_scaling"]
+
+WIDE = 134  # columns from which rates and work fit beside the times
+MEDIUM = 76
+
+
+def print_latency(
+    console: Console, rows: Sequence[SpeedRow], ceilings: Mapping[str, Ceilings]
+) -> None:
+    """Print a table for each setting; wider terminals get more columns."""
+    for setting in dict.fromkeys(row.setting for row in rows):
+        console.print(Text(_headline(setting), style="bold"))
+        console.print(_latency_table(console.width, [r for r in rows if r.setting == setting]))
+        if setting.dtype in ceilings:
+            console.print(Text(_ceiling(ceilings[setting.dtype]), style="dim"))
+    console.print(
+        Text(
+            "speed-up: median of the ratios of the same rounds to the unmerged model on fused "
+            "attention. drift: distance of the outputs from the unmerged ones in float32.",
+            style="dim",
+        )
+    )
+
+
+def print_scaling(console: Console, dtype: str, rows: Sequence[ScalingRow]) -> None:
+    """Print time and memory of a layer's attention, a line for each number of tokens."""
+    sides = list(dict.fromkeys(row.side for row in rows))
+    console.print(Text(f"attention of one merging layer, {dtype}: ms (peak MiB)", style="bold"))
+    table = _table("tokens", sides)
+    for count in dict.fromkeys(row.num_tokens for row in rows):
+        found = {row.side: row for row in rows if row.num_tokens == count}
+        table.add_row(str(count), *(_scaling_cell(found[side]) for side in sides))
+    console.print(table)
+
+
+def print_memory(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the peaks above the loaded model's, a table for each setting."""
+    settings = list(dict.fromkeys(Setting(**row["setting"]) for row in rows))
+    for setting in settings:
+        console.print(Text(_headline(setting), style="bold"))
+        spreads = ["lowest", "highest"] if console.width >= MEDIUM else []
+        table = _table("peak above load", ["MiB", *spreads, "of unmerged"])
+        for row in rows:
+            if Setting(**row["setting"]) == setting:
+                sizes = [row["median_bytes"], *row["spread_bytes"]][: 1 + len(spreads)]
+                ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+                cells = (f"{size / 2**20:.0f}" for size in sizes)
+                table.add_row(row["peer"], *cells, ratio, style=_style(row["peer"]))
+        console.print(table)
+
+
+def _latency_table(width: int, rows: Iterable[SpeedRow]) -> Table:
+    columns = ["ms", "speed-up"]
+    columns += ["lowest", "highest"] * (width >= WIDE)
+    columns += ["clips/s", "GFLOPs"] * (width >= MEDIUM)
+    columns += ["TFLOP/s", "GB/s", "peak MiB", "drift", "rounding"] * (width >= WIDE)
+    table = _table("", columns)
+    for row in rows:
+        found = row.to_dict()
+        seconds, moved, peak = found["median_ms"] / 1e3, row.moved_bytes, row.peak_bytes
+        cells = [f"{found['median_ms']:.1f}", f"{row.speedup['median']:.2f}x"]
+        if width >= WIDE:
+            cells += [f"{row.speedup['lowest']:.2f}x", f"{row.speedup['highest']:.2f}x"]
+        if width >= MEDIUM:
+            cells += [f"{found['clips_per_second']:.2f}", f"{row.flops / 1e9:.1f}"]
+        if width >= WIDE:
+            cells += [
+                f"{row.flops / seconds / 1e12:.3g}",
+                "-" if moved is None else f"{moved / seconds / 1e9:.3g}",
+                "-" if peak is None else f"{peak / 2**20:.0f}",
+                f"{row.drift:.1e}",
+                "-" if row.rounding is None else f"{row.rounding:.1e}",
+            ]
+        table.add_row(row.peer, *cells, style=_style(row.peer))
+    return table
+
+
+def _scaling_cell(row: ScalingRow) -> str:
+    if row.peak_bytes is None:
+        return "too large"
+    return f"{Timing(row.times_ms).median_ms:.0f} ({row.peak_bytes / 2**20:.0f})"
+
+
+def _headline(setting: Setting) -> str:
+    frames = f"{setting.num_frames} x " if setting.num_frames > 1 else ""
+    return f"batch {setting.batch}, {setting.dtype}, {frames}{setting.image_size}²"
+
+
+def _ceiling(ceilings: Ceilings) -> str:
+    return (
+        f"the device at most: {ceilings.flops_per_second / 1e12:.3g} TFLOP/s in a product, "
+        f"{ceilings.bytes_per_second / 1e9:.3g} GB/s in a copy"
+    )
+
+
+def _table(first: str, columns: Iterable[str]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _style(peer: str) -> str:
+    return "bold" if peer in (MERGED, UNMERGED) else ""

@@ -1,0 +1,224 @@
+"""Peers, settings and rooflines on tiny models; nothing here depends on how fast anything is."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models.umt.tiny import TINY, spread_weights
+from tiny_models import clips, videomae
+from torch import nn
+
+from vidtldr.bench import speed
+from vidtldr.bench.latency import Timing, paired_ratios
+from vidtldr.bench.materialised import eager_twin, materialised_twin, two_maps
+from vidtldr.bench.resident import peak_above_load, peak_in_fresh_process
+from vidtldr.bench.roofline import count_bytes, measure_ceilings
+from vidtldr.bench.scaling import SIDES, measure_scaling
+from vidtldr.bench.speed import Setting, measure_setting
+from vidtldr.bench.speed_peers import SpeedPeer, choose_peers, speed_peers
+from vidtldr.bench.speed_plot import plot_latency, plot_memory
+from vidtldr.bench.subject import BUILT_IN, build_subject, scaled_schedule
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.twin import merged_twin, twin
+from vidtldr.models.umt import build_vision_encoder
+from vidtldr.ops.attention import attend
+
+CPU = torch.device("cpu")
+CONFIG = MergeConfig(r=[0, 9, 5])
+SETTING = Setting(2, "float32", 6, 32)
+
+
+def outputs(model: nn.Module) -> torch.Tensor:
+    return speed.forward_of(model, clips())()
+
+
+def test_two_maps_are_the_reference_of_attend() -> None:
+    q, k, v = torch.randn(3, 2, 3, 11, 8)
+    mass = 1 + torch.rand(2, 11)
+    found = two_maps(q, k, v, scale=0.3, mass=mass, with_score=True)
+    truth = attend(q, k, v, scale=0.3, mass=mass, score="sharpness", impl="reference")
+    torch.testing.assert_close(found.x, truth.x)
+    torch.testing.assert_close(found.score, truth.score)
+    assert two_maps(q, k, v, scale=0.3, mass=None, with_score=False).score is None
+
+
+def test_models_that_store_maps_have_the_outputs_of_those_that_do_not() -> None:
+    model = videomae()
+    torch.testing.assert_close(outputs(eager_twin(model)), outputs(model), rtol=0, atol=1e-4)
+    merged = outputs(merged_twin(model, CONFIG))
+    materialised = outputs(materialised_twin(model, CONFIG))
+    torch.testing.assert_close(materialised, merged, rtol=0, atol=1e-4)
+    assert torch.equal(outputs(twin(model)), outputs(model))
+
+
+def test_a_peer_is_named_once_and_brings_what_it_is_compared_with() -> None:
+    names = [peer.name for peer in choose_peers(CONFIG, None)]
+    assert names[:3] == ["unmerged", "unmerged, eager", "merged"]
+    assert "merged by sharpness" not in names  # that is merged itself
+    assert {"merged by received", "merged by nothing", "ToMe", "materialised"} <= set(names)
+    compiled = {peer.name for peer in choose_peers(CONFIG, None, with_compiled=True)}
+    assert compiled - set(names) == {"unmerged, compiled", "merged, compiled"}
+    few = [peer.name for peer in choose_peers(CONFIG, ["materialised"])]
+    assert few == ["unmerged", "merged", "materialised"]
+    tome = MergeConfig(r=[9], score=None, metric="keys")
+    assert "ToMe" not in speed_peers(tome)
+    assert speed_peers(tome)["materialised"].reference == "merged by sharpness"
+
+
+def test_an_unknown_peer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"peers must be among unmerged; .*, got 'fast'\. Write"):
+        choose_peers(CONFIG, ["fast"])
+
+
+def test_every_peer_is_measured_and_compared() -> None:
+    model, steps = videomae(), []
+    peers = choose_peers(CONFIG, None)
+    rows = measure_setting(
+        model, clips(), SETTING, peers, num_rounds=2, on_step=lambda: steps.append(1)
+    )
+    found = {row.peer: row for row in rows}
+    assert len(steps) == len(peers) * 4
+    assert all(len(row.times_ms) == 2 for row in rows)
+    assert found["unmerged"].speedup == {"median": 1, "lowest": 1, "highest": 1}
+    assert found["unmerged"].drift == 0
+    assert found["merged"].drift > 0
+    assert found["merged"].difference is None
+    assert found["materialised"].difference < 1e-5
+    assert found["merged"].flops < found["unmerged"].flops == found["unmerged, eager"].flops
+    assert found["unmerged, eager"].moved_bytes > found["unmerged"].moved_bytes
+    report = found["merged"].to_dict()
+    assert report["clips_per_second"] == pytest.approx(2e3 / report["median_ms"])
+    assert report["flops_per_second"] == pytest.approx(1e3 * report["flops"] / report["median_ms"])
+
+
+def test_half_types_say_how_far_they_are_from_float32_and_leave_the_model_alone() -> None:
+    model = videomae()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    peers = choose_peers(CONFIG, ["merged"])
+    half = Setting(2, "bfloat16", 6, 32)
+    rows = measure_setting(model, clips(), half, peers, num_rounds=1, num_warmups=0)
+    assert all(0 < row.rounding < 1 for row in rows)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Wrong(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return torch.full((2, 7), self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), r"outputs of 'wrong' must be finite, got NaN or inf\. Use float32\."),
+        (1.0, r"outputs of 'wrong' must be those of 'unmerged' within 0\.001 .*, got "),
+    ],
+)
+def test_wrong_outputs_are_not_timed(value: float, message: str) -> None:
+    wrong = SpeedPeer("wrong", lambda _: Wrong(value), "unmerged")
+    peers = [speed_peers(CONFIG)["unmerged"], wrong]
+    with pytest.raises(FloatingPointError, match=message):
+        measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+
+
+def test_ratios_are_of_the_same_rounds() -> None:
+    ratios = paired_ratios(Timing((4.0, 6.0, 9.0)), Timing((2.0, 2.0, 9.0)))
+    assert ratios == {"median": 2, "lowest": 1, "highest": 3}
+
+
+def test_bytes_of_a_product_worked_by_hand() -> None:
+    a, b = torch.zeros(3, 5), torch.zeros(5, 7)
+    assert count_bytes(lambda: a @ b) == 4 * (15 + 35 + 21)
+    assert count_bytes(lambda: a.t().contiguous()[1:]) == 4 * (15 + 15)  # the copy alone
+
+
+def test_ceilings_are_rates_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(runs: Any, **_: Any) -> dict[str, Timing]:
+        return {name: Timing((4.0, 2.0)) for name in runs}  # ms
+
+    monkeypatch.setattr("vidtldr.bench.roofline.time_in_turn", timed)
+    found = measure_ceilings(CPU, torch.float32, matrix_side=8, copied_bytes=64)
+    assert found.flops_per_second == pytest.approx(2 * 8**3 / 2e-3)
+    assert found.bytes_per_second == pytest.approx(2 * 64 / 2e-3)
+
+
+def scaling(most_map_bytes: int) -> list[Any]:
+    return measure_scaling(
+        [32, 64, 128],
+        num_heads=2,
+        channels=8,
+        batch=1,
+        device=CPU,
+        dtype=torch.float32,
+        num_rounds=1,
+        most_map_bytes=most_map_bytes,
+    )
+
+
+def test_memory_of_a_scored_layer_grows_with_tokens_and_not_with_their_square() -> None:
+    rows = {(row.side, row.num_tokens): row for row in scaling(2**30)}
+    assert len(rows) == 3 * len(SIDES)
+    peaks = [rows["with sharpness", count].peak_bytes for count in (64, 128)]
+    assert peaks[1] <= 2.2 * peaks[0]
+    stored = [rows["both maps stored", count].peak_bytes for count in (64, 128)]
+    assert stored[1] > 3 * stored[0]
+
+
+def test_maps_that_are_too_large_are_not_stored() -> None:
+    rows = {(row.side, row.num_tokens): row for row in scaling(4 * 2 * 32**2 * 4)}
+    assert rows["both maps stored", 32].times_ms
+    assert rows["both maps stored", 64].to_dict()["median_ms"] is None
+    assert rows["with sharpness", 64].times_ms
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    peers = choose_peers(CONFIG, ["merged"])
+    rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+    files = plot_latency(rows, {"float32": scaling(0)}, tmp_path / "latency")
+    peaks = {"median_bytes": 2e6, "spread_bytes": [1e6, 3e6], "setting": vars(SETTING)}
+    files += plot_memory([{"peer": "unmerged", **peaks}], tmp_path / "memory.png")
+    assert [file.suffix for file in files] == [".png", ".svg"] * 2
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_built_in_models_are_the_same_every_time_and_leave_the_generator_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(num_frames: int, image_size: int) -> nn.Module:
+        nn.init.normal_(torch.empty(3))  # as weights do that are drawn
+        return videomae(num_frames=num_frames, image_size=image_size)
+
+    tiny = dataclasses.replace(BUILT_IN["videomae-b"], build=build)
+    monkeypatch.setitem(BUILT_IN, "tiny", tiny)
+    before = torch.random.get_rng_state()
+    small = [build_subject("tiny", 6, 32) for _ in range(2)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert small[0].input_shape == (6, 3, 32, 32)
+    assert small[0].r == (18, 6, 3)  # 600, 200 and 100 of 1568, of 48
+    weights = [next(each.model.parameters()) for each in small]
+    assert torch.equal(*weights)
+    assert torch.equal(small[0].pixel_values(2), small[1].pixel_values(2))
+    with pytest.raises(ValueError, match=r"frames must be left out for vit-b, .* got 4\."):
+        build_subject("vit-b", 4)
+
+
+def test_a_schedule_is_scaled_to_the_tokens_there() -> None:
+    encoder = spread_weights(build_vision_encoder(TINY), seed=0)
+    num_tokens = encoder.config.num_frames * encoder.encoder.num_patches
+    assert scaled_schedule(encoder, (100, 50), 200) == (num_tokens // 2, num_tokens // 4)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
+def test_the_peak_above_load_sees_what_a_forward_takes() -> None:
+    assert peak_above_load(lambda: torch.ones(2**24), CPU) >= 0.9 * 2**26
+
+
+def test_a_fresh_process_gives_a_number_or_the_reason() -> None:
+    assert peak_in_fresh_process(["-c", "print(int(input()) + 1)"], "41") == 42
+    with pytest.raises(RuntimeError, match="ended with an error: ValueError: no room"):
+        peak_in_fresh_process(["-c", "raise ValueError('no room')"])

@@ -1,0 +1,43 @@
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import clips, videomae, vivit
+from torch import nn
+
+from vidtldr.hosts import compiling
+from vidtldr.hosts.compiling import compile_model
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.twin import merged_twin, twin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [videomae, vivit])
+def test_a_compiled_model_is_one_graph_with_the_outputs_of_the_eager_one(build: Any) -> None:
+    model = build(num_hidden_layers=2)
+    variants = [twin(model), merged_twin(model, MergeConfig(r=[9, 5]))]
+    with torch.inference_mode():
+        expected = [variant(pixel_values=clips()).logits for variant in variants]
+        compiled = [compile_model(variant)(pixel_values=clips()).logits for variant in variants]
+    torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-4)
+
+
+def test_a_compiled_copy_leaves_the_model_as_it_was() -> None:
+    model = videomae()
+    compile_model(twin(model))
+    assert all(module._compiled_call_impl is None for module in model.modules())
+    merged_twin(model, MergeConfig(r=[9]))  # so it can still be patched
+
+
+def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="model must be in evaluation mode to compile, got it tr"):
+        compile_model(videomae().train())
+    with pytest.raises(ValueError, match="model must be of a known family"):
+        compile_model(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="model must not be compiled yet"):
+        compile_model(compile_model(videomae()))
+    with pytest.raises(NotImplementedError, match="device must be cpu or cuda to compile, got 'm"):
+        compile_model(videomae().to("meta"))
+    monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
+    with pytest.raises(ImportError, match=r"compile must find a C\+\+ compiler .* got none\. Ins"):
+        compile_model(videomae())

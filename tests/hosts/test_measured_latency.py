@@ -1,0 +1,152 @@
+"""The latency model of a device; times are injected, nothing depends on how fast anything is."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models.umt.tiny import TINY, spread_weights
+from tiny_models import clips, videomae, vivit
+from torch import nn
+
+import vidtldr
+from vidtldr import MergeConfig
+from vidtldr.hosts import measured_latency as module
+from vidtldr.hosts.budget import resolve_budget, resolved_r
+from vidtldr.hosts.registry import find_host
+from vidtldr.models.umt import build_vision_encoder
+
+CONFIG = MergeConfig(speedup=1.2, layers=[0, 1])
+SECONDS = {"attention": 1.0, "weighed": 1.0, "scored": 1.2, "merging": 0.1, "mlp": 1.0}
+
+
+class Clock:
+    """Says that every half takes so long a token; the halves do run, once."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    def __call__(
+        self, runs: Mapping[str, Callable[[], object]], _: torch.device
+    ) -> dict[str, float]:
+        for run in runs.values():
+            run()
+        self.tokens.append(runs["mlp"]().shape[1])
+        return {name: SECONDS[name] * self.tokens[-1] for name in runs}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "_UNWRITTEN", {})
+    monkeypatch.setattr(module, "seconds_in_turn", clock)
+    monkeypatch.setenv("VIDTLDR_CACHE", str(tmp_path / "cache"))
+    return clock
+
+
+def tiny_umt() -> nn.Module:
+    return spread_weights(build_vision_encoder(TINY), seed=0)
+
+
+@pytest.mark.parametrize("build", [videomae, vivit, tiny_umt])
+@pytest.mark.parametrize("score", ["sharpness", "representation-shift", None])
+def test_a_speedup_becomes_counts(clock: Clock, build: Any, score: Any) -> None:
+    model = build()
+    config = MergeConfig(speedup=1.1, layers=[0, 1], score=score)
+    found = resolve_budget(config, find_host(model))
+    assert sum(found.r) > 0
+    assert found.speedup is found.layers is None
+    assert resolved_r(config, find_host(model)) == found.r
+    vidtldr.apply_patch(model, config)
+    assert max(clock.tokens) == find_host(model).num_tokens
+
+
+def test_a_device_is_measured_once(clock: Clock, tmp_path: Path) -> None:
+    model = videomae()
+    for _ in range(2):
+        vidtldr.apply_patch(model, CONFIG)
+    assert clock.tokens == [6, 12, 18, 24, 30, 36, 42, 48]
+    (file,) = (tmp_path / "cache" / "latency").iterdir()
+    kept = json.loads(file.read_text())
+    assert kept["fingerprint"]["num_threads"] == torch.get_num_threads()
+    assert kept["seconds"]["scored"]["48"] == pytest.approx(1.2 * 48)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda model: model.bfloat16(),
+        lambda _: videomae(intermediate_size=80),
+        lambda _: videomae(num_frames=4),
+    ],
+)
+def test_another_model_or_type_is_measured_anew(clock: Clock, other: Any) -> None:
+    vidtldr.apply_patch(videomae(), CONFIG)
+    count = len(clock.tokens)
+    vidtldr.apply_patch(other(videomae()), CONFIG)
+    assert len(clock.tokens) > count
+
+
+def test_what_decides_the_times_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = find_host(videomae())
+    prints = [module.fingerprint(host, CONFIG)]
+    prints.append(module.fingerprint(host, MergeConfig(speedup=2, score="received")))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    prints.append(module.fingerprint(host, CONFIG))
+    monkeypatch.setattr(module, "device_name", lambda _: "another processor")
+    prints.append(module.fingerprint(host, CONFIG))
+    assert len({json.dumps(each) for each in prints}) == 4
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"fingerprint": {}}', "null"])
+def test_a_damaged_file_is_measured_anew(clock: Clock, tmp_path: Path, damage: str) -> None:
+    vidtldr.apply_patch(videomae(), CONFIG)
+    count = len(clock.tokens)
+    (file,) = (tmp_path / "cache" / "latency").iterdir()
+    file.write_text(damage)
+    vidtldr.apply_patch(videomae(), CONFIG)
+    assert len(clock.tokens) == 2 * count
+
+
+def test_a_place_that_cannot_be_written_to_is_said(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VIDTLDR_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"will be measured again: .* Set VIDTLDR_CACHE to"):
+        vidtldr.apply_patch(videomae(), CONFIG)
+    count = len(clock.tokens)
+    vidtldr.apply_patch(videomae(), CONFIG)  # in this process it is known
+    assert len(clock.tokens) == count
+
+
+def test_measuring_leaves_chance_and_the_model_alone(clock: Clock) -> None:
+    model = videomae()
+    before = model(pixel_values=clips()).logits
+    state = torch.random.get_rng_state()
+    resolve_budget(MergeConfig(speedup=1.1, metric="random"), find_host(model))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(model(pixel_values=clips()).logits, before)
+
+
+def test_what_a_device_cannot_do_is_said(clock: Clock) -> None:
+    with pytest.raises(ValueError, match=r"speedup must be at most 1\.\d+ where layers 0 merge"):
+        vidtldr.apply_patch(videomae(), speedup=5, layers=[0])
+
+
+def test_layers_of_different_sizes_are_refused(clock: Clock) -> None:
+    model = videomae()
+    layer = model.videomae.encoder.layer[1].intermediate
+    layer.dense = nn.Linear(48, 90)
+    with pytest.raises(NotImplementedError, match="speedup must be used on a model whose layers"):
+        module.fingerprint(find_host(model), CONFIG)
+
+
+def test_the_real_clock_takes_the_median_in_turn() -> None:
+    order: list[str] = []
+    runs = {name: lambda name=name: order.append(name) for name in "ab"}
+    taken = module.seconds_in_turn(runs, torch.device("cpu"))
+    assert order == ["a", "b"] * 6
+    assert set(taken) == {"a", "b"}
