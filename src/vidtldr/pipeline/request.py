@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidtldr.hosts.config import MergeConfig
 from vidtldr.store.ann import AnnSettings
 from vidtldr.store.settings import IndexSettings
 from vidtldr.tasks.embed import Embedder
@@ -122,10 +123,10 @@ def schedule_text(merge: Mapping[str, Any] | None) -> str:
     """A schedule as a person reads it: "r=600,200,100", and what is not chosen as usual."""
     if merge is None:
         return "none"
-    usual = {"score": "sharpness", "metric": "x", "weighting": "masked-saliency", "impl": "auto"}
+    usual = MergeConfig(r=()).to_dict()
     parts = []
     for name, value in merge.items():
-        if name in usual and value == usual[name]:
+        if name != "r" and value == usual.get(name):
             continue
         text = (
             ",".join(f"{each:g}" for each in value) if isinstance(value, (list, tuple)) else value
