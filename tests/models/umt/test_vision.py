@@ -19,7 +19,7 @@ def test_tokens_and_pooled_equal_the_slow_reference(
     eager = reference.vision(weights_of(retrieval, torch.float32), TINY, clips)
     exact = reference.vision(weights_of(retrieval, torch.float64), TINY, clips)
     assert video.tokens.shape == (3, 9 * num_frames, 12)
-    for fast, slow, right in zip(video, eager, exact, strict=True):
+    for fast, slow, right in zip(video[:2], eager, exact, strict=True):
         assert_close_to_reference(fast, slow, right)
 
 
@@ -34,7 +34,7 @@ def test_odd_sizes_equal_the_slow_reference(assert_close_to_reference, sizes):
     exact_weights = {name: value.double() for name, value in named.items()}
     exact = reference.vision(exact_weights, config, clips)
     eager = reference.vision(named, config, clips)
-    for fast, slow, right in zip(model(clips), eager, exact, strict=True):
+    for fast, slow, right in zip(model(clips)[:2], eager, exact, strict=True):
         assert_close_to_reference(fast, slow, right)
 
 
@@ -56,7 +56,8 @@ def test_a_block_can_be_walked_from_outside(retrieval, clips):
         x = x + block.attn.proj(out.transpose(1, 2).flatten(2))
         x = x + block.mlp(block.norm2(x))
     walked = encoder.pool(x)
-    for ours, theirs in zip(walked, encoder(clips), strict=True):
+    assert walked.mass is None
+    for ours, theirs in zip(walked[:2], encoder(clips)[:2], strict=True):
         assert torch.equal(ours, theirs)
 
 
