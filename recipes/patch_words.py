@@ -2,9 +2,11 @@
 
 UMT learns from the tokens of an image model that knows words. There is none for this world, but
 the truth about every pixel is known: linear heads, dropped after training, name the object that
-fills each patch.
+fills each patch and point to where it is. Without the pointing, whatever takes a place to know (a
+circle and a bounce, left and right) is hardly learnt.
 
-Letters: `B` clips, `N` patches of a clip, `C` channels.
+Letters: `B` clips, `T` frames, `P` patches of a frame, `N` = T * P patches of a clip, `C` channels,
+`K` objects (2).
 """
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidtldr.shapes.factors import COLOURS, SECOND_MOTIONS, SHAPES, SIZES
-from vidtldr.shapes.language import MOTION_PHRASES, motion_index
+from vidtldr.shapes.language import MOTION_PHRASES, PLACES, motion_index
 from vidtldr.shapes.world import ShapesClips
 
 __all__ = ["PatchWords"]
@@ -24,13 +26,19 @@ WORDS = {
     "colour": len(COLOURS),
     "size": len(SIZES),
     "motion": len(MOTION_PHRASES) + 1,
+    "relation": len(PLACES),  # where the second object is, seen from the first
 }
+VECTORS = (
+    "centre",  # from the patch to the middle of its object
+    "way",  # to there from where that middle is in the mean over the frames
+    "other",  # from the middle of its object to that of the other one
+)
 STAYS = MOTION_PHRASES.index("stays")
 SWAYS = len(MOTION_PHRASES)
 
 
 class PatchWords(nn.Module):
-    """A linear head for each factor.
+    """A linear head for each factor, and one for each vector.
 
     Args:
         hidden_size: `C`.
@@ -40,42 +48,82 @@ class PatchWords(nn.Module):
     def __init__(self, hidden_size: int, patch_size: int) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.heads = nn.ModuleDict({name: nn.Linear(hidden_size, n) for name, n in WORDS.items()})
+        self.words = nn.ModuleDict({name: nn.Linear(hidden_size, n) for name, n in WORDS.items()})
+        self.vectors = nn.ModuleDict({name: nn.Linear(hidden_size, 2) for name in VECTORS})
 
-    def forward(self, tokens: Tensor, clips: ShapesClips) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, tokens: Tensor, clips: ShapesClips
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Compare what tokens (B, N, C) say with what is true.
 
         Returns:
-            The sum of the factors' cross-entropies, motion left out where one frame is all there
-            is, and the share of right patches for each factor.
+            The sum of the factors' cross-entropies and that of the vectors' losses; and for each
+            factor the share of right patches, for each vector how far off it is in the mean,
+            pixels. Motion and way are left out where one frame is all there is, and whatever
+            applies to no patch.
         """
-        targets = patch_targets(clips, self.patch_size)
-        if clips.frames.shape[1] == 1:
-            del targets["motion"]
-        losses, right = [], {}
-        for name, target in targets.items():
-            logits = self.heads[name](tokens).float()  # (B, N, words)
-            losses.append(F.cross_entropy(logits.mT, target, ignore_index=IGNORED))
-            hits = logits.argmax(dim=-1) == target
-            right[f"patch_{name}"] = (hits.sum() / (target != IGNORED).sum()).item()
-        return torch.stack(losses).sum(), right
+        losses: dict[str, list[Tensor]] = {"words": [], "vectors": []}
+        scores = {}
+        without = ("motion", "way") if clips.frames.shape[1] == 1 else ()
+        for name, target in word_targets(clips, self.patch_size).items():
+            num_true = (target != IGNORED).sum()
+            if name in without or num_true == 0:
+                continue
+            logits = self.words[name](tokens).float()  # (B, N, words)
+            losses["words"].append(F.cross_entropy(logits.mT, target, ignore_index=IGNORED))
+            scores[f"patch_{name}"] = ((logits.argmax(dim=-1) == target).sum() / num_true).item()
+        for name, (target, applies) in vector_targets(clips, self.patch_size).items():
+            if name in without or not applies.any():
+                continue
+            found, true = self.vectors[name](tokens).float()[applies], target[applies]  # (.., 2)
+            losses["vectors"].append(2 * F.smooth_l1_loss(found, true))
+            off = (found.detach() - true).norm(dim=-1) * self.patch_size
+            scores[f"patch_{name}_pixels"] = off.mean().item()
+        return {name: torch.stack(each).sum() for name, each in losses.items() if each}, scores
 
 
-def patch_targets(clips: ShapesClips, patch_size: int) -> dict[str, Tensor]:
-    """The truth about every patch, int64, shape (B, N) each; -100 where a word does not apply."""
+def word_targets(clips: ShapesClips, patch_size: int) -> dict[str, Tensor]:
+    """The words of every patch, int64, shape (B, N) each; -100 where a word does not apply."""
     factors = clips.factors
     whose = clips.patch_objects(patch_size)
     motion = torch.tensor([motion_index(row) for row in factors.rows()], device=whose.device)
     second_motion = torch.tensor([STAYS, SWAYS], device=whose.device)[factors.second_motion]
     assert SECOND_MOTIONS == ("stays", "sways")
+    relation = factors.relation.masked_fill(factors.num_objects == 1, IGNORED)
     of_both = {
         "shape": (factors.shape, factors.second_shape),
         "colour": (factors.colour, factors.second_colour),
         "size": (factors.size, torch.full_like(factors.size, IGNORED)),
         "motion": (motion, second_motion),
+        "relation": (relation, relation),
     }
     of_patches = {
         name: torch.stack((torch.full_like(first, IGNORED), first, second), dim=1).gather(1, whose)
         for name, (first, second) in of_both.items()
     }
     return {"whose": whose, **of_patches}
+
+
+def vector_targets(clips: ShapesClips, patch_size: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """The vectors of every patch, in sides of a patch, (B, N, 2) each, and where one applies."""
+    whose = clips.patch_objects(patch_size)
+    num_frames, side = clips.frames.shape[1], clips.frames.shape[-1] // patch_size
+    middles = (torch.arange(side, device=whose.device) + 0.5) * patch_size
+    patches = torch.cartesian_prod(middles, middles).flip(1).repeat(num_frames, 1)  # (N, 2), x, y
+    centres = clips.centres  # (B, T, K, 2)
+    of_patch = {
+        "centre": centres,
+        "way": centres - centres.mean(dim=1, keepdim=True),
+        "other": centres.flip(2) - centres,
+    }
+    is_object = whose > 0
+    which = (whose - 1).clamp(min=0).view(*whose.shape, 1, 1)
+    found = {}
+    for name, vectors in of_patch.items():
+        of_both = vectors.repeat_interleave(side**2, dim=1)  # (B, N, K, 2)
+        mine = of_both.gather(2, which.expand(-1, -1, 1, 2)).squeeze(2)
+        if name == "centre":
+            mine = mine - patches
+        has_two = clips.factors.num_objects[:, None] == 2
+        found[name] = (mine / patch_size, is_object & has_two if name == "other" else is_object)
+    return found

@@ -1,10 +1,10 @@
 """Train the bundled model: `python recipes/train_shapes.py --out runs/shapes`.
 
-Masked-video pretraining first (unless `--pretraining-steps 0`), then the objects of single frames,
-of four frames of a clip, then texts as well, at last on whole clips. A model learns what a shape is
-from one frame as well as from eight, in an eighth of the time. Merging is off: the method is
-training-free. Stop it at any time; the same command goes on from the last checkpoint. Everything
-that happens is a line of `log.jsonl`.
+Masked-video pretraining first (unless `--pretraining-steps 0`), then the objects of single frames
+and of whole clips, then texts as well, on four frames of a clip and at last on whole clips. A model
+learns what a shape is from one frame as well as from eight, in an eighth of the time. Merging is
+off: the method is training-free. Stop it at any time; the same command goes on from the last
+checkpoint. Everything that happens is a line of `log.jsonl`.
 
 Letters: `B` clips, `N` patches of a clip.
 """
@@ -44,7 +44,8 @@ TEMPERATURES = (0.01, 0.5)
 # at once, such as colour, would be all that is learnt.
 WEIGHTS = {
     "masked": 1.0,
-    "patches": 1.0,
+    "words": 1.0,
+    "vectors": 1.0,
     "prompts": 5.0,
     "contrast": 1.0,
     "matching": 1.0,
@@ -62,12 +63,14 @@ class Stage:
         name: What the log calls it.
         steps: How long it is.
         num_frames: How many frames of each clip are looked at.
+        num_clips: How many clips a step takes.
         reads: Whether texts are learnt as well.
     """
 
     name: str
     steps: int
     num_frames: int
+    num_clips: int
     reads: bool
 
 
@@ -92,13 +95,22 @@ def main() -> None:
     keep_places(model.vision_encoder)
     training = ShapesTraining(model).to(args.device)
     pretrain(model, args)
-    names = ("objects1", "objects4", "texts4", "texts8")
-    frames, reads = (1, 4, 4, model.config.num_frames), (False, False, True, True)
-    stages = [Stage(*each) for each in zip(names, args.steps, frames, reads, strict=True)]
-    train(training, stages, args)
+    train(training, stages_of(args, model.config.num_frames), args)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, args.out / "model.safetensors")
     print(f"wrote {args.out / 'model.safetensors'}")
+
+
+def stages_of(args: argparse.Namespace, whole: int) -> list[Stage]:
+    """The stages of the command line; of whole clips, `whole` frames each, half as many a step."""
+    objects1, objects8, texts4, texts8 = args.steps
+    few, many = args.batch_size // 2, args.batch_size
+    return [
+        Stage("objects1", objects1, 1, many, reads=False),
+        Stage("objects8", objects8, whole, few, reads=False),
+        Stage("texts4", texts4, 4, many, reads=True),
+        Stage("texts8", texts8, whole, few, reads=True),
+    ]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -112,9 +124,9 @@ def parse_arguments() -> argparse.Namespace:
         type=int,
         nargs=4,
         default=(1200, 200, 1300, 60),
-        help="on objects in 1 and in 4 frames, on texts with 4 and with 8",
+        help="on objects in 1 and in all frames, on texts with 4 and with all",
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="clips a step")
+    parser.add_argument("--batch-size", type=int, default=32, help="clips a step, at least 4")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest")
     parser.add_argument("--exam-clips", type=int, default=128, help="validation clips of an exam")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -148,8 +160,9 @@ def pretrain(model: ShapesUMT, args: argparse.Namespace) -> None:
 
     for step in range(run.done, steps):
         first = FIRST_OF_PRETRAINING + step * args.batch_size
+        clips = range(first, first + args.batch_size)
         rate = args.learning_rate * rate_at(step, steps)
-        run.take_step("pretraining", step, steps, rate, first, PRETRAINING_FRAMES, masked)
+        run.take_step("pretraining", step, steps, rate, clips, PRETRAINING_FRAMES, masked)
 
 
 def train(training: ShapesTraining, stages: list[Stage], args: argparse.Namespace) -> None:
@@ -166,16 +179,16 @@ def train(training: ShapesTraining, stages: list[Stage], args: argparse.Namespac
                 frames: Sequence[int], clips: ShapesClips, stage: Stage = stage, now: int = now
             ) -> tuple[dict[str, Tensor], Scores]:
                 video = encode_frames(model.vision_encoder, normalise(clips.frames), frames)
-                patches, right = training.patch_words(video.tokens, clips)
-                parts = {"patches": patches}
+                parts, right = training.patch_words(video.tokens, clips)
                 if stage.reads:
                     texts = write_texts(clips, random.Random(SEED + now))
                     parts |= text_losses(model, video, texts)
                 return parts, right
 
             first = now * args.batch_size
+            indices = range(first, first + stage.num_clips)
             rate = args.learning_rate * rate_at(now, total)
-            run.take_step(stage.name, now, last, rate, first, stage.num_frames, see)
+            run.take_step(stage.name, now, last, rate, indices, stage.num_frames, see)
             model.temp.data.clamp_(*TEMPERATURES)
             if stage.reads and ((now + 1) % EXAM_EVERY == 0 or now == last - 1):
                 run.log(stage=f"{stage.name} exam", step=now + 1, **exam(model, args.exam_clips))
@@ -203,7 +216,6 @@ class Run:
         )
         self.world = ShapesWorld(SEED, "train")
         self.done = self._resume()
-        self.started, self.first_step = time.monotonic(), self.done
 
     def take_step(
         self,
@@ -211,7 +223,7 @@ class Run:
         step: int,
         last: int,
         rate: float,
-        first: int,
+        indices: range,
         num_frames: int,
         see: Callable[[Sequence[int], ShapesClips], tuple[dict[str, Tensor], Scores]],
     ) -> None:
@@ -222,15 +234,15 @@ class Run:
             step: Number of the step.
             last: Number of the stage's last step and one.
             rate: Learning rate.
-            first: Index of the batch's first clip.
+            indices: Of the batch's clips.
             num_frames: How many frames to draw of each.
             see: Returns the losses, and scores to log, of those frames.
         """
+        began = time.monotonic()
         torch.manual_seed(SEED + step)
         frames = sorted(random.Random(step).sample(range(self.world.num_frames), num_frames))
         device = torch.device(self.args.device)
-        indices = torch.arange(first, first + self.args.batch_size, device=device)
-        clips = self.world.clips(indices, frames)
+        clips = self.world.clips(torch.tensor(indices, device=device), frames)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16), WrittenOutAttention():
@@ -245,8 +257,7 @@ class Run:
         self.optimizer.zero_grad()
         self.done = step + 1
         if step % 20 == 0 or step == last - 1:
-            clips_seen = (self.done - self.first_step) * self.args.batch_size
-            speed = clips_seen / (time.monotonic() - self.started)
+            speed = len(indices) / (time.monotonic() - began)
             values = {name: value.item() for name, value in parts.items()}
             scores = {**values, **scores, "norm": norm.item(), "clips_per_second": speed}
             self.log(stage=stage, step=step, rate=rate, **scores)

@@ -123,15 +123,20 @@ def test_at_most_the_open_commit_and_what_is_in_memory_is_lost(many, tmp_path):
     directory = tmp_path / "my.index"
     process = start(directory, many)
     pids_of(process)
+    seen = rows_of_first_commit(directory, process)
+    process.kill()
+    finish(process)
+    assert seen.keys() <= rows_of(directory).keys()
+
+
+def rows_of_first_commit(directory, process):
+    """Wait until some rows are there, while the process goes on."""
     end = time.monotonic() + PATIENCE
     while not (directory / "clips.lance").exists() or len(rows_of(directory)) < ROWS_A_COMMIT:
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.02)
-    seen = rows_of(directory)
-    process.kill()
-    finish(process)
-    assert seen.keys() <= rows_of(directory).keys()
+    return rows_of(directory)
 
 
 def test_of_two_writers_one_wins_and_one_is_told(many, whole, tmp_path):
@@ -152,7 +157,7 @@ def test_ctrl_c_commits_what_is_decoded_and_the_next_run_goes_on(many, whole, tm
     directory = tmp_path / "my.index"
     process = start(directory, many)
     pids = pids_of(process)
-    time.sleep(0.4)
+    rows_of_first_commit(directory, process)  # or it would be a start that is interrupted
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert process.returncode == 0

@@ -26,6 +26,7 @@ def test_shapes_and_types(num_frames: int, side: int) -> None:
     assert clips.objects.shape == (4, num_frames, side, side)
     assert clips.objects.dtype == torch.uint8
     assert clips.objects.max() == 2
+    assert clips.centres.shape == (4, num_frames, 2, 2)
     assert clips.speeds.shape == (4, 2)
     assert (clips.frames.float().std(dim=(1, 2, 3, 4)) > 5).all()
 
@@ -51,6 +52,18 @@ def test_the_same_world_draws_the_same_again_from_lists_and_tensors() -> None:
     assert torch.equal(one.objects, other.objects)
 
 
+def test_centres_are_the_middles_of_what_is_drawn(clips: ShapesClips) -> None:
+    pixels = torch.arange(96) + 0.5
+    for k in (1, 2):
+        mask = (clips.objects == k).double()  # (B, T, S, S)
+        size = mask.sum(dim=(2, 3))
+        middle = torch.stack(((mask.sum(2) * pixels).sum(-1), (mask.sum(3) * pixels).sum(-1)), -1)
+        off = (middle / size[..., None] - clips.centres[:, :, k - 1]).norm(dim=-1)[size > 200]
+        assert len(off) > 100
+        assert off.mean() < 2  # pixels; a heart's or an arrow's weight is not in its middle
+        assert off.max() < 6
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_some_frames_are_those_of_the_whole_clip(split: Split) -> None:
     world, frames = ShapesWorld(0, split), [1, 4, 7]
@@ -60,6 +73,7 @@ def test_some_frames_are_those_of_the_whole_clip(split: Split) -> None:
     assert difference.max() <= 1  # as for a clip alone and in a batch
     assert (difference > 0).double().mean() < 1e-3
     assert (some.objects != whole.objects[:, frames]).double().mean() < 1e-4
+    assert torch.equal(some.centres, whole.centres[:, frames])
     assert torch.equal(some.speeds, whole.speeds)  # of the whole clip
     assert some.factors.rows() == whole.factors.rows()
 

@@ -50,7 +50,7 @@ def index_videos(
     with Machine(request, visible_gpus() if gpus is None else gpus) as machine:
         ready = machine.ready
         settings = request.settings(ready.num_channels, ready.identity, ready.has_tokens)
-        with IndexWriter(directory, settings) as writer, StopSignal() as stop:
+        with StopSignal() as stop, IndexWriter(directory, settings) as writer:
             log = RunLog(writer, files, request.retry_failed, on_progress, on_failure)
             for outcome in machine.outcomes(log.plan.work, stop):
                 log.add(outcome)

@@ -114,7 +114,7 @@ def index_videos_with_ray(
     if num_actors is None:
         num_actors = _num_actors(resources, num_gpus_an_actor)
     settings = _settings(ray, request, num_gpus_an_actor)
-    with IndexWriter(directory, settings) as writer, StopSignal() as stop:
+    with StopSignal() as stop, IndexWriter(directory, settings) as writer:
         log = RunLog(writer, files, request.retry_failed, on_progress, on_failure)
         if log.plan.work:
             rows = _dataset(

@@ -41,12 +41,16 @@ class ShapesClips:
         objects: Whose each pixel is, shape (B, T, S, S), uint8: 0 for the background, 1 for the
             first object, 2 for the second.
         factors: What the clips show.
+        centres: Where the middle of each object is in each frame, x right and y down from the
+            upper left corner, pixels, shape (B, T, K, 2), float32; of an object that is not
+            there as well.
         speeds: Pixels a frame that each object moves in the mean, shape (B, K), float32.
     """
 
     frames: Tensor
     objects: Tensor
     factors: Factors
+    centres: Tensor
     speeds: Tensor
 
     def foreground_patches(self, patch_size: int, share: float = 0.25) -> Tensor:
@@ -142,7 +146,8 @@ class ShapesWorld:
         pictures, objects = _draw_objects(draws, factors, shown, shake, pictures)
         pictures = compress(draws, add_noise(draws, light(draws, pictures, time), moments))
         pixels = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
-        return ShapesClips(pixels, objects, factors, paths.mean_speed())
+        centres = shown.position + shake[:, :, None]
+        return ShapesClips(pixels, objects, factors, centres, paths.mean_speed())
 
     def _draws(self, indices: Sequence[int] | Tensor) -> Draws:
         return Draws(self.seed, self.split, torch.as_tensor(indices, dtype=torch.int64))
