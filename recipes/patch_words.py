@@ -52,9 +52,14 @@ class PatchWords(nn.Module):
         self.vectors = nn.ModuleDict({name: nn.Linear(hidden_size, 2) for name in VECTORS})
 
     def forward(
-        self, tokens: Tensor, clips: ShapesClips
+        self, tokens: Tensor, clips: ShapesClips, *, points: bool
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Compare what tokens (B, N, C) say with what is true.
+
+        Args:
+            tokens: What the encoder made of the patches.
+            clips: What they show.
+            points: Whether to compare vectors as well.
 
         Returns:
             The sum of the factors' cross-entropies and that of the vectors' losses; and for each
@@ -72,7 +77,8 @@ class PatchWords(nn.Module):
             logits = self.words[name](tokens).float()  # (B, N, words)
             losses["words"].append(F.cross_entropy(logits.mT, target, ignore_index=IGNORED))
             scores[f"patch_{name}"] = ((logits.argmax(dim=-1) == target).sum() / num_true).item()
-        for name, (target, applies) in vector_targets(clips, self.patch_size).items():
+        vectors = vector_targets(clips, self.patch_size) if points else {}
+        for name, (target, applies) in vectors.items():
             if name in without or not applies.any():
                 continue
             found, true = self.vectors[name](tokens).float()[applies], target[applies]  # (.., 2)

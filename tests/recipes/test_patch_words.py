@@ -78,22 +78,29 @@ def test_vectors_point_from_each_patch_to_its_object_and_on(clips: ShapesClips) 
 
 def test_who_knows_every_patch_has_no_loss(clips: ShapesClips) -> None:
     tokens, heads = knowing(clips)
-    losses, scores = heads(tokens, clips)
+    losses, scores = heads(tokens, clips, points=True)
     assert losses["words"] < 0.01
     assert losses["vectors"] < 1e-6
     assert {f"patch_{name}": 1.0 for name in WORDS}.items() <= scores.items()
     assert all(scores[f"patch_{name}_pixels"] < 1e-3 for name in VECTORS)
-    losses, scores = heads(tokens.roll(1, dims=0), clips)
+    losses, scores = heads(tokens.roll(1, dims=0), clips, points=True)
     assert losses["words"] > 1
     assert losses["vectors"] > 1
     assert all(scores[f"patch_{name}"] < 0.9 for name in WORDS)
     assert all(scores[f"patch_{name}_pixels"] > 2 for name in VECTORS)
 
 
+def test_vectors_can_be_left_out(clips: ShapesClips) -> None:
+    tokens, heads = knowing(clips)
+    losses, scores = heads(tokens, clips, points=False)
+    assert losses.keys() == {"words"}
+    assert scores.keys() == {f"patch_{name}" for name in WORDS}
+
+
 def test_one_frame_shows_no_motion() -> None:
     clips = ShapesWorld(0, "train").clips(range(6), frames=[3])
     tokens, heads = knowing(clips)
-    losses, scores = heads(tokens, clips)
+    losses, scores = heads(tokens, clips, points=True)
     assert losses["words"] < 0.01
     names = (*WORDS, *(f"{name}_pixels" for name in VECTORS))
     assert set(scores) == {f"patch_{name}" for name in names if name not in WITH_TIME}
@@ -103,6 +110,6 @@ def test_a_batch_without_a_second_object_teaches_no_relation() -> None:
     world = ShapesWorld(0, "train")
     alone = (world.factors(range(40)).num_objects == 1).nonzero().flatten()[:3]
     tokens, heads = knowing(world.clips(alone, frames=[1, 6]))
-    losses, scores = heads(tokens, world.clips(alone, frames=[1, 6]))
+    losses, scores = heads(tokens, world.clips(alone, frames=[1, 6]), points=True)
     assert torch.stack(list(losses.values())).isfinite().all()
     assert not {"patch_relation", "patch_other_pixels"} & scores.keys()
