@@ -1,9 +1,10 @@
 """Train the bundled model: `python recipes/train_shapes.py --out runs/shapes`.
 
 Masked video first (with `--pretraining-steps`), then the objects of single frames and of whole
-clips, then texts as well, on four frames of a clip and at last on whole clips. A model learns what a shape is from one frame as well as from eight, in an eighth of the time. Merging is
-off: the method is training-free. Stop it at any time; the same command goes on from the last
-checkpoint. Everything that happens is a line of `log.jsonl`.
+clips, then texts as well, on four frames of a clip and at last on whole clips. A model learns what
+a shape is from one frame as well as from eight, in an eighth of the time. Merging is off: the
+method is training-free. Stop it at any time; the same command goes on from the last checkpoint.
+Everything that happens is a line of `log.jsonl`.
 
 Letters: `B` clips, `N` patches of a clip.
 """
