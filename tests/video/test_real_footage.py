@@ -156,3 +156,26 @@ def test_the_film_of_variable_rate_is_sampled_by_index(real_videos: Path) -> Non
 
 def test_wide_films_keep_their_size(real_videos: Path) -> None:
     assert clip_of(real_videos, "odd/wide_640x36.mp4").frames.shape == (16, 36, 640, 3)
+
+
+def clip_or_error(path: Path, seeks: bool) -> Clip | str:
+    try:
+        return read_clip(path, Sampling(4), seeks=seeks)
+    except VideoError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("folder", ["clips", "odd"])
+def test_seeking_gives_the_same_clips(folder: str, real_videos: Path) -> None:
+    num_read = 0
+    for path in sorted((real_videos / folder).iterdir()):
+        whole, sought = (clip_or_error(path, seeks) for seeks in (False, True))
+        if isinstance(whole, str) or isinstance(sought, str):
+            assert whole == sought
+            continue
+        assert torch.equal(sought.frames, whole.frames)
+        assert sought.indices == whole.indices
+        assert sought.timestamps_seconds == whole.timestamps_seconds
+        assert sought.notes == whole.notes
+        num_read += 1
+    assert num_read > 5

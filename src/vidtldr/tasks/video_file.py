@@ -120,6 +120,7 @@ class VideoFile:
             reader.sampling,
             max_seconds=reader.max_seconds,
             time_limit_seconds=reader.time_limit_seconds,
+            seeks=True,
         )
         self.size = (clip.frames.shape[1], clip.frames.shape[2])
         self.codec, self.notes = clip.codec, clip.notes

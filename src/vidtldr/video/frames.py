@@ -22,6 +22,7 @@ __all__ = [
     "decode_frames",
     "every_frame",
     "keep_frame",
+    "packets_of",
     "scan_packets",
     "upright_picture",
     "walk_frames",
@@ -37,6 +38,9 @@ class Scan:
 
     Attributes:
         packet_pts: Timestamp of each packet that should become a frame, in file order.
+        keyframes: Numbers of the packets that a decoder can begin at.
+        breaks_off: Whether reading ended before the end of the file.
+        num_corrupt: Packets that the container marks as damaged.
         num_hidden: Packets that the file's edit list keeps from being shown.
         time_base: Seconds of one tick of a timestamp.
         average_rate: Frames a second by the header; None if unknown.
@@ -51,6 +55,9 @@ class Scan:
     """
 
     packet_pts: tuple[int | None, ...]
+    keyframes: tuple[int, ...]
+    breaks_off: bool
+    num_corrupt: int
     num_hidden: int
     time_base: Fraction
     average_rate: Fraction | None
@@ -68,6 +75,12 @@ class Scan:
         if self.reorders and None not in self.packet_pts:
             return sorted(self.packet_pts, key=lambda tick: tick or 0)
         return list(self.packet_pts)
+
+    def position_of(self) -> dict[int, int]:
+        """The position in display order of each timestamp, where all are there and different."""
+        return {
+            tick: position for position, tick in enumerate(self.expected_pts()) if tick is not None
+        }
 
     def last_tick(self, max_seconds: float | None) -> int | None:
         """The timestamp after which no frame is needed for the first `max_seconds`."""
@@ -116,14 +129,21 @@ def scan_packets(path: str, stop: StopFlag) -> Scan:
     """
     with open_video(path, stop) as (container, stream):
         shown: list[int | None] = []
-        num_hidden = 0
-        for packet in _packets(container, stream, stop, Decoding()):
+        keyframes: list[int] = []
+        num_hidden, num_corrupt, result = 0, 0, Decoding()
+        for packet in packets_of(container, stream, stop, result):
             if packet.is_discard:
                 num_hidden += 1
-            else:
-                shown.append(packet.pts)
+                continue
+            num_corrupt += packet.is_corrupt
+            if packet.is_keyframe:
+                keyframes.append(len(shown))
+            shown.append(packet.pts)
         return Scan(
             packet_pts=tuple(shown),
+            keyframes=tuple(keyframes),
+            breaks_off=result.breaks_off,
+            num_corrupt=num_corrupt,
             num_hidden=num_hidden,
             time_base=stream.time_base,
             average_rate=stream.average_rate or None,
@@ -184,7 +204,7 @@ def walk_frames(path: str, stop: StopFlag, result: Decoding) -> Iterator[Any]:
             yield frame
 
 
-def _packets(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
+def packets_of(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
     """Packets with content; an empty one inside a file would end decoding early."""
     import av
 
@@ -212,7 +232,7 @@ def every_frame(container: Any, stream: Any, stop: StopFlag, result: Decoding) -
     import av
 
     def flushed() -> Iterator[Any]:
-        yield from _packets(container, stream, stop, result)
+        yield from packets_of(container, stream, stop, result)
         yield None  # makes the decoder give the frames it holds back
 
     for packet in flushed():
