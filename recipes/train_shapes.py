@@ -37,6 +37,7 @@ SEED = 0
 WARMUP_STEPS = 50
 WEIGHT_DECAY = 0.05
 MAX_GRADIENT_NORM = 5.0
+RATE_OF_LAST = 0.4  # of the highest learning rate
 CHECKPOINT_EVERY = 100
 EXAM_EVERY = 300
 TEMPERATURES = (0.01, 0.5)
@@ -128,7 +129,7 @@ def parse_arguments() -> argparse.Namespace:
         "--steps",
         type=int,
         nargs=4,
-        default=(1200, 1000, 1100, 500),
+        default=(1200, 1000, 1100, 1100),
         help="on objects in 1 and in all frames, on texts with 4 and with all",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="clips a step, at least 4")
@@ -171,10 +172,9 @@ def pretrain(model: ShapesUMT, args: argparse.Namespace) -> None:
 
 
 def train(training: ShapesTraining, stages: list[Stage], args: argparse.Namespace) -> None:
-    """Learn objects and texts, one stage after the other under one cosine."""
+    """Learn objects and texts, one stage after the other."""
     model = training.model
     run = Run(training, args.out / "training.pt", args)
-    total = sum(stage.steps for stage in stages)
     step = 0
     for stage in stages:
         last = step + stage.steps
@@ -192,7 +192,7 @@ def train(training: ShapesTraining, stages: list[Stage], args: argparse.Namespac
 
             first = now * args.batch_size
             indices = range(first, first + stage.num_clips)
-            rate = args.learning_rate * rate_at(now, total)
+            rate = args.learning_rate * rate_in(stages, now)
             run.take_step(stage.name, now, last, rate, indices, stage.num_frames, see)
             model.temp.data.clamp_(*TEMPERATURES)
             if stage.reads and ((now + 1) % EXAM_EVERY == 0 or now == last - 1):
@@ -306,6 +306,14 @@ def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
         {"params": matrices, "weight_decay": WEIGHT_DECAY},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def rate_in(stages: list[Stage], step: int) -> float:
+    """Share of the highest learning rate: one cosine for all stages but the last, then another."""
+    *others, last = (stage.steps for stage in stages)
+    if step < sum(others):
+        return rate_at(step, sum(others))
+    return RATE_OF_LAST * rate_at(step - sum(others), last)
 
 
 def rate_at(step: int, steps: int) -> float:
