@@ -1,6 +1,8 @@
 """From a budget to counts: what one model's forward costs, and the schedule that fits."""
 
+import operator
 from dataclasses import replace
+from itertools import accumulate
 
 from torch import nn
 
@@ -18,7 +20,7 @@ from vidtldr.method.budget import (
 )
 from vidtldr.method.latency import r_for_speedup
 
-__all__ = ["forward_costs", "resolve_budget", "resolved_r"]
+__all__ = ["forward_costs", "resolve_budget", "resolved_r", "tokens_after_layers"]
 
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -82,6 +84,25 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
         r.append(schedule.num_removed(layer, tokens))
         tokens -= r[-1]
     return tuple(r)
+
+
+def tokens_after_layers(config: MergeConfig | None, host: Host) -> list[int]:
+    """Tokens that leave each layer of one model, prefix tokens included, worked out.
+
+    A trace says the same of a forward; this is for models that are compiled.
+
+    Args:
+        config: What is merged; None for nothing.
+        host: Of a model with a fixed number of tokens.
+
+    Raises:
+        ValueError, NotImplementedError: As `resolve_budget`.
+    """
+    assert host.num_tokens is not None
+    r = () if config is None else resolved_r(config, host) or ()
+    missing = [0] * (len(host.blocks) - len(r))
+    left = accumulate([*r, *missing], operator.sub, initial=host.num_tokens)
+    return list(left)[1:]
 
 
 def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:
