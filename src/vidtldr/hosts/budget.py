@@ -19,6 +19,7 @@ from vidtldr.method.budget import (
     r_for_num_tokens,
 )
 from vidtldr.method.latency import r_for_speedup
+from vidtldr.ops.attention import scores_by_fused_call
 
 __all__ = ["forward_costs", "resolve_budget", "resolved_r", "tokens_after_layers"]
 
@@ -143,14 +144,19 @@ def _layer_costs(
     num_heads, head_channels, mlp = host.sizes(block)
     mlp_per_token = _linear_flops(*mlp)
     shifts = config.score == "representation-shift"
+    asked = None if config.score is None else ATTENTION_SCORES.get(config.score)
+    device = next(block.parameters()).device
+    calls_twice = scores_by_fused_call(asked, config.impl, device)
+    attention_per_pair = 4 * num_heads * head_channels
     return LayerCosts(
         attention_per_token=_linear_flops(block) - mlp_per_token,
-        attention_per_pair=4 * num_heads * head_channels,
+        attention_per_pair=attention_per_pair,
         mlp_per_token=mlp_per_token,
         match_per_pair=2 * (head_channels if config.metric == "keys" else num_channels),
         score_per_token=mlp_per_token if shifts else 0,
+        score_per_pair=attention_per_pair if calls_twice else 0,
         # Attention that also scores sums the mass up in a channel of its own.
-        mass_per_pair=2 * num_heads if config.score in ATTENTION_SCORES else 0,
+        mass_per_pair=0 if asked is None or calls_twice else 2 * num_heads,
     )
 
 
