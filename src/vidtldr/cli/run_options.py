@@ -24,7 +24,7 @@ CompareOption = Annotated[
 CompileOption = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Compile the model first: takes a minute or so, pays for many videos."
+        "--compile", help="Compile the model first, which takes time and pays for many videos."
     ),
 ]
 CacheOption = Annotated[
