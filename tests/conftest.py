@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ _SHARED = Path(os.environ.get("VIDTLDR_SHARED", Path(__file__).resolve().parents
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """What `torch.compile` needs on a CPU."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    if not any(shutil.which(name) for name in names):
+        pytest.skip("compiling for a CPU needs a C++ compiler (g++, clang++, c++ or CXX)")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from vidtldr.bench.speed_peers import speed_peers
 from vidtldr.cli.memory_child import measure_peak
 from vidtldr.cli.speed_tables import print_latency, print_memory, print_scaling
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.native_bfloat16 import bfloat16_is_native
 
 Run = Callable[..., Result]
 needs_proc = pytest.mark.skipif(
@@ -40,6 +41,10 @@ def test_latency_prints_writes_and_says_what_it_could_not_draw(
     assert all(len(row["times_ms"]) == 2 for row in report["rows"])
     assert report["schedules"][0]["merge"]["ratio"] == [0.25, 0.1]
     assert report["environment"]["versions"]["torch"] == torch.__version__
+    assert report["environment"]["has_native_bfloat16"] == bfloat16_is_native(torch.device("cpu"))
+    for row in report["rows"]:
+        is_half = row["setting"]["dtype"] == "bfloat16"
+        assert (0 < row["rounding"] < 1) if is_half else (row["rounding"] is None)
     assert set(report["scaling"]) == {"float32", "bfloat16"}
     assert report["ceilings"] == {}
 
@@ -139,6 +144,7 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    assert ("rounding" in text) == (width == 140)
+    assert ("2.0e-01" in text) == (width == 140)  # drift
+    assert "1.0e-02" in text  # how far half types are from float32, at any width
     assert "12041.1" in text
     assert "1.62x" in text

@@ -157,6 +157,7 @@ def test_what_does_not_go_together_is_said(run: Run, made: Path, films: VideoSet
         (("--in", made), "got neither"),
         ((TEXT, video, "--filter", "seconds > 5"), "--filter must come with --in INDEX"),
         ((TEXT, "--in", made, "--cache", "c"), "--cache must be left out with --in"),
+        ((TEXT, "--in", made, "--compile"), "--compile must be left out with --in"),
         (("--like", video, "--in", made, "--rerank", 3), "--rerank must be left out with --like"),
         ((TEXT, "--in", made, "--filter", "nothing > 5"), "filter must be a condition on the"),
         ((TEXT, "--in", made.parent), "made by vidtldr index add"),

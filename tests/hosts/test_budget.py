@@ -13,7 +13,12 @@ from torch import Tensor, nn
 import vidtldr
 from vidtldr import MergeConfig
 from vidtldr.bench.flops import count_flops
-from vidtldr.hosts.budget import forward_costs, resolve_budget, resolved_r
+from vidtldr.hosts.budget import (
+    forward_costs,
+    resolve_budget,
+    resolved_r,
+    tokens_after_layers,
+)
 from vidtldr.hosts.config import Metric, Score
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt import build_vision_encoder
@@ -229,3 +234,19 @@ def test_unknown_blocks_are_refused_before_they_are_counted() -> None:
     block.attention.attention.__class__ = type("Other", (type(block.attention.attention),), {})
     with pytest.raises(NotImplementedError, match=r"got .*Other in block 3: its forward is not"):
         vidtldr.apply_patch(model, flop_ratio=0.9)
+
+
+@pytest.mark.parametrize("build", [videomae, vivit])
+@pytest.mark.parametrize(
+    "config", [None, MergeConfig(r=[9, 0, 5]), MergeConfig(ratio=[0.3]), MergeConfig(num_tokens=30)]
+)
+def test_tokens_that_are_worked_out_are_those_of_a_trace(
+    build: Callable[[], Any], config: MergeConfig | None
+) -> None:
+    model = build()
+    expected = tokens_after_layers(config, find_host(model))
+    if config is not None:
+        vidtldr.apply_patch(model, config)
+    with torch.no_grad(), vidtldr.trace(model) as trace:
+        model(pixel_values=clips(1))
+    assert trace.num_tokens == expected

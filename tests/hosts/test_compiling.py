@@ -12,6 +12,7 @@ from vidtldr.hosts.twin import merged_twin, twin
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("build", [videomae, vivit])
 def test_a_compiled_model_is_one_graph_with_the_outputs_of_the_eager_one(build: Any) -> None:
     model = build(num_hidden_layers=2)

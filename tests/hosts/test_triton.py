@@ -11,7 +11,7 @@ import vidtldr
 
 @pytest.mark.triton
 @pytest.mark.skipif(sys.platform != "linux", reason="triton comes for Linux")
-@pytest.mark.parametrize("score", ["sharpness", "received"])
+@pytest.mark.parametrize("score", ["sharpness", "received", "sharpness-per-head"])
 def test_a_merged_model_answers_alike_on_the_kernels(score: str) -> None:
     model = videomae()
     with torch.no_grad():

@@ -20,6 +20,7 @@ LAYER = LayerCosts(
     mlp_per_token=160,
     match_per_pair=2,
     score_per_token=7,
+    score_per_pair=3,
     mass_per_pair=1,
 )
 SMALL = ForwardCosts((LAYER,) * 5, num_tokens=33, num_prefix_tokens=1, constant=999)
@@ -31,8 +32,8 @@ def test_a_forward_worked_by_hand() -> None:
     assert costs.flops() == costs.flops([0, 0, 0]) == 1000 + unmerged + 60
     # Layer 1 merges two of its five (3 sources, 2 destinations), layer 2 one of three (2 and 1).
     first = 6 * 80 + 36 * 4 + 6 * 160
-    second = 6 * 80 + 36 * 4 + 3 * 2 * 2 + 6 * 7 + 4 * 160
-    third = 4 * 80 + 16 * 4 + 2 * 1 * 2 + 4 * 7 + 16 * 1 + 3 * 160
+    second = 6 * 80 + 36 * 4 + 3 * 2 * 2 + 6 * 7 + 36 * 3 + 4 * 160
+    third = 4 * 80 + 16 * 4 + 2 * 1 * 2 + 4 * 7 + 16 * 3 + 16 * 1 + 3 * 160
     assert costs.flops([0, 2, 1]) == 1000 + first + second + third + 3 * 10
     assert costs.flops_per_layer([0, 2, 1]) == [first, second, third]
     with pytest.raises(ValueError, match="zip"):
@@ -48,6 +49,7 @@ def reference_flops(costs: ForwardCosts, r: tuple[int, ...]) -> int:
             total += cost.attention_per_token
             for _key in range(tokens):
                 total += cost.attention_per_pair
+                total += cost.score_per_pair if removed else 0
                 total += cost.mass_per_pair if removed and mass else 0
         if removed:
             places = range(costs.num_prefix_tokens, tokens)
@@ -68,6 +70,7 @@ layer_costs = st.builds(
     mlp_per_token=st.integers(1, 300),
     match_per_pair=st.integers(0, 20),
     score_per_token=st.integers(0, 300),
+    score_per_pair=st.integers(0, 30),
     mass_per_pair=st.integers(0, 5),
 )
 forward_costs = st.builds(

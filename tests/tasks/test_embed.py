@@ -9,6 +9,7 @@ import torch
 
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch
+from vidtldr.tasks.compiled_classifier import compile_classifier
 from vidtldr.tasks.embed import (
     EmbeddedVideo,
     classifier_embedder,
@@ -152,3 +153,20 @@ def test_importing_the_tasks_loads_no_pyarrow_transformers_or_av():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_clips_of_many_sizes_cannot_be_compiled_for():
+    any_size = VideoTransform(resize=32, mean=0.5, std=0.5)
+    with pytest.raises(ValueError, match="compile must be used where all clips get one size, got"):
+        compile_classifier(Pretrained(tiny_models.videomae(), any_size, tuple("abcdefg"), 6))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_a_compiled_classifier_embeds_alike():
+    classifier = pretrained(apply_patch(tiny_models.vivit(num_hidden_layers=2), r=[9]))
+    compiled = compile_classifier(classifier)
+    for clips in (tiny_models.clips(1), tiny_models.clips(2)):  # compiled for one clip, not for two
+        expected = classifier_embedder(classifier).encode(clips)
+        found = classifier_embedder(classifier, compiled=compiled).encode(clips)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tasks.umt_sets import CONFIG, retrieval_model
+from torch._dynamo.utils import counters
 
 import vidtldr
 from vidtldr.hosts.config import MergeConfig
@@ -186,3 +187,37 @@ def test_every_video_is_a_step(retrieval, films, encoding_of):
     rows = encoding_of(retrieval).encode_all(films.paths, on_step=lambda: steps.append(1))
     for number, _ in enumerate(rows, start=1):
         assert len(steps) == number
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("merge", [MERGE, BY_MASS])
+def test_compiled_features_are_the_uncompiled_ones_to_rounding(
+    retrieval, tokenizer, films, encoding_of, merge
+):
+    compiled = encoding_of(retrieval, merge, compile_for=2)
+    assert compiled.compiled.compile_seconds > 0
+    num_graphs = counters["stats"]["unique_graphs"]
+    rows = list(compiled.encode_all([films.paths[0], *films.paths[3:]] * 2, batch_size=2))
+    plain = list(encoding_of(retrieval, merge).encode_all([films.paths[0], *films.paths[3:]] * 2))
+    # Four compiled batches of two; the last clip alone makes no second graph.
+    list(compiled.encode_all(films.paths[:1]))
+    assert counters["stats"]["unique_graphs"] == num_graphs
+    exact = VideoEncoding(retrieval_model(tokenizer).double(), umt_reader(CONFIG), merge)
+    for row, uncompiled in zip(rows, plain, strict=True):
+        true = exact.encode(row.path)
+        for found, same, truth in (
+            (row.tokens.x, uncompiled.tokens.x, true.tokens.x),
+            (row.pooled, uncompiled.pooled, true.pooled),
+        ):
+            rounding = torch.finfo(torch.float32).eps * truth.abs().max()
+            bound = 2 * ((same.double() - truth).abs().max() + rounding)
+            assert (found.double() - truth).abs().max() <= bound
+        if merge.pooling == "mass":
+            torch.testing.assert_close(row.tokens.mass, uncompiled.tokens.mass)
+
+
+def test_what_cannot_be_compiled_is_refused_at_once(tokenizer, encoding_of):
+    model = retrieval_model(tokenizer).train()
+    with pytest.raises(ValueError, match="model must be in evaluation mode to compile"):
+        encoding_of(model, MERGE, compile_for=1)

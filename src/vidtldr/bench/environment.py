@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.native_bfloat16 import bfloat16_is_native
 
 __all__ = ["device_name", "environment"]
 
@@ -27,6 +28,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "device": device_name(device),
+        "has_native_bfloat16": bfloat16_is_native(device),
         "num_threads": torch.get_num_threads(),
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

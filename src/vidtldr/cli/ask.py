@@ -7,7 +7,7 @@ import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.run_options import CacheOption, RunOptions, what_is_kept
+from vidtldr.cli.run_options import CacheOption, CompileOption, RunOptions, what_is_kept
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.cli.write_output import validate_cache
@@ -32,6 +32,7 @@ def ask(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Answers to show.")] = 5,
     cache: CacheOption = None,
+    compiled: CompileOption = False,
     run: RunOptions,
 ) -> None:
     """Answer a question about a video with the likeliest of a list of answers.
@@ -45,13 +46,11 @@ def ask(
         from vidtldr.cli.ask_output import print_json, print_table
         from vidtldr.cli.load_umt_model import load_answering
         from vidtldr.cli.progress import status
+        from vidtldr.cli.video_encoding import video_encoding
         from vidtldr.tasks.ask import ask_video
-        from vidtldr.tasks.clip_reader import umt_reader
-        from vidtldr.tasks.video_features import VideoEncoding
 
         model = load_answering(umt, merging.preset)
-        reader = umt_reader(model.config, time_limit_seconds=run.time_limit)
-        encoding = VideoEncoding(model, reader, merge, cache_dir=cache)
+        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compiled=compiled)
         with status("watching the video"):
             result = ask_video(encoding, video, question, candidates, top=top)
         (print_json if run.as_json else print_table)(question, result)

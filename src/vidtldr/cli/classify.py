@@ -6,7 +6,7 @@ import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.run_options import CompareOption, RunOptions, VideosArgument
+from vidtldr.cli.run_options import CompareOption, CompileOption, RunOptions, VideosArgument
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
 
@@ -36,6 +36,7 @@ def classify(
     stride: Annotated[
         int, typer.Option(min=1, help="Step between the frames of dense sampling.")
     ] = 4,
+    compiled: CompileOption = False,
     run: RunOptions,
 ) -> None:
     """Say what videos show; with --flop-ratio, --r or --preset, faster.
@@ -47,6 +48,11 @@ def classify(
     """
     with clear_errors(run.debug):
         merge = merging.parse_for_compare(compare)
+        if compare and compiled:
+            raise ValueError(
+                "--compile must be left out with --compare, which looks into both models, got "
+                "both. Compare compiled models with vidtldr bench latency --compile."
+            )
         _validate_model(umt, labels, merging.preset)
         # Torch loads here, after what can be checked without it.
         from vidtldr.cli.classify_output import JsonOutput, TableOutput
@@ -60,6 +66,7 @@ def classify(
             sampling=sampling,
             stride=stride,
             time_limit_seconds=run.time_limit,
+            compiled=compiled,
         )
         output = (JsonOutput if run.as_json else TableOutput)(job.pretrained.labels, top)
         outcomes = run_job(job, videos, output.show)

@@ -1,17 +1,21 @@
 """The work of `vidtldr classify`, a video at a time."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from vidtldr.bench.comparison import Comparison, compare_on_clip, merged_twin
-from vidtldr.cli.progress import progress
+from vidtldr.cli.progress import progress, status
+from vidtldr.cli.say_compiled import say_compiled
 from vidtldr.cli.text import one_line, printable
+from vidtldr.hosts.budget import tokens_after_layers
+from vidtldr.hosts.compiled_twin import CompiledTwin
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch, trace
-from vidtldr.hosts.registry import is_known
+from vidtldr.hosts.registry import find_host, is_known
 from vidtldr.tasks.classify import classify_pixels, to_pixels
+from vidtldr.tasks.compiled_classifier import compile_classifier
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.video.decode import Clip, read_clip
 from vidtldr.video.sampling import Policy, Sampling
@@ -29,6 +33,8 @@ class Job:
         sampling: Which frames to read.
         time_limit_seconds: When to give up reading a video.
         num_repeats: Timed runs of each side of a comparison.
+        compiled: What runs instead of the classifier; None without.
+        num_tokens: Tokens after each layer of the compiled model, which cannot be traced.
     """
 
     pretrained: Pretrained
@@ -36,6 +42,8 @@ class Job:
     sampling: Sampling
     time_limit_seconds: float
     num_repeats: int
+    compiled: CompiledTwin[nn.Module] | None = None
+    num_tokens: tuple[int, ...] = ()
 
     @property
     def num_steps(self) -> int:
@@ -70,6 +78,7 @@ def prepare_job(
     sampling: Policy,
     stride: int,
     time_limit_seconds: float,
+    compiled: bool = False,
 ) -> Job:
     """Merge in the model and check the arguments against it, before any video is read.
 
@@ -80,9 +89,10 @@ def prepare_job(
         sampling: The policy.
         stride: Of dense sampling.
         time_limit_seconds: When to give up reading a video.
+        compiled: Whether to compile the model, and say so; not for a comparison.
 
     Raises:
-        ValueError, TypeError, NotImplementedError: With what is wrong and what to do.
+        ValueError, TypeError, NotImplementedError, ImportError: With what is wrong and what to do.
     """
     merged = None
     if config is not None and num_repeats is not None:
@@ -90,7 +100,16 @@ def prepare_job(
     elif config is not None:
         apply_patch(pretrained.model, config)
     frames = Sampling(pretrained.num_frames, sampling, stride)
-    return Job(pretrained, merged, frames, time_limit_seconds, num_repeats or 0)
+    job = Job(pretrained, merged, frames, time_limit_seconds, num_repeats or 0)
+    return _compile(job, config) if compiled else job
+
+
+def _compile(job: Job, config: MergeConfig | None) -> Job:
+    with status("compiling the model"):
+        compiled = compile_classifier(job.pretrained)
+    say_compiled(compiled)
+    num_tokens = tokens_after_layers(config, find_host(job.pretrained.model))
+    return replace(job, compiled=compiled, num_tokens=tuple(num_tokens))
 
 
 def run_job(job: Job, videos: Sequence[str], show: Callable[[Outcome], None]) -> list[Outcome]:
@@ -116,7 +135,7 @@ def _outcome_of(job: Job, video: str, on_step: Callable[[], None]) -> Outcome:
         pixel_values = to_pixels(clip, job.pretrained.transform, job.pretrained.model)
         on_step()
         if job.merged is None:
-            return Outcome(video, clip, _answer(job.pretrained.model, pixel_values))
+            return Outcome(video, clip, _answer(job, pixel_values))
         comparison = compare_on_clip(
             job.pretrained.model,
             job.merged,
@@ -131,7 +150,11 @@ def _outcome_of(job: Job, video: str, on_step: Callable[[], None]) -> Outcome:
     return Outcome(video, clip, Answer(merged.probabilities, merged.num_tokens), comparison)
 
 
-def _answer(model: nn.Module, pixel_values: Tensor) -> Answer:
+def _answer(job: Job, pixel_values: Tensor) -> Answer:
+    model = job.pretrained.model
+    if job.compiled is not None:
+        chosen = job.compiled.model_for(pixel_values)
+        return Answer(classify_pixels(chosen, pixel_values)[0], list(job.num_tokens))
     if not is_known(model):  # a family that can be run but not merged in has nothing to trace
         return Answer(classify_pixels(model, pixel_values)[0], [])
     with trace(model) as recorded:

@@ -7,7 +7,7 @@ import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.run_options import RunOptions, VideosArgument
+from vidtldr.cli.run_options import CompileOption, RunOptions, VideosArgument
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.cli.write_output import validate_output
@@ -27,6 +27,7 @@ def embed(
         ),
     ],
     merging: MergeOptions,
+    compiled: CompileOption = False,
     run: RunOptions,
 ) -> None:
     """Write one row a video: id (a hash of its content), path, seconds, vector.
@@ -48,7 +49,7 @@ def embed(
         from vidtldr.tasks.embeddings_file import require_pyarrow
 
         require_pyarrow()
-        embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit)
+        embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit, compiled=compiled)
         failed = embed_to_file(embedder, videos, output, umt.name, merge, r, as_json=run.as_json)
     if failed:
         raise typer.Exit(SOME_INPUTS_FAILED)

@@ -13,14 +13,16 @@ import vidtldr
 from vidtldr.cli.failed_videos import print_failed_videos
 from vidtldr.cli.load_pretrained import load_pretrained
 from vidtldr.cli.load_umt_model import load_retrieval
-from vidtldr.cli.progress import progress
+from vidtldr.cli.progress import progress, status
+from vidtldr.cli.say_compiled import say_compiled
 from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.video_encoding import video_encoding
 from vidtldr.hosts.budget import resolved_r
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch
 from vidtldr.hosts.registry import find_host
-from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.compiled_classifier import compile_classifier
 from vidtldr.tasks.embed import (
     EmbeddedVideo,
     Embedder,
@@ -29,31 +31,42 @@ from vidtldr.tasks.embed import (
     umt_embedder,
 )
 from vidtldr.tasks.embeddings_file import write_parquet
-from vidtldr.tasks.video_features import VideoEncoding
 
 __all__ = ["embed_to_file", "load_embedder"]
 
 
 def load_embedder(
-    umt: UMTOptions, merge: MergeConfig | None, preset: str | None, time_limit_seconds: float
+    umt: UMTOptions,
+    merge: MergeConfig | None,
+    preset: str | None,
+    time_limit_seconds: float,
+    *,
+    compiled: bool = False,
 ) -> tuple[Embedder, tuple[int, ...] | None]:
-    """Load a model that makes vectors, UMT or a classifier.
+    """Load a model that makes vectors, UMT or a classifier; compile it for single clips if asked.
 
     Returns:
         The embedder, and the tokens that each layer removes; None if nothing is to merge.
 
     Raises:
-        ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
+        ValueError, TypeError, NotImplementedError, ImportError, OSError: With what is wrong and
+            what to do.
     """
     if umt.is_umt:
         model = load_retrieval(umt, preset)
-        reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
-        encoding = VideoEncoding(model, reader, merge)
+        encoding = video_encoding(model, merge, time_limit_seconds, compiled=compiled)
         return umt_embedder(encoding), _removed(model, merge)
     pretrained = load_pretrained(umt, None, None)
     if merge is not None:
         apply_patch(pretrained.model, merge)
-    embedder = classifier_embedder(pretrained, merge=merge, time_limit_seconds=time_limit_seconds)
+    twin = None
+    if compiled:
+        with status("compiling the model"):
+            twin = compile_classifier(pretrained)
+        say_compiled(twin)
+    embedder = classifier_embedder(
+        pretrained, merge=merge, time_limit_seconds=time_limit_seconds, compiled=twin
+    )
     return embedder, _removed(pretrained.model, merge)
 
 

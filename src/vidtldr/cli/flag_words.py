@@ -20,6 +20,8 @@ _AS_FLAGS = (
     (r"Use preset '([^']+)'\.", r"Use --preset \1."),
     (r"Give a schedule of your own with r\.", "Give a schedule of your own with --r."),
     (r"Write one with convert_checkpoint\.", "Write one with vidtldr convert."),
+    (r"^compile must", "--compile must"),
+    (r"([Ll])eave out compile\.", r"\1eave out --compile."),
 )
 
 

@@ -21,9 +21,10 @@ from vidtldr.cli.progress import phases, status
 from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.speed_options import SpeedOptions
 from vidtldr.cli.speed_tables import print_latency, print_scaling
+from vidtldr.cli.typed_dtype import typed_dtype
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
+from vidtldr.tasks.pretrained import resolve_device
 
 __all__ = ["config_for", "run_latency_job", "subject_names"]
 
@@ -107,7 +108,7 @@ def config_for(
 def _prepare(speed: SpeedOptions) -> torch.device:
     device = resolve_device(speed.device)
     for dtype in speed.parse_dtypes():
-        resolve_dtype(dtype, device)  # refuses those that the device does not compute
+        typed_dtype(dtype, device)  # refuses those that the device does not compute
     if speed.threads is not None:
         torch.set_num_threads(speed.threads)
     quiet_transformers()

@@ -3,10 +3,11 @@
 from vidtldr.cli.load_umt_model import load_retrieval
 from vidtldr.cli.progress import status
 from vidtldr.cli.quiet import quiet_transformers
+from vidtldr.cli.typed_dtype import typed_dtype
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.shapes.language import LABELS
 from vidtldr.tasks.classify import parse_labels
-from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device, resolve_dtype
+from vidtldr.tasks.pretrained import Pretrained, load_classifier, resolve_device
 from vidtldr.tasks.zero_shot import text_classifier
 
 __all__ = ["load_pretrained"]
@@ -29,7 +30,7 @@ def load_pretrained(options: UMTOptions, labels: str | None, preset: str | None)
         own = LABELS if options.is_bundled else ()
         return text_classifier(load_retrieval(options, preset), own if given is None else given)
     device = resolve_device(options.device)
-    dtype = resolve_dtype(options.dtype, device)
+    dtype = typed_dtype(options.dtype, device)
     quiet_transformers()
     with status("loading the model"):
         return load_classifier(options.model, device, dtype, given)

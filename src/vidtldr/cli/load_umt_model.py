@@ -14,6 +14,7 @@ from vidtldr.cli.flag_words import in_flags
 from vidtldr.cli.progress import status
 from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.text import one_line
+from vidtldr.cli.typed_dtype import typed_dtype
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.hosts.presets import preset_for
 from vidtldr.models.umt.answering import UMTAnswering
@@ -21,7 +22,7 @@ from vidtldr.models.umt.checkpoint import load_umt
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.shapes.bundled_model import BUNDLED, BUNDLED_PRESET
-from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
+from vidtldr.tasks.pretrained import resolve_device
 
 __all__ = ["load_answering", "load_retrieval", "notes_on_stderr", "read_source"]
 
@@ -119,7 +120,7 @@ def notes_on_stderr() -> Iterator[None]:
 
 def _ready(model: ModelT, options: UMTOptions, preset: str | None) -> ModelT:
     device = resolve_device(options.device)
-    dtype = resolve_dtype(options.dtype, device)
+    dtype = typed_dtype(options.dtype, device)
     if preset not in (None, BUNDLED_PRESET):
         preset_for(model, preset)
     quiet_transformers()

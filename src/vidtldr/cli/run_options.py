@@ -6,13 +6,26 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CacheOption", "CompareOption", "RunOptions", "VideosArgument", "what_is_kept"]
+__all__ = [
+    "CacheOption",
+    "CompareOption",
+    "CompileOption",
+    "RunOptions",
+    "VideosArgument",
+    "what_is_kept",
+]
 
 VideosArgument = Annotated[
     list[str], typer.Argument(metavar="VIDEO", help="Video files.", show_default=False)
 ]
 CompareOption = Annotated[
     bool, typer.Option("--compare", help="Run unmerged and merged, and show both.")
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the model first, which takes time and pays for many videos."
+    ),
 ]
 CacheOption = Annotated[
     Path | None,

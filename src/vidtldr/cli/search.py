@@ -6,7 +6,7 @@ import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.run_options import CacheOption, RunOptions, what_is_kept
+from vidtldr.cli.run_options import CacheOption, CompileOption, RunOptions, what_is_kept
 from vidtldr.cli.search_options import IndexSearchOptions
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
@@ -43,6 +43,7 @@ def search(
         typer.Option(min=1, help="Videos to show; default all, of an index 10."),
     ] = None,
     cache: CacheOption = None,
+    compiled: CompileOption = False,
     run: RunOptions,
 ) -> None:
     """Find the videos that fit a text, best first: in files, or with --in in an index.
@@ -54,7 +55,7 @@ def search(
     Exit codes: 0 all read, 1 some videos failed, 2 nothing could start.
     """
     with clear_errors(run.debug, "" if where.index else what_is_kept(cache)):
-        where.validate(text, videos or [], cache)
+        where.validate(text, videos or [], cache, compiled)
         if where.index is not None:
             from vidtldr.cli.search_in_index import search_in_index
 
@@ -66,13 +67,11 @@ def search(
         from vidtldr.cli.load_umt_model import load_retrieval
         from vidtldr.cli.progress import progress
         from vidtldr.cli.search_output import print_json, print_table
-        from vidtldr.tasks.clip_reader import umt_reader
+        from vidtldr.cli.video_encoding import video_encoding
         from vidtldr.tasks.search import search_videos
-        from vidtldr.tasks.video_features import VideoEncoding
 
         model = load_retrieval(umt, merging.preset)
-        reader = umt_reader(model.config, time_limit_seconds=run.time_limit)
-        encoding = VideoEncoding(model, reader, merge, cache_dir=cache)
+        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compiled=compiled)
         num_again = _RERANK if rerank is None else rerank
         with progress("videos", len(videos)) as on_step:
             results = search_videos(encoding, text, videos, rerank=num_again, on_step=on_step)

@@ -29,7 +29,9 @@ class IndexSearchOptions:
         ),
     ] = None
 
-    def validate(self, text: str | None, videos: Sequence[str], cache: Path | None) -> None:
+    def validate(
+        self, text: str | None, videos: Sequence[str], cache: Path | None, compiled: bool
+    ) -> None:
         """Refuse what does not go together.
 
         Raises:
@@ -58,6 +60,11 @@ class IndexSearchOptions:
             raise ValueError(
                 f"--cache must be left out with --in, got {str(cache)!r}. An index holds what is "
                 "needed."
+            )
+        if compiled:
+            raise ValueError(
+                "--compile must be left out with --in, got both. An index holds vectors, so few "
+                "videos are encoded."
             )
         if (text is None) == (self.like is None):
             got = "neither" if text is None else "both"

@@ -31,7 +31,8 @@ def print_latency(
     console.print(
         Text(
             "speed-up: median of the ratios of the same rounds to the unmerged model on fused "
-            "attention. drift: distance of the outputs from the unmerged ones in float32.",
+            "attention. drift: distance of the outputs from the unmerged ones in float32. "
+            "rounding: the same from its own in float32.",
             style="dim",
         )
     )
@@ -64,11 +65,13 @@ def print_memory(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         console.print(table)
 
 
-def _latency_table(width: int, rows: Iterable[SpeedRow]) -> Table:
+def _latency_table(width: int, rows: Sequence[SpeedRow]) -> Table:
+    has_rounding = any(row.rounding is not None for row in rows)
     columns = ["ms", "speed-up"]
     columns += ["lowest", "highest"] * (width >= WIDE)
     columns += ["clips/s", "GFLOPs"] * (width >= MEDIUM)
-    columns += ["TFLOP/s", "GB/s", "peak MiB", "drift", "rounding"] * (width >= WIDE)
+    columns += ["TFLOP/s", "GB/s", "peak MiB", "drift"] * (width >= WIDE)
+    columns += ["rounding"] * has_rounding
     table = _table("", columns)
     for row in rows:
         found = row.to_dict()
@@ -84,8 +87,9 @@ def _latency_table(width: int, rows: Iterable[SpeedRow]) -> Table:
                 "-" if moved is None else f"{moved / seconds / 1e9:.3g}",
                 "-" if peak is None else f"{peak / 2**20:.0f}",
                 f"{row.drift:.1e}",
-                "-" if row.rounding is None else f"{row.rounding:.1e}",
             ]
+        if has_rounding:
+            cells += ["-" if row.rounding is None else f"{row.rounding:.1e}"]
         table.add_row(row.peer, *cells, style=_style(row.peer))
     return table
 

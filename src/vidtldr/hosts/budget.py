@@ -1,6 +1,8 @@
 """From a budget to counts: what one model's forward costs, and the schedule that fits."""
 
+import operator
 from dataclasses import replace
+from itertools import accumulate
 
 from torch import nn
 
@@ -17,8 +19,9 @@ from vidtldr.method.budget import (
     r_for_num_tokens,
 )
 from vidtldr.method.latency import r_for_speedup
+from vidtldr.ops.attention import scores_by_fused_call
 
-__all__ = ["forward_costs", "resolve_budget", "resolved_r"]
+__all__ = ["forward_costs", "resolve_budget", "resolved_r", "tokens_after_layers"]
 
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -84,6 +87,25 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
     return tuple(r)
 
 
+def tokens_after_layers(config: MergeConfig | None, host: Host) -> list[int]:
+    """Tokens that leave each layer of one model, prefix tokens included, worked out.
+
+    A trace says the same of a forward; this is for models that are compiled.
+
+    Args:
+        config: What is merged; None for nothing.
+        host: Of a model with a fixed number of tokens.
+
+    Raises:
+        ValueError, NotImplementedError: As `resolve_budget`.
+    """
+    assert host.num_tokens is not None
+    r = () if config is None else resolved_r(config, host) or ()
+    missing = [0] * (len(host.blocks) - len(r))
+    left = accumulate([*r, *missing], operator.sub, initial=host.num_tokens)
+    return list(left)[1:]
+
+
 def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:
     """FLOPs of the host's root, that is, the transformer itself, without what is around it.
 
@@ -122,14 +144,19 @@ def _layer_costs(
     num_heads, head_channels, mlp = host.sizes(block)
     mlp_per_token = _linear_flops(*mlp)
     shifts = config.score == "representation-shift"
+    asked = None if config.score is None else ATTENTION_SCORES.get(config.score)
+    device = next(block.parameters()).device
+    calls_twice = scores_by_fused_call(asked, config.impl, device)
+    attention_per_pair = 4 * num_heads * head_channels
     return LayerCosts(
         attention_per_token=_linear_flops(block) - mlp_per_token,
-        attention_per_pair=4 * num_heads * head_channels,
+        attention_per_pair=attention_per_pair,
         mlp_per_token=mlp_per_token,
         match_per_pair=2 * (head_channels if config.metric == "keys" else num_channels),
         score_per_token=mlp_per_token if shifts else 0,
+        score_per_pair=attention_per_pair if calls_twice else 0,
         # Attention that also scores sums the mass up in a channel of its own.
-        mass_per_pair=2 * num_heads if config.score in ATTENTION_SCORES else 0,
+        mass_per_pair=0 if asked is None or calls_twice else 2 * num_heads,
     )
 
 

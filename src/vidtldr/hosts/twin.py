@@ -19,7 +19,7 @@ def twin(model: ModelT) -> ModelT:
     return copy.deepcopy(model, memo=dict(shared))
 
 
-def merged_twin(model: nn.Module, config: MergeConfig) -> nn.Module:
+def merged_twin(model: ModelT, config: MergeConfig) -> ModelT:
     """A patched copy of an unpatched model that shares its weights, so that both run in turn.
 
     Raises:

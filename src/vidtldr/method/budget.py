@@ -34,6 +34,7 @@ class LayerCosts:
         mlp_per_token: The MLP.
         match_per_pair: The similarity of one source and one destination, where the layer merges.
         score_per_token: What the score adds for each token, where the layer merges.
+        score_per_pair: What it adds for one query and one key there.
         mass_per_pair: What the score adds for one query and one key once tokens have mass.
     """
 
@@ -42,6 +43,7 @@ class LayerCosts:
     mlp_per_token: int
     match_per_pair: int
     score_per_token: int = 0
+    score_per_pair: int = 0
     mass_per_pair: int = 0
 
 
@@ -79,7 +81,7 @@ class ForwardCosts:
                 destinations = (tokens - self.num_prefix_tokens) // 2
                 sources = tokens - self.num_prefix_tokens - destinations
                 flops += sources * destinations * layer.match_per_pair
-                flops += tokens * layer.score_per_token
+                flops += tokens * layer.score_per_token + tokens**2 * layer.score_per_pair
                 flops += tokens**2 * layer.mass_per_pair if has_mass else 0
                 has_mass = True
             tokens -= r

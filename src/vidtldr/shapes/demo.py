@@ -6,7 +6,6 @@ Letters: `T` frames, `S` side of a frame.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -88,7 +87,7 @@ def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
     """
     unmerged, answering = load_umt(BUNDLED), load_umt(BUNDLED, task="answering")
     merge = bundled_merge()
-    models = {"unmerged": unmerged, "merged": cast(UMTRetrieval, merged_twin(unmerged, merge))}
+    models = {"unmerged": unmerged, "merged": merged_twin(unmerged, merge)}
     world = ShapesWorld(split="test", num_frames=unmerged.config.num_frames)
     step = _counted(on_step, "writing clips", num_clips)
     indices = export_clips(directory, world, num_clips, on_step=step)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.hosts.budget import resolve_budget
+from vidtldr.hosts.compiled_twin import CompiledTwin
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.vision import VideoTokens
@@ -107,6 +108,7 @@ def classifier_embedder(
     *,
     merge: MergeConfig | None = None,
     time_limit_seconds: float = 120.0,
+    compiled: CompiledTwin[nn.Module] | None = None,
 ) -> Embedder:
     """Embed by a classifier of transformers: what enters its last layer, not normalised.
 
@@ -115,6 +117,7 @@ def classifier_embedder(
         sampling: Which frames; None spreads the model's number over the whole video.
         merge: What it was patched with, for `Embedder.identity`.
         time_limit_seconds: Give up reading a video after so long.
+        compiled: Of `compile_classifier`, to run it; None runs the classifier itself.
 
     Raises:
         NotImplementedError: If the model has no module named `classifier`.
@@ -134,10 +137,12 @@ def classifier_embedder(
         schedule = None if merge is None else resolve_budget(merge, find_host(model))
         return _identity(model, schedule, reader)
 
+    def encode(clips: Tensor) -> Tensor:
+        chosen: Any = model if compiled is None else compiled.model_for(clips)
+        return _input_of(chosen.classifier, chosen, clips)
+
     device = next(model.parameters()).device
-    return Embedder(
-        reader, num_channels, lambda clips: _input_of(head, model, clips), None, identity, device
-    )
+    return Embedder(reader, num_channels, encode, None, identity, device)
 
 
 def embed_videos(

@@ -15,12 +15,14 @@ from torch import Tensor
 
 import vidtldr
 from vidtldr.hosts.budget import resolve_budget
+from vidtldr.hosts.compiled_twin import CompiledTwin
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import patched
 from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.twin import merged_twin
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
-from vidtldr.models.umt.vision import VideoFeatures, VideoTokens
+from vidtldr.models.umt.vision import VideoFeatures, VideoTokens, VisionEncoder
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.feature_cache import CachedFeatures, FeatureCache
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
@@ -77,14 +79,19 @@ class VideoEncoding:
         cache_dir: Where features are kept between runs; None keeps none.
         autocast: Half type to compute in, as the paper's protocol does on a GPU; None computes in
             the model's own. Tokens are kept in this type, in which attention reads them anyway.
+        compile_for: Clips at once for which the vision encoder is compiled, here and once; other
+            numbers run uncompiled. None compiles nothing. Features agree with uncompiled ones to
+            rounding, as those of batches do, so a cache holds either.
 
     Attributes:
         schedule: What is merged, a budget turned into counts.
+        compiled: The compiled encoder; None without one.
         num_encoded: Clips that the model encoded.
         encode_seconds: Time that the model took for `num_encoded` clips, reading left out.
 
     Raises:
         ValueError: If the schedule does not fit the model.
+        NotImplementedError, ImportError: If it cannot be compiled, as `CompiledTwin`.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class VideoEncoding:
         *,
         cache_dir: str | os.PathLike[str] | None = None,
         autocast: torch.dtype | None = None,
+        compile_for: int | None = None,
     ) -> None:
         self.model = model
         self.reader = reader
@@ -106,6 +114,9 @@ class VideoEncoding:
             pass
         self.schedule = resolve_budget(merge or UNMERGED, find_host(model))
         self.cache = None if cache_dir is None else FeatureCache(cache_dir, self._context())
+        self.compiled = None if compile_for is None else self._compile(compile_for)
+        if self.compiled is not None:
+            self.compiled.warm_up(self.encode_pixels)
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +133,14 @@ class VideoEncoding:
 
     def encode_pixels(self, pixel_values: Tensor) -> VideoFeatures:
         """Encode clips (B, T, 3, S, S) with this schedule."""
+        if self.compiled is not None:
+            with self.computing():
+                # As `torch.stack` lays clips out: other strides would be compiled again.
+                x = pixel_values.to(self.device).contiguous()
+                found: VideoFeatures = self.compiled.model_for(x)(x)
+                # A recorded CUDA graph writes the next clips' features over these.
+                mass = None if found.mass is None else found.mass.clone()
+                return VideoFeatures(found.tokens.clone(), found.pooled.clone(), mass)
         with patched(self.model, self.schedule), self.computing():
             x = pixel_values.to(self.device)
             features: VideoFeatures = self.model.vision_encoder(x)
@@ -159,6 +178,12 @@ class VideoEncoding:
                 yield from self._finish(group, on_step)
                 group = []
         yield from self._finish(group, on_step)
+
+    def _compile(self, num_clips: int) -> CompiledTwin[VisionEncoder]:
+        """Merge in a twin for good, as a compiled model cannot be patched for each batch."""
+        side = self.model.config.image_size
+        shape = (num_clips, self.reader.sampling.num_frames, 3, side, side)
+        return CompiledTwin(merged_twin(self.model.vision_encoder, self.schedule), shape)
 
     def _prepare(self, path: str) -> _Waiting:
         """Look the video up and read it if it is not there; runs in a thread."""

@@ -1,0 +1,36 @@
+"""How the commands make a UMT model ready for videos."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from vidtldr.cli.progress import status
+from vidtldr.cli.say_compiled import say_compiled
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.models.umt.answering import UMTAnswering
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.video_features import VideoEncoding
+
+__all__ = ["video_encoding"]
+
+
+def video_encoding(
+    model: UMTRetrieval | UMTAnswering,
+    merge: MergeConfig | None,
+    time_limit_seconds: float,
+    *,
+    cache: Path | None = None,
+    compiled: bool = False,
+) -> VideoEncoding:
+    """Read and encode videos one at a time; compile the model for that first, if asked.
+
+    Raises:
+        ValueError, NotImplementedError, ImportError: As `VideoEncoding`.
+    """
+    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+    with status("compiling the model") if compiled else nullcontext():
+        encoding = VideoEncoding(
+            model, reader, merge, cache_dir=cache, compile_for=1 if compiled else None
+        )
+    say_compiled(encoding.compiled)
+    return encoding
