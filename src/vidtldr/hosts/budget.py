@@ -16,9 +16,9 @@ from vidtldr.method.budget import (
     r_for_flop_ratio,
     r_for_num_tokens,
 )
-from vidtldr.method.latency import r_for_speedup
+from vidtldr.method.latency import LatencyModel, r_for_speedup
 
-__all__ = ["forward_costs", "resolve_budget", "resolved_r"]
+__all__ = ["forward_costs", "latency_model", "resolve_budget", "resolved_r"]
 
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -49,11 +49,7 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
         )
     layers = _validated_layers(config, len(host.blocks))
     if config.speedup is not None:
-        validate_block_classes(host, 0)
-        costs = forward_costs(host, config, name)
-        inside = sum(costs.flops_per_layer())
-        around_ratio = (costs.flops() - inside) / inside
-        r = r_for_speedup(measured_latency(host, config, around_ratio), config.speedup, layers)
+        r = r_for_speedup(latency_model(host, config), config.speedup, layers)
     elif config.flop_ratio is not None:
         validate_block_classes(host, 0)
         r = r_for_flop_ratio(forward_costs(host, config), config.flop_ratio, layers)
@@ -82,6 +78,22 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
         r.append(schedule.num_removed(layer, tokens))
         tokens -= r[-1]
     return tuple(r)
+
+
+def latency_model(host: Host, config: MergeConfig) -> LatencyModel:
+    """Seconds of the host's root on its device, from times of its layers.
+
+    Args:
+        host: Of a model with a fixed number of tokens.
+        config: Its score, metric, weighting and implementation have costs of their own.
+
+    Raises:
+        NotImplementedError: As `forward_costs`, or if the layers are not all of the same sizes.
+    """
+    validate_block_classes(host, 0)
+    costs = forward_costs(host, config, "speedup")
+    inside = sum(costs.flops_per_layer())
+    return measured_latency(host, config, around_ratio=(costs.flops() - inside) / inside)
 
 
 def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:
