@@ -87,13 +87,13 @@ def test_a_target_that_cannot_be_met_says_what_can_be(
 ) -> None:
     output = tmp_path / "schedule.json"
     tune = ("tune", *videos, "--model", model, *QUICK, "-o", output, "--target")
-    done = run(*tune, "speedup=60")
+    done = run(*tune, "speedup=9999")
     assert done.exit_code == 2
     assert "timed, fastest first" in done.stdout
     line = done.stderr.splitlines()[-1]
     assert line.startswith("error: --target speedup must be at most ")
     assert "with drift" in line
-    assert "got 60. Lower it" in line
+    assert "got 9999. Lower it" in line
     assert not output.exists()
     done = run(*tune, "flop-ratio=0.01")
     assert done.exit_code == 2
@@ -126,9 +126,14 @@ def test_no_video_that_can_be_read(run: Run, model: str, broken: Path, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def test_captions_and_labels_are_compared_for_umt(
-    run: Run, umt: UMTFiles, videos: list[str], tmp_path: Path
+def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
+    run: Run,
+    umt: UMTFiles,
+    videos: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     captions = tmp_path / "captions.json"
     texts = ["a red sign", ["the dog runs", "cat"]]
     entries = [
@@ -141,6 +146,10 @@ def test_captions_and_labels_are_compared_for_umt(
     done = run(*tune, "--metric", f"retrieval={captions}")
     assert done.exit_code == 0, done.output
     assert "R@1" in done.stdout
+    assert "note: plots must have matplotlib" in done.stderr
+    assert not (tmp_path / "schedule.png").exists()
+    asked = run(*tune, "--metric", f"retrieval={captions}", "--plot", tmp_path / "plot")
+    assert asked.exit_code == 1  # what was asked for is missing
     found = run("search", "a red sign", *videos, *umt.flags, "--schedule", output, "--json")
     assert found.exit_code == 0, found.output
 

@@ -7,15 +7,16 @@ from rich.table import Table
 __all__ = ["layer_span", "plain_table"]
 
 
-def plain_table(first: str, columns: Iterable[str]) -> Table:
+def plain_table(first: str, columns: Iterable[str], *, wraps_names: bool = False) -> Table:
     """A table without rows.
 
     Args:
         first: Heading of the column of names.
         columns: Headings of the others.
+        wraps_names: Whether a long name goes on in the next line; else it is cut off.
     """
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, no_wrap=not wraps_names)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

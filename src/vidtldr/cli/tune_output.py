@@ -47,7 +47,7 @@ def _score_table(result: TuneResult, kept_name: str | None, is_wide: bool) -> Ta
     """The best place of each score, and each marker nearest to the same FLOPs."""
     ratio = result.scores[0].flop_ratio
     columns = ["layers", "FLOPs", *_drift_columns(kept_name, is_wide)]
-    table = plain_table("score, in its best layers", columns)
+    table = plain_table("score, in its best layers", columns, wraps_names=True)
     for point in result.scores:
         table.add_row(*_drift_cells(point, kept_name, is_wide))
     for marker in MARKERS:
@@ -62,7 +62,7 @@ def _frontier_table(result: TuneResult, kept_name: str | None, is_wide: bool) ->
     """What was timed, fastest first."""
     timed = ["speed-up"] + ["lowest", "highest", "ms", "r"] * is_wide
     columns = ["layers", "FLOPs", *_drift_columns(kept_name, is_wide), *timed]
-    table = plain_table("timed, fastest first", columns)
+    table = plain_table("timed, fastest first", columns, wraps_names=True)
     ahead = frontier(result.rows, lambda row: (-row.speedup, row.drift))
     for row in result.rows:
         name, *cells = _drift_cells(row, kept_name, is_wide)

@@ -11,7 +11,7 @@ Time is not assumed: what leads is compared by the device's own times of the mod
 what is left is timed in turn with the unmerged model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from math import ceil, log
 
@@ -28,8 +28,8 @@ from vidtldr.tune.ways import Way, first_ways, lowest_flop_ratio, variants
 
 __all__ = ["search"]
 
-BUDGETS = (0.8, 0.7, 0.6, 0.5, 0.4)  # FLOP ratios
-MARKED_BUDGETS = (0.8, 0.6, 0.4)
+BUDGETS = (0.8, 0.6, 0.45)  # FLOP ratios
+MARKED_BUDGETS = (0.45,)
 NUM_CONTENDERS, NUM_LEADERS, NUM_FINALISTS = 3, 2, 6
 NUM_BISECTIONS = 3
 NUM_CORRECTIONS = 2  # where a speed-up was predicted and not measured
@@ -45,8 +45,7 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
         num_rounds: Timed rounds, at least 1.
 
     Raises:
-        ValueError: If no set of layers can save so much, or the model has no fixed number of
-            tokens.
+        ValueError: If no set of layers can save so much.
         NotImplementedError: If the model cannot merge.
     """
     board = Board(trials)
@@ -54,7 +53,7 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
     winners = _race(board, start)
     scores = [board.add(way, start) for way in winners]
     ways: list[Way] = []
-    for leader in _leaders(board, winners, start):
+    for leader in _leaders(board, dict(zip(winners, scores, strict=True)), start):
         ways.append(_best_variant(board, leader, start, taken=ways))
     _try_markers(board, start)
     _try_budgets(board, ways, start)
@@ -107,9 +106,9 @@ def _race(board: Board, start: float) -> list[Way]:
     return winners
 
 
-def _leaders(board: Board, winners: Sequence[Way], start: float) -> list[Way]:
+def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Way]:
     """What drifts least, and what drifts least of those that are clearly faster."""
-    by_drift = board.best_first(winners, start, len(board.trials.clips))
+    by_drift = sorted(scores, key=lambda way: scores[way].drift)
     plain = [way for way in by_drift[NUM_CONTENDERS:] if (way.score, way.metric) == (None, "x")]
     contenders = [*by_drift[:NUM_CONTENDERS], *plain]  # nothing merges in less time
     board.trials.begin("3 of 6: times of layers", len(contenders))
@@ -129,7 +128,7 @@ def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) ->
     """
     some = ceil(len(board.trials.clips) / 2)
     num_choices = len(list(variants(way, board.host)))
-    board.trials.begin(f"4 of 6: variants of {way.name}", some)
+    board.trials.begin(f"4 of 6: variants of {way.name}", some * (num_choices + 4))
     for choice in range(num_choices):
         others = list(variants(way, board.host))[choice]
         free = [other for other in others if other not in taken and board.fits(other, start)]
@@ -162,7 +161,7 @@ def _try_markers(board: Board, start: float) -> None:
 def _try_budgets(board: Board, ways: Sequence[Way], start: float) -> None:
     budgets = sorted({*BUDGETS, start}, reverse=True)
     num_clips = len(board.trials.clips)
-    board.trials.begin("5 of 6: how much", num_clips * len(ways) * len(budgets))
+    board.trials.begin("5 of 6: how much", num_clips * (len(ways) * len(budgets) + NUM_BISECTIONS))
     for way in ways:
         for ratio in budgets:
             if board.fits(way, ratio):
@@ -217,24 +216,36 @@ def _timed(
     """Times of the unmerged model, of the finalists and of each marker beside them."""
     guesses = board.guesses()
     best = best_for(target, guesses) or nearest_to(target, guesses)
-    finalists = _finalists(guesses, best, target)
+    markers: list[Point] = []
     for kind in MARKERS:
         near = sorted(board.of_kind(kind), key=lambda p: abs(p.flop_ratio - best.flop_ratio))
-        finalists += near[:1]
-    unmerged, rows = time_points(board.trials, finalists, num_rounds)
+        markers += near[:1]
+    known = {marker.setting for marker in markers}
+    finalists = [p for p in _finalists(guesses, best, target) if p.setting not in known]
+    unmerged, rows = time_points(board.trials, [*finalists, *markers], num_rounds)
     for _ in range(NUM_CORRECTIONS if target.name == "speedup" else 0):
-        mergings = [row for row in rows if row.config is not None]
-        nearest = nearest_to(target, mergings)
-        own = [way for way in ways if any(p.setting == nearest.setting for p in board.of_way(way))]
-        if target.is_met(nearest) or not own:
-            break
-        reached = nearest.speedup / target.value
-        wanted = CLEARLY_FASTER * board.predicted(own[0], nearest.flop_ratio) / reached
-        point = _add_for_speedup(board, own[0], wanted)
-        if any(point.setting == row.setting for row in rows):
+        point = _correction(board, ways, rows, target)
+        if point is None or any(point.setting == row.setting for row in rows):
             break
         rows += time_points(board.trials, [point], num_rounds)[1]
     return unmerged, rows
+
+
+def _correction(
+    board: Board, ways: Sequence[Way], rows: Sequence[TimedPoint], target: Target
+) -> Point | None:
+    """More of the way that comes nearest to a speed-up that was predicted and not measured."""
+    if any(row.config is not None and target.is_met(row) for row in rows):
+        return None
+    way_of = {point.setting: way for way in ways for point in board.of_way(way)}
+    own = [row for row in rows if row.setting in way_of]
+    if not own:
+        return None
+    nearest = nearest_to(target, own)
+    way = way_of[nearest.setting]
+    missed = target.value / nearest.speedup
+    predicted = board.predicted(way, nearest.flop_ratio)
+    return _add_for_speedup(board, way, CLEARLY_FASTER * missed * predicted)
 
 
 def _finalists(guesses: Sequence[Guess], best: Guess, target: Target) -> list[Point]:
