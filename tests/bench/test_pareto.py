@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from bench.made_up_result import made_up_result
 
-from vidtldr.bench.pareto import OTHERS, plot_quality, require_matplotlib
+from vidtldr.bench.drawing import require_matplotlib
+from vidtldr.bench.pareto import OTHERS, plot_quality
 from vidtldr.bench.quality_methods import PAPER, PRESET, VID_TLDR
 
 

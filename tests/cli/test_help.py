@@ -17,6 +17,7 @@ SUBCOMMANDS = [
     ["embed"],
     ["index", "add"],
     ["convert"],
+    ["tune"],
     ["evaluate"],
     ["evaluate", "retrieval"],
     ["evaluate", "answering"],
@@ -70,10 +71,10 @@ def test_every_subcommand_explains_itself(
     if names[0] not in ("demo", "bench") or names in GROUPS:
         assert run(*names).exit_code == 2  # those have a default for everything
     if names[-1] not in WITHOUT_MODEL and names[0] not in WITHOUT_MODEL and names not in GROUPS:
-        for option in ("--model", "--arch", "--tokenizer", "--preset", "--frames", "--json"):
+        for option in ("--model", "--arch", "--tokenizer", "--frames", "--json"):
             assert option in text
-        for option in ("--flop-ratio", "--num-tokens", "--merge-layers", "--schedule"):
-            assert option in text
+        for option in ("--preset", "--flop-ratio", "--num-tokens", "--merge-layers", "--schedule"):
+            assert option in text or names == ["tune"]  # which finds out what to merge
     assert not re.search(r"default: \(", text)
 
 
@@ -87,7 +88,7 @@ def test_nothing_is_cut_off(
     monkeypatch.setenv("COLUMNS", columns)
     text = run(*names, "--help").stdout
     assert "…" not in text
-    assert "representation-shift" in text or {names[0], names[-1]} & set(WITHOUT_MODEL)
+    assert "representation-shift" in text or {names[0], names[-1]} & {*WITHOUT_MODEL, "tune"}
 
 
 def test_the_root_lists_them_all(run: Callable[..., Result]) -> None:
@@ -108,6 +109,7 @@ def test_usage_errors_are_found_without_torch(tmp_path: os.PathLike[str]) -> Non
         "search dog a.mp4 --preset umt-b16/nothing",
         "classify a.mp4 --r 1,two",
         "show a.mp4 --video out.webm",
+        "tune a.mp4 --target speed=2",
         "show a.mp4 --model x",
         "convert nowhere.pth out",
     ]

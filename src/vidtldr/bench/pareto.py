@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vidtldr.bench.drawing import WIDTH_INCHES, require_matplotlib, save_figure
 from vidtldr.bench.quality import QualityResult, Row
 from vidtldr.bench.quality_methods import ABLATIONS, PAPER, PRESET, VID_TLDR, Layers
 
-__all__ = ["plot_quality", "require_matplotlib"]
+__all__ = ["STYLES", "Style", "plot_quality"]
 
-WIDTH_INCHES = 7.0  # one column, so that it can be read on a phone, too
 PANEL_INCHES = 3.6
 OTHERS = "other scores"
 
@@ -41,18 +40,6 @@ STYLES = {
 }
 
 
-def require_matplotlib() -> None:
-    """Check that plots can be drawn.
-
-    Raises:
-        ImportError: If matplotlib is missing.
-    """
-    if find_spec("matplotlib") is None:
-        raise ImportError(
-            "plots must have matplotlib, which is not installed. Run pip install 'vidtldr[plots]'."
-        )
-
-
 def plot_quality(result: QualityResult, path: Path) -> list[Path]:
     """Draw recall at 1 of every method against the FLOPs, a panel for each set of merging layers.
 
@@ -76,7 +63,6 @@ def plot_quality(result: QualityResult, path: Path) -> list[Path]:
     placements = _placements(result.rows) or [()]
     drawn = [(_FLOPS, layers) for layers in placements]
     drawn += [(_SPEED, placements[0])] * any(row.timing for row in result.rows)
-    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
     with rc_context({"font.size": 11, "svg.hashsalt": "vidtldr", "axes.titlesize": 11}):
         size = (WIDTH_INCHES, PANEL_INCHES * len(drawn) + 1)
         figure = Figure(figsize=size, layout="constrained")
@@ -94,10 +80,7 @@ def plot_quality(result: QualityResult, path: Path) -> list[Path]:
             ncols=3,
             frameon=False,
         )
-        for file in files:
-            metadata = {"Date": None} if file.suffix == ".svg" else None
-            figure.savefig(file, dpi=150, metadata=metadata)
-    return files
+        return save_figure(figure, path)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,20 @@
 
 Each says in `to_dict` what it does and makes with `forward_of` a forward of the same weights.
 
-Letters: `B` clips, `T` frames, `S` side of a frame, `P` patches of one frame, `N` tokens now,
-`C` channels.
+Letters: `B` clips, `T` frames, `S` side of a frame, `P` patches of one frame, `C` channels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidtldr.bench.comparison import merged_twin
+from vidtldr.bench.dropping import dropping_twin
 from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.twin import merged_twin
 from vidtldr.models.umt.vision import VideoFeatures, VisionEncoder
-from vidtldr.ops.attention import attend
 from vidtldr.video.sampling import middle_indices
 
 __all__ = [
@@ -77,10 +74,14 @@ class Merging:
         """The fields of the config."""
         return {"kind": "merging", **self.config.to_dict()}
 
+    def twin_of(self, model: nn.Module) -> nn.Module:
+        """A patched twin of an unpatched model of any family."""
+        return merged_twin(model, self.config)
+
     def forward_of(self, encoder: VisionEncoder) -> Forward:
-        """The forward of a patched twin."""
-        twin: Forward = merged_twin(encoder, self.config).__call__
-        return twin
+        """The twin's forward."""
+        forward: Forward = self.twin_of(encoder).__call__
+        return forward
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,13 @@ class RandomDropping:
         """The counts."""
         return {"kind": "random dropping", "r": list(self.r)}
 
+    def twin_of(self, model: nn.Module) -> nn.Module:
+        """A twin of an unpatched model of any family, see `dropping_twin`."""
+        return dropping_twin(model, self.r)
+
     def forward_of(self, encoder: VisionEncoder) -> Forward:
-        """The blocks walked one by one, each clip losing tokens of its own."""
-        host = find_host(encoder)
-
-        def forward(pixel_values: Tensor) -> VideoFeatures:
-            x = encoder.embed(pixel_values)
-            for layer, block in enumerate(host.blocks):
-                r = self.r[layer] if layer < len(self.r) else 0
-                x = host.attention_half(block, x, attend).x
-                if r:
-                    x = _without_some(x, r)
-                x = host.mlp_half(block, x)
-            return encoder.pool(x)
-
+        """The twin's forward."""
+        forward: Forward = self.twin_of(encoder).__call__
         return forward
 
 
@@ -178,11 +172,3 @@ def shrunk_positions(encoder: VisionEncoder, grid_side: int) -> Tensor:
     table = table.view(-1, full_side, full_side, table.shape[-1])  # (T*P, C) -> grid
     grid = F.interpolate(table.permute(0, 3, 1, 2), size=grid_side, mode="bilinear")
     return grid.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _without_some(x: Tensor, r: int) -> Tensor:
-    """Tokens (B, N, C) without `r` of each clip, drawn by chance; the others keep their order."""
-    num_clips, num_tokens, num_channels = x.shape
-    order = torch.rand(num_clips, num_tokens, device=x.device).argsort(dim=1)
-    kept = order[:, r:].sort(dim=1).values
-    return x.gather(1, kept[..., None].expand(-1, -1, num_channels))

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from vidtldr.bench.flops import count_flops
 from vidtldr.bench.peers import (
@@ -19,13 +20,14 @@ from vidtldr.bench.peers import (
 from vidtldr.hosts.budget import forward_costs, resolve_budget
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.method.budget import r_for_flop_ratio
+from vidtldr.method.budget import ForwardCosts, r_for_flop_ratio
 from vidtldr.models.umt.vision import VisionEncoder
 
 __all__ = [
     "ABLATIONS",
     "METHODS",
     "PAPER",
+    "PAPER_SHARES",
     "PRESET",
     "VID_TLDR",
     "Cell",
@@ -33,11 +35,13 @@ __all__ = [
     "Layers",
     "Method",
     "cell_at",
+    "dropping_costs",
     "front_loaded",
     "merging",
     "paper_setting",
     "placement",
     "plan",
+    "random_dropping",
     "vision_flops",
 ]
 
@@ -83,16 +87,16 @@ class Cell:
     unreachable: str | None = None
 
 
-def merging(encoder: VisionEncoder, budget: float, layers: Layers, **choices: Any) -> Merging:
+def merging(model: nn.Module, budget: float, layers: Layers, **choices: Any) -> Merging:
     """Merging to a budget; `choices` are fields of `MergeConfig`."""
     config = MergeConfig(flop_ratio=budget, layers=layers, **choices)
-    return Merging(resolve_budget(config, find_host(encoder)))
+    return Merging(resolve_budget(config, find_host(model)))
 
 
-def front_loaded(encoder: VisionEncoder, budget: float, layers: Layers, **choices: Any) -> Merging:
+def front_loaded(model: nn.Module, budget: float, layers: Layers, **choices: Any) -> Merging:
     """As `merging`, but three layers share the tokens to remove as in the paper: 6 : 2 : 1."""
     config = MergeConfig(flop_ratio=budget, layers=layers, **choices)
-    costs = forward_costs(find_host(encoder), config)
+    costs = forward_costs(find_host(model), config)
     ratio = 1.0
     for most in range(1, costs.num_tokens // 2 + 1):
         r = [0] * (layers[-1] + 1)
@@ -104,17 +108,21 @@ def front_loaded(encoder: VisionEncoder, budget: float, layers: Layers, **choice
     raise ValueError(f"flop_ratio must be at least {ratio:.3f} in these shares, got {budget}.")
 
 
-def paper_setting(encoder: VisionEncoder, budget: float, _: Layers) -> Merging:
+def paper_setting(model: nn.Module, budget: float, _: Layers) -> Merging:
     """vid-TLDR from the first layer on, with the paper's shares."""
-    return front_loaded(encoder, budget, placement(0))
+    return front_loaded(model, budget, placement(0))
 
 
-def random_dropping(encoder: VisionEncoder, budget: float, layers: Layers) -> RandomDropping:
-    """Dropping to a budget: as merging, but no pairs are matched, which costs nothing then."""
-    host = find_host(encoder)
-    costs = forward_costs(host, MergeConfig(flop_ratio=budget, score=None))
+def random_dropping(model: nn.Module, budget: float, layers: Layers) -> RandomDropping:
+    """Dropping to a budget."""
+    return RandomDropping(r_for_flop_ratio(dropping_costs(model), budget, layers))
+
+
+def dropping_costs(model: nn.Module) -> ForwardCosts:
+    """FLOPs with random dropping: as of merging, but no pairs are matched, which costs nothing."""
+    costs = forward_costs(find_host(model), MergeConfig(r=(), score=None))
     free = tuple(replace(layer, match_per_pair=0) for layer in costs.layers)
-    return RandomDropping(r_for_flop_ratio(replace(costs, layers=free), budget, layers))
+    return replace(costs, layers=free)
 
 
 def fewer_frames(encoder: VisionEncoder, budget: float, _: Layers) -> Peer:

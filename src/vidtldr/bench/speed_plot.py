@@ -1,26 +1,23 @@
 """Latency, scaling and memory as pictures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vidtldr.bench.drawing import Drawing, draw_panels
 from vidtldr.bench.latency import Timing
-from vidtldr.bench.pareto import require_matplotlib
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import UNMERGED
 
 __all__ = ["plot_latency", "plot_memory"]
 
-WIDTH_INCHES = 7.0
 BAR_INCHES = 0.28
 CURVES_INCHES = 3.4
 # Okabe and Ito's colours, which the colour-blind tell apart.
 MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
 CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
-
-_Drawing = tuple[float, Callable[[Any], None]]  # height in inches, and what draws into a panel
 
 
 def plot_latency(
@@ -39,7 +36,7 @@ def plot_latency(
     Raises:
         ImportError: If matplotlib is missing.
     """
-    drawings: list[_Drawing] = []
+    drawings: list[Drawing] = []
     for setting in dict.fromkeys(row.setting for row in rows):
         bars = {row.peer: row for row in rows if row.setting == setting}
         values = {name: row.timing.median_ms for name, row in bars.items()}
@@ -48,7 +45,7 @@ def plot_latency(
     for dtype, curve in curves.items():
         drawings.append((CURVES_INCHES, partial(_times, rows=curve, dtype=dtype)))
         drawings.append((CURVES_INCHES, partial(_peaks, rows=curve, dtype=dtype)))
-    return _draw(drawings, path)
+    return draw_panels(drawings, path)
 
 
 def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
@@ -62,7 +59,7 @@ def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
             for name, row in found.items()
         }
         drawings.append(_bars(setting, values, spreads, "peak above load, MiB"))
-    return _draw(drawings, path)
+    return draw_panels(drawings, path)
 
 
 def _bars(
@@ -70,7 +67,7 @@ def _bars(
     values: Mapping[str, float],
     spreads: Mapping[str, tuple[float, float]],
     label: str,
-) -> _Drawing:
+) -> Drawing:
     def draw(panel: Any) -> None:
         names = list(values)
         low = [values[name] - spreads[name][0] for name in names]
@@ -115,24 +112,3 @@ def _curves(panel: Any, values: Mapping[tuple[str, int], float], title: str, lab
     panel.set_ylabel(label)
     panel.set_title(title, loc="left")
     panel.legend(frameon=False)
-
-
-def _draw(drawings: Sequence[_Drawing], path: Path) -> list[Path]:
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
-    heights = [height for height, _ in drawings]
-    with rc_context({"font.size": 10, "svg.hashsalt": "vidtldr", "axes.titlesize": 10}):
-        figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
-        panels = figure.subplots(len(drawings), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for (_, draw), panel in zip(drawings, panels, strict=True):
-            draw(panel)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.grid(alpha=0.25, linewidth=0.5)
-        for file in files:
-            figure.savefig(
-                file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None
-            )
-    return files

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from vidtldr.bench.pareto import require_matplotlib
+from vidtldr.bench.drawing import require_matplotlib
 from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.write_output import write_json
 

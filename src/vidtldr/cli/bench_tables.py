@@ -9,6 +9,7 @@ from rich.text import Text
 from vidtldr.bench.quality import QualityResult, Row, Spread
 from vidtldr.bench.quality_methods import PAPER, PRESET, Layers
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
+from vidtldr.cli.plain_table import layer_span, plain_table
 
 __all__ = ["print_quality", "print_saliency"]
 
@@ -36,7 +37,7 @@ def print_saliency(console: Console, weights: str, result: SaliencyResult) -> No
     with_spread = console.width >= WIDTH_WITH_SPREAD
     layers = sorted({row.layer for row in result.rows})
     for field, name in FIGURES.items():
-        table = _table(name, [f"layer {layer}" for layer in layers])
+        table = plain_table(name, [f"layer {layer}" for layer in layers])
         for score, rows in _by_score(result.rows).items():
             figures = (getattr(row, field) for row in rows)
             table.add_row(score, *(_figure(each, 2, with_spread) for each in figures))
@@ -62,26 +63,26 @@ def _headline(result: QualityResult) -> str:
 
 def _recall_table(console: Console, result: QualityResult, budgets: Sequence[float]) -> Table:
     with_spread = console.width >= WIDTH_WITH_SPREAD
-    table = _table("R@1 at FLOP ratio", ["layers", *(f"{budget:g}" for budget in budgets)])
+    table = plain_table("R@1 at FLOP ratio", ["layers", *(f"{budget:g}" for budget in budgets)])
     lines: dict[tuple[str, Layers | None], dict[float, Row]] = {}
     for row in result.rows:
         lines.setdefault((row.method, row.layers), {})[row.budget] = row
     for (method, layers), rows in lines.items():
         cells = (_measure(rows.get(budget), "r1", with_spread) for budget in budgets)
-        table.add_row(method, _span(layers), *cells, style=_style(method))
+        table.add_row(method, layer_span(layers), *cells, style=_style(method))
     return table
 
 
 def _budget_table(result: QualityResult, budget: float) -> Table:
     columns = ["layers", "FLOPs", "t>v", "v>t", "answ.", "labels", "cosine", "speed"]
-    table = _table(f"at FLOP ratio {budget:g}", columns)
+    table = plain_table(f"at FLOP ratio {budget:g}", columns)
     for row in (result.unmerged, *(row for row in result.rows if row.budget == budget)):
         if row.measures is None or row.flop_ratio is None:
             continue
         shown = ("text_to_video_r1", "video_to_text_r1", "answering", "labels")
         table.add_row(
             row.method,
-            _span(row.layers),
+            layer_span(row.layers),
             f"{row.flop_ratio:.2f}",
             *(_measure(row, name, with_spread=False) for name in shown),
             f"{row.measures['cosine'].mean:.3f}",
@@ -107,14 +108,6 @@ def _notes(result: QualityResult) -> Iterable[str]:
     )
 
 
-def _table(first: str, columns: Iterable[str]) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _measure(row: Row | None, name: str, with_spread: bool) -> str:
     if row is None or row.measures is None:
         return "-"
@@ -124,13 +117,6 @@ def _measure(row: Row | None, name: str, with_spread: bool) -> str:
 def _figure(figure: Spread, decimals: int, with_spread: bool) -> str:
     mean = f"{figure.mean:.{decimals}f}"
     return f"{mean} ±{figure.std:.{decimals}f}" if with_spread else mean
-
-
-def _span(layers: Layers | None) -> str:
-    if layers is None:
-        return ""
-    is_run = layers == tuple(range(layers[0], layers[-1] + 1)) and len(layers) > 1
-    return f"{layers[0]}-{layers[-1]}" if is_run else ",".join(map(str, layers))
 
 
 def _style(method: str) -> str:

@@ -19,6 +19,7 @@ _AS_FLAGS = (
     (r"Pass dataclasses\.replace\(config, num_frames=(\d+)\)\.", r"Pass --frames \1."),
     (r"Use preset '([^']+)'\.", r"Use --preset \1."),
     (r"Give a schedule of your own with r\.", "Give a schedule of your own with --r."),
+    (r"^target (?=speedup|drift|flop-ratio|must)", "--target "),
     (r"Write one with convert_checkpoint\.", "Write one with vidtldr convert."),
     (r"^compile must", "--compile must"),
     (r"([Ll])eave out compile\.", r"\1eave out --compile."),

@@ -19,6 +19,7 @@ from vidtldr.cli import (
     search,
     shapes,
     show,
+    tune,
 )
 
 __all__ = ["app", "main"]
@@ -59,6 +60,7 @@ app.command("ask")(ask.ask)
 app.command("embed")(embed.embed)
 app.add_typer(index.app, name="index")
 app.add_typer(evaluate.app, name="evaluate")
+app.command("tune")(tune.tune)
 app.add_typer(bench_speed.app, name="bench")
 app.command("convert")(convert.convert)
 app.add_typer(shapes.app, name="shapes")

@@ -18,10 +18,16 @@ from vidtldr.method.budget import (
     r_for_flop_ratio,
     r_for_num_tokens,
 )
-from vidtldr.method.latency import r_for_speedup
+from vidtldr.method.latency import LatencyModel, r_for_speedup
 from vidtldr.ops.attention import scores_by_fused_call
 
-__all__ = ["forward_costs", "resolve_budget", "resolved_r", "tokens_after_layers"]
+__all__ = [
+    "forward_costs",
+    "latency_model",
+    "resolve_budget",
+    "resolved_r",
+    "tokens_after_layers",
+]
 
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -52,11 +58,7 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
         )
     layers = _validated_layers(config, len(host.blocks))
     if config.speedup is not None:
-        validate_block_classes(host, 0)
-        costs = forward_costs(host, config, name)
-        inside = sum(costs.flops_per_layer())
-        around_ratio = (costs.flops() - inside) / inside
-        r = r_for_speedup(measured_latency(host, config, around_ratio), config.speedup, layers)
+        r = r_for_speedup(latency_model(host, config), config.speedup, layers)
     elif config.flop_ratio is not None:
         validate_block_classes(host, 0)
         r = r_for_flop_ratio(forward_costs(host, config), config.flop_ratio, layers)
@@ -104,6 +106,22 @@ def tokens_after_layers(config: MergeConfig | None, host: Host) -> list[int]:
     missing = [0] * (len(host.blocks) - len(r))
     left = accumulate([*r, *missing], operator.sub, initial=host.num_tokens)
     return list(left)[1:]
+
+
+def latency_model(host: Host, config: MergeConfig) -> LatencyModel:
+    """Seconds of the host's root on its device, from times of its layers.
+
+    Args:
+        host: Of a model with a fixed number of tokens.
+        config: Its score, metric, weighting and implementation have costs of their own.
+
+    Raises:
+        NotImplementedError: As `forward_costs`, or if the layers are not all of the same sizes.
+    """
+    validate_block_classes(host, 0)
+    costs = forward_costs(host, config, "speedup")
+    inside = sum(costs.flops_per_layer())
+    return measured_latency(host, config, around_ratio=(costs.flops() - inside) / inside)
 
 
 def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:

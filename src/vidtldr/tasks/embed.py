@@ -24,7 +24,14 @@ from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.video.decode import VideoError
 from vidtldr.video.sampling import Sampling
 
-__all__ = ["EmbeddedVideo", "Embedder", "classifier_embedder", "embed_videos", "umt_embedder"]
+__all__ = [
+    "EmbeddedVideo",
+    "Embedder",
+    "classifier_embedder",
+    "classifier_features",
+    "embed_videos",
+    "umt_embedder",
+]
 
 NUM_ID_DIGITS = 32
 
@@ -123,12 +130,7 @@ def classifier_embedder(
         NotImplementedError: If the model has no module named `classifier`.
     """
     model: Any = pretrained.model
-    head = getattr(model, "classifier", None)
-    if not isinstance(head, nn.Module):
-        raise NotImplementedError(
-            "model must have its last layer under the name 'classifier', got "
-            f"{type(model).__name__} without it. Use VideoMAE, ViViT or UMT."
-        )
+    _head_of(model)
     sampling = sampling or Sampling(pretrained.num_frames)
     reader = ClipReader(sampling, pretrained.transform, time_limit_seconds=time_limit_seconds)
     num_channels = int(model.config.hidden_size)
@@ -138,11 +140,39 @@ def classifier_embedder(
         return _identity(model, schedule, reader)
 
     def encode(clips: Tensor) -> Tensor:
-        chosen: Any = model if compiled is None else compiled.model_for(clips)
-        return _input_of(chosen.classifier, chosen, clips)
+        chosen = model if compiled is None else compiled.model_for(clips)
+        return classifier_features(chosen, clips)
 
     device = next(model.parameters()).device
     return Embedder(reader, num_channels, encode, None, identity, device)
+
+
+def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
+    """What enters the last layer of a classifier of transformers.
+
+    Args:
+        model: The classifier; merges if it is patched.
+        clips: Shape (B, T, 3, S, S), on any device.
+
+    Returns:
+        Shape (B, C), float32, on the CPU.
+
+    Raises:
+        NotImplementedError: If the model has no module named `classifier`.
+    """
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        seen.append(args[0])
+
+    parameter = next(model.parameters())
+    handle = _head_of(model).register_forward_pre_hook(keep)
+    try:
+        with torch.inference_mode():
+            model(pixel_values=clips.to(parameter.device, parameter.dtype))
+    finally:
+        handle.remove()
+    return seen[0].float().cpu().clone()  # a tensor of inference mode is of no use to others
 
 
 def embed_videos(
@@ -196,21 +226,14 @@ def _identity(model: nn.Module, merge: MergeConfig | None, reader: ClipReader) -
     }
 
 
-def _input_of(head: nn.Module, model: nn.Module, clips: Tensor) -> Tensor:
-    """What enters the last layer for clips (B, T, 3, S, S): (B, C)."""
-    seen: list[Tensor] = []
-
-    def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
-
-    parameter = next(model.parameters())
-    handle = head.register_forward_pre_hook(keep)
-    try:
-        with torch.inference_mode():
-            model(pixel_values=clips.to(parameter.device, parameter.dtype))
-    finally:
-        handle.remove()
-    return seen[0].float().cpu().clone()  # a tensor of inference mode is of no use to others
+def _head_of(model: nn.Module) -> nn.Module:
+    head = getattr(model, "classifier", None)
+    if not isinstance(head, nn.Module):
+        raise NotImplementedError(
+            "model must have its last layer under the name 'classifier', got "
+            f"{type(model).__name__} without it. Use VideoMAE, ViViT or UMT."
+        )
+    return head
 
 
 def _id_of(path: str) -> str | None:

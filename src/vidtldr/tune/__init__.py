@@ -1,0 +1,1 @@
+"""Choose how a model merges on its user's own videos."""

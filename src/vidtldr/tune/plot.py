@@ -1,0 +1,127 @@
+"""What a search found, as a picture: drift against measured speed and against FLOPs."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vidtldr.bench.drawing import draw_panels
+from vidtldr.bench.pareto import STYLES, Style
+from vidtldr.tune.frontier import frontier
+from vidtldr.tune.result import MARKERS, TUNED, Point, TimedPoint, TuneResult
+
+__all__ = ["plot_tuning"]
+
+PANEL_INCHES = 3.8
+TUNED_STYLES = (Style("#0072b2", 2.2), Style("#56b4e9", 1.8))
+OTHER = Style("#b0b0b0")
+MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
+
+
+def plot_tuning(result: TuneResult, path: Path) -> list[Path]:
+    """Draw what was timed, then everything that was tried on all clips.
+
+    Cheaper is to the right, and lower is closer to the unmerged model.
+
+    Args:
+        result: Of a search.
+        path: Where to write; its ending is replaced by `.png` and `.svg`.
+
+    Returns:
+        Both files.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+    """
+    panels = [partial(_draw_times, result=result), partial(_draw_budgets, result=result)]
+    return draw_panels([(PANEL_INCHES, panel) for panel in panels], path)
+
+
+def _draw_times(panel: Any, result: TuneResult) -> None:
+    tuned = [row for row in result.rows if row.kind == TUNED]
+    ahead = frontier(tuned, lambda row: (-row.speedup, row.drift))
+    _errors(panel, tuned, TUNED_STYLES[0], "o", "tuned, with the range of the rounds")
+    panel.plot(
+        [row.speedup for row in ahead],
+        [row.drift for row in ahead],
+        color=TUNED_STYLES[0].colour,
+        linewidth=TUNED_STYLES[0].width,
+    )
+    for kind, shape in MARKER_SHAPES.items():
+        rows = [row for row in result.rows if row.kind == kind]
+        if rows:
+            _errors(panel, rows, STYLES[kind], shape, kind)
+    if result.chosen is not None:
+        at = (result.chosen.speedup, result.chosen.drift)
+        ring = {"s": 170, "facecolors": "none", "edgecolors": "#000000", "linewidths": 1.4}
+        panel.scatter(*at, label=f"chosen for {result.target}", zorder=4, **ring)
+    _draw_target(panel, result, with_time=True)
+    panel.set_xlabel("times as fast as the unmerged model, measured in turn")
+    _finish(panel, result.rows, f"what was timed, {_clips(result)}")
+
+
+def _draw_budgets(panel: Any, result: TuneResult) -> None:
+    lines: dict[tuple[str, str], list[Point]] = {}
+    for point in sorted(result.points, key=lambda point: -point.flop_ratio):
+        where = "-".join(map(str, point.layers)) if point.kind == TUNED else ""
+        lines.setdefault((point.name, where), []).append(point)
+    styles = iter(TUNED_STYLES)
+    for (name, where), points in lines.items():
+        xs, ys = [p.flop_ratio for p in points], [p.drift for p in points]
+        if points[0].kind in MARKERS:
+            style, label, shape = STYLES[name], name, MARKER_SHAPES[points[0].kind]
+        elif len(points) > 1:
+            style, shape = next(styles, OTHER), "o"
+            label = f"{name}; layers {where.replace('-', ', ')}"
+        else:
+            style, label, shape = OTHER, "the best place of each other score", "."
+        known = {line.get_label() for line in panel.lines}
+        panel.plot(
+            xs,
+            ys,
+            style.dashes,
+            color=style.colour,
+            linewidth=style.width,
+            marker=shape,
+            markersize=5 if shape != "." else 8,
+            label=None if label in known else label,
+        )
+    _draw_target(panel, result, with_time=False)
+    panel.set_xlabel("FLOPs, share of the unmerged transformer's")
+    panel.invert_xaxis()  # cheaper is to the right
+    _finish(panel, result.points, f"everything tried on all clips, {_clips(result)}")
+
+
+def _errors(panel: Any, rows: Sequence[TimedPoint], style: Style, shape: str, label: str) -> None:
+    low = [row.speedup - row.speedups["lowest"] for row in rows]
+    high = [row.speedups["highest"] - row.speedup for row in rows]
+    panel.errorbar(
+        [row.speedup for row in rows],
+        [row.drift for row in rows],
+        xerr=[low, high],
+        fmt=shape,
+        color=style.colour,
+        elinewidth=0.8,
+        label=label,
+        zorder=3,
+    )
+
+
+def _draw_target(panel: Any, result: TuneResult, *, with_time: bool) -> None:
+    line = {"color": "#666666", "linewidth": 0.8, "linestyle": ":", "zorder": 1}
+    if result.target.name == "drift":
+        panel.axhline(result.target.value, **line)
+    elif (result.target.name == "speedup") == with_time:
+        panel.axvline(result.target.value, **line)
+
+
+def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
+    if all(point.drift > 0 for point in points):
+        panel.set_yscale("log")
+    panel.set_ylabel("drift from the unmerged model")
+    panel.set_title(title, loc="left")
+    panel.legend(frameon=False, fontsize=8)
+
+
+def _clips(result: TuneResult) -> str:
+    return f"{result.num_clips} clip{'s' * (result.num_clips != 1)}"

@@ -1,0 +1,264 @@
+"""Search score, metric, weighting, layers and amount of merging for one model and its videos.
+
+The choices are few and discrete (seven methods, five places, a handful of variants and budgets), a
+trial costs about a second a clip, and a few dozen must do. So this is a race by halves and no
+library: every method is first tried in every place on a few clips, and only what leads goes on to
+more clips, to variants one at a time and to other budgets. That is not known to be the best order;
+no optimiser library was compared with it. It needs none, can be read at a glance, and is the same
+in every run, so that a stopped search goes on exactly where it was.
+
+Time is not assumed: what leads is compared by the device's own times of the model's layers, and
+what is left is timed in turn with the unmerged model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from math import ceil, log
+
+from vidtldr.bench.latency import Timing
+from vidtldr.bench.quality_methods import merging, paper_setting, placement, random_dropping
+from vidtldr.hosts.config import Metric, Score
+from vidtldr.tune.board import Board, Guess
+from vidtldr.tune.frontier import best_for, frontier, nearest_to
+from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoint, TuneResult
+from vidtldr.tune.target import Target
+from vidtldr.tune.timing import time_points
+from vidtldr.tune.trials import Setting, Trials
+from vidtldr.tune.ways import Way, first_ways, lowest_flop_ratio, variants
+
+__all__ = ["search"]
+
+BUDGETS = (0.8, 0.6, 0.45)  # FLOP ratios
+MARKED_BUDGETS = (0.45,)
+NUM_CONTENDERS, NUM_LEADERS, NUM_FINALISTS = 3, 2, 6
+NUM_BISECTIONS = 3
+NUM_CORRECTIONS = 2  # where a speed-up was predicted and not measured
+CLEARLY_FASTER = 1.02
+
+
+def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
+    """Find what serves a target best.
+
+    Args:
+        trials: The model, its clips and what is known of them.
+        target: What is to be reached.
+        num_rounds: Timed rounds, at least 1.
+
+    Raises:
+        ValueError: If no set of layers can save so much.
+        NotImplementedError: If the model cannot merge.
+    """
+    board = Board(trials)
+    start = _start(board, target)
+    winners = _race(board, start)
+    scores = [board.add(way, start) for way in winners]
+    ways: list[Way] = []
+    for leader in _leaders(board, dict(zip(winners, scores, strict=True)), start):
+        ways.append(_best_variant(board, leader, start, taken=ways))
+    _try_markers(board, start)
+    _try_budgets(board, ways, start)
+    _approach(board, ways, target)
+    unmerged, rows = _timed(board, ways, target, num_rounds)
+    mergings = [row for row in rows if row.config is not None]
+    return TuneResult(
+        target,
+        len(trials.clips),
+        unmerged,
+        tuple(sorted(scores, key=lambda point: point.drift)),
+        tuple(board.points),
+        tuple(sorted(rows, key=lambda row: -row.speedup)),
+        best_for(target, mergings),
+        nearest_to(target, mergings),
+        trials.num_forwards,
+    )
+
+
+def _start(board: Board, target: Target) -> float:
+    """The FLOP ratio at which ways are compared: about what the target asks for."""
+    lowest: dict[tuple[Score | None, Metric], float] = {}
+    for way in first_ways(len(board.host.blocks)):
+        reached = lowest_flop_ratio(board.model, way)
+        lowest[way.score, way.metric] = min(reached, lowest.get((way.score, way.metric), 1.0))
+    if target.name == "flop-ratio":
+        if target.value < min(lowest.values()):
+            raise ValueError(
+                f"target flop-ratio must be at least {min(lowest.values())} for this model (a "
+                f"layer merges at most half of its tokens), got {target.value:g}. Raise it."
+            )
+        return target.value
+    wanted = 0.6
+    if target.name == "speedup":
+        wanted = min(0.8, max(0.3, round(1 / target.value, 2)))
+    return max(wanted, *lowest.values())  # every score is there to be compared
+
+
+def _race(board: Board, start: float) -> list[Way]:
+    """The best place of each score and metric."""
+    num_all = len(board.trials.clips)
+    few, some = ceil(num_all / 4), ceil(num_all / 2)
+    ways = [way for way in first_ways(len(board.host.blocks)) if board.fits(way, start)]
+    methods = [list(each) for _, each in groupby(ways, key=lambda way: (way.score, way.metric))]
+    board.trials.begin("1 of 6: where to merge", few * len(ways))
+    pairs = [board.best_first(places, start, few)[:2] for places in methods]
+    board.trials.begin("1 of 6: where, again", some * sum(map(len, pairs)))
+    winners = [board.best_first(pair, start, some)[0] for pair in pairs]
+    board.trials.begin("2 of 6: which score", num_all * len(winners))
+    return winners
+
+
+def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Way]:
+    """What drifts least, and what drifts least of those that are clearly faster."""
+    by_drift = sorted(scores, key=lambda way: scores[way].drift)
+    plain = [way for way in by_drift[NUM_CONTENDERS:] if (way.score, way.metric) == (None, "x")]
+    contenders = [*by_drift[:NUM_CONTENDERS], *plain]  # nothing merges in less time
+    board.trials.begin("3 of 6: times of layers", len(contenders))
+    predicted = {}
+    for way in contenders:
+        predicted[way] = board.predicted(way, start)
+        board.trials.step()
+    best, *others = contenders
+    faster = [way for way in others if predicted[way] > CLEARLY_FASTER * predicted[best]]
+    return [best, *(faster or others)][:NUM_LEADERS]
+
+
+def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) -> Way:
+    """A way with its other choices changed one after the other, where that is better.
+
+    It does not become one that is taken: the second leader is there to be another one.
+    """
+    some = ceil(len(board.trials.clips) / 2)
+    num_choices = len(list(variants(way, board.host)))
+    board.trials.begin(f"4 of 6: variants of {way.name}", some * (num_choices + 4))
+    for choice in range(num_choices):
+        others = list(variants(way, board.host))[choice]
+        free = [other for other in others if other not in taken and board.fits(other, start)]
+        rivals = [way, *free]
+        way = board.best_first(rivals, start, some)[0]
+    return way
+
+
+def _try_markers(board: Board, start: float) -> None:
+    """The paper's setting, and ToMe and random dropping in its layers, at a few budgets."""
+    model = board.model
+    first = tuple(layer for layer in placement(0) if layer < len(board.host.blocks))
+    made: dict[str, Callable[[float], Setting]] = {
+        PAPER: lambda ratio: paper_setting(model, ratio, first),
+        TOME: lambda ratio: merging(model, ratio, first, score=None, metric="keys"),
+        DROPPING: lambda ratio: random_dropping(model, ratio, first),
+    }
+    budgets = sorted({*MARKED_BUDGETS, start}, reverse=True)
+    num_clips = len(board.trials.clips)
+    board.trials.begin("5 of 6: paper, ToMe, dropping", num_clips * len(made) * len(budgets))
+    for name, make in made.items():
+        for ratio in budgets:
+            try:
+                setting = make(ratio)
+            except ValueError:  # everything else is checked before, so it is the budget
+                continue
+            board.add_setting(name, name, first, setting)
+
+
+def _try_budgets(board: Board, ways: Sequence[Way], start: float) -> None:
+    budgets = sorted({*BUDGETS, start}, reverse=True)
+    num_clips = len(board.trials.clips)
+    board.trials.begin("5 of 6: how much", num_clips * (len(ways) * len(budgets) + NUM_BISECTIONS))
+    for way in ways:
+        for ratio in budgets:
+            if board.fits(way, ratio):
+                board.add(way, ratio)
+
+
+def _approach(board: Board, ways: Sequence[Way], target: Target) -> None:
+    """Try amounts between those of the budgets, where the target lies."""
+    if target.name == "speedup":
+        for way in ways:
+            _add_for_speedup(board, way, CLEARLY_FASTER * target.value)
+    elif target.name == "drift":
+        for _ in range(NUM_BISECTIONS):
+            _halve_gap(board, _fastest_within(board, ways, target), target)
+
+
+def _fastest_within(board: Board, ways: Sequence[Way], target: Target) -> Way:
+    best = best_for(target, board.guesses())
+    own = [way for way in ways if best is not None and best.point in board.of_way(way)]
+    return (own or list(ways))[0]
+
+
+def _halve_gap(board: Board, way: Way, target: Target) -> None:
+    """Between the last amount that keeps the drift and the next one."""
+    points = board.of_way(way)
+    good = min((p.flop_ratio for p in points if p.drift <= target.value), default=1.0)
+    lowest = lowest_flop_ratio(board.model, way)
+    bad = max((p.flop_ratio for p in points if p.flop_ratio < good), default=lowest)
+    ratio = round((good + bad) / 2, 4)
+    if board.fits(way, ratio):
+        board.add(way, ratio)
+
+
+def _add_for_speedup(board: Board, way: Way, speedup: float) -> Point:
+    """The least amount that is predicted to be so fast, or the most that the layers allow."""
+    low, high = lowest_flop_ratio(board.model, way), 1.0
+    if not board.fits(way, low):  # uneven shares end earlier
+        low = min(point.flop_ratio for point in board.of_way(way))
+    if board.predicted(way, low) >= speedup:
+        for _ in range(8):
+            middle = (low + high) / 2
+            if board.predicted(way, middle) >= speedup:
+                low = middle
+            else:
+                high = middle
+    return board.add(way, ceil(1e4 * low) / 1e4)
+
+
+def _timed(
+    board: Board, ways: Sequence[Way], target: Target, num_rounds: int
+) -> tuple[Timing, list[TimedPoint]]:
+    """Times of the unmerged model, of the finalists and of each marker beside them."""
+    guesses = board.guesses()
+    best = best_for(target, guesses) or nearest_to(target, guesses)
+    markers: list[Point] = []
+    for kind in MARKERS:
+        near = sorted(board.of_kind(kind), key=lambda p: abs(p.flop_ratio - best.flop_ratio))
+        markers += near[:1]
+    known = {marker.setting for marker in markers}
+    finalists = [p for p in _finalists(guesses, best, target) if p.setting not in known]
+    unmerged, rows = time_points(board.trials, [*finalists, *markers], num_rounds)
+    for _ in range(NUM_CORRECTIONS if target.name == "speedup" else 0):
+        point = _correction(board, ways, rows, target)
+        if point is None or any(point.setting == row.setting for row in rows):
+            break
+        rows += time_points(board.trials, [point], num_rounds)[1]
+    return unmerged, rows
+
+
+def _correction(
+    board: Board, ways: Sequence[Way], rows: Sequence[TimedPoint], target: Target
+) -> Point | None:
+    """More of the way that comes nearest to a speed-up that was predicted and not measured."""
+    if any(row.config is not None and target.is_met(row) for row in rows):
+        return None
+    way_of = {point.setting: way for way in ways for point in board.of_way(way)}
+    own = [row for row in rows if row.setting in way_of]
+    if not own:
+        return None
+    nearest = nearest_to(target, own)
+    way = way_of[nearest.setting]
+    missed = target.value / nearest.speedup
+    predicted = board.predicted(way, nearest.flop_ratio)
+    return _add_for_speedup(board, way, CLEARLY_FASTER * missed * predicted)
+
+
+def _finalists(guesses: Sequence[Guess], best: Guess, target: Target) -> list[Point]:
+    """The best guess, and of the predicted frontier what lies nearest to the target."""
+
+    def distance(guess: Guess) -> float:
+        if target.name == "speedup":
+            return abs(log(guess.speedup / target.value))
+        if target.name == "drift":
+            return abs(log(max(guess.drift, 1e-9) / target.value))
+        return abs(guess.flop_ratio - target.value)
+
+    ahead = frontier(guesses, lambda guess: (-guess.speedup, guess.drift))
+    near = [best, *sorted(ahead, key=distance)]
+    points = dict.fromkeys(guess.point for guess in near)
+    return list(points)[:NUM_FINALISTS]

@@ -1,0 +1,155 @@
+"""The model that is tuned, and how far an answer lies from the unmerged one's.
+
+Letters: `B` clips, `T` frames, `S` side of a frame, `C` channels of what is compared.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.tasks.clip_reader import ClipReader, umt_reader
+from vidtldr.tasks.embed import classifier_features
+from vidtldr.tasks.pretrained import Pretrained
+from vidtldr.tasks.text_features import encode_texts, prompt_tokens
+from vidtldr.tasks.zero_shot import TextClassifier
+from vidtldr.video.sampling import Sampling
+
+__all__ = [
+    "Drift",
+    "Subject",
+    "caption_subject",
+    "classifier_subject",
+    "label_subject",
+    "umt_subject",
+]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one clip's answer moved.
+
+    Attributes:
+        amount: 0 for not at all; 1 for as far as can be, or beyond a right angle.
+        is_kept: Whether the best label is still the unmerged model's, or the best caption one of
+            the clip's own; None where only features are compared.
+    """
+
+    amount: float
+    is_kept: bool | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, unmerged, and what is compared.
+
+    Attributes:
+        model: On its device, in evaluation mode; whatever merges is inside.
+        reader: How it wants its videos read.
+        read: Runs the model or a twin of it on clips (B, T, 3, S, S) and returns what is compared,
+            shape (B, C), float32, on the CPU.
+        drift: Of what `read` returned for a clip (C,) from the unmerged model's, of a video.
+        describes: What decides the drift besides weights and reading, ready for JSON.
+        kept_name: What a table calls the share of clips that keep their answer; None without one.
+    """
+
+    model: nn.Module
+    reader: ClipReader
+    read: Callable[[nn.Module, Tensor], Tensor]
+    drift: Callable[[Tensor, Tensor, str], Drift]
+    describes: Mapping[str, Any]
+    kept_name: str | None = None
+
+
+def umt_subject(model: UMTRetrieval, time_limit_seconds: float) -> Subject:
+    """Compare UMT's embeddings of videos by their cosine."""
+
+    def read(umt: Any, clips: Tensor) -> Tensor:
+        found: Tensor = umt.embed_video(umt.encode_video(_like(umt, clips)))
+        return found.float().cpu()
+
+    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+    return Subject(model, reader, read, _cosine_drift, {"metric": "feature-cosine"})
+
+
+def classifier_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
+    """Compare what enters a classifier's last layer by its cosine."""
+    return Subject(
+        pretrained.model,
+        _reader_of(pretrained, time_limit_seconds),
+        classifier_features,
+        _cosine_drift,
+        {"metric": "feature-cosine"},
+    )
+
+
+def label_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
+    """Compare probabilities of labels by their total variation: half the sum of all changes."""
+
+    def drift(merged: Tensor, unmerged: Tensor, _: str) -> Drift:
+        return Drift(_variation(merged, unmerged), bool(merged.argmax() == unmerged.argmax()))
+
+    return Subject(
+        pretrained.model,
+        _reader_of(pretrained, time_limit_seconds),
+        _probabilities,
+        drift,
+        {"metric": "labels", "labels": list(pretrained.labels)},
+        "same label",
+    )
+
+
+def caption_subject(
+    model: UMTRetrieval, captions: Mapping[str, Sequence[str]], time_limit_seconds: float
+) -> Subject:
+    """Compare how likely a video makes each of all videos' captions, by their total variation.
+
+    Probabilities are the softmax of the cosines over the temperature that the checkpoint learnt.
+
+    Args:
+        model: The model, on its device.
+        captions: Texts of each video, at least one; they may repeat.
+        time_limit_seconds: Give up reading a video after so long.
+    """
+    texts = list(dict.fromkeys(text for own in captions.values() for text in own))
+    tokens = prompt_tokens(model.tokenizer, texts, "captions")
+    encoded = encode_texts(model, tokens)
+    # Outside inference mode the copy is an ordinary tensor, which a module may hold.
+    embeddings = encoded.row_embeddings[encoded.rows].clone().to(model.temp.device)
+    own_texts = {video: {texts.index(text) for text in own} for video, own in captions.items()}
+
+    def drift(merged: Tensor, unmerged: Tensor, video: str) -> Drift:
+        return Drift(_variation(merged, unmerged), int(merged.argmax()) in own_texts[video])
+
+    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+    by_name = sorted((os.path.basename(video), list(own)) for video, own in captions.items())
+    described = {"metric": "retrieval", "captions": by_name}
+    classifier = TextClassifier(model, embeddings).eval()
+    return Subject(classifier, reader, _probabilities, drift, described, "R@1")
+
+
+def _probabilities(model: nn.Module, clips: Tensor) -> Tensor:
+    logits: Tensor = model(pixel_values=_like(model, clips)).logits
+    return logits.float().cpu().softmax(dim=-1)
+
+
+def _cosine_drift(merged: Tensor, unmerged: Tensor, _: str) -> Drift:
+    return Drift(1 - F.cosine_similarity(merged.double(), unmerged.double(), dim=0).item())
+
+
+def _variation(merged: Tensor, unmerged: Tensor) -> float:
+    return (merged.double() - unmerged.double()).abs().sum().item() / 2
+
+
+def _like(model: nn.Module, clips: Tensor) -> Tensor:
+    parameter = next(model.parameters())
+    return clips.to(parameter.device, parameter.dtype)
+
+
+def _reader_of(pretrained: Pretrained, time_limit_seconds: float) -> ClipReader:
+    sampling = Sampling(pretrained.num_frames)
+    return ClipReader(sampling, pretrained.transform, time_limit_seconds=time_limit_seconds)

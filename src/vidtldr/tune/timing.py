@@ -1,0 +1,64 @@
+"""Time settings in turn with the unmerged model, and keep the times."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
+from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.twin import twin
+from vidtldr.tune.result import Point, TimedPoint
+from vidtldr.tune.trials import Trials
+
+__all__ = ["time_points"]
+
+
+def time_points(
+    trials: Trials, points: Sequence[Point], num_rounds: int
+) -> tuple[Timing, list[TimedPoint]]:
+    """Time the forward of the first clip, one of each in every round.
+
+    Args:
+        trials: The model and its clips.
+        points: Settings, at least one.
+        num_rounds: Rounds that count, after one to warm up.
+
+    Returns:
+        Times of the unmerged model, and the points with theirs.
+    """
+    clip, device = trials.clips[0], trials.device
+    settings = [point.setting for point in points]
+    key: dict[str, Any] = {
+        "context": trials.context,
+        "timed": device_name(device),
+        "num_threads": torch.get_num_threads(),
+        "num_rounds": num_rounds,
+        "settings": [setting.to_dict() for setting in settings],
+    }
+    trials.begin("6 of 6: timing the best in turn", (1 + num_rounds) * (1 + len(points)))
+
+    def measure() -> list[list[float]]:
+        x, read = trials.pixel_values(clip), trials.subject.read
+
+        def run_of(model: nn.Module) -> Callable[[], object]:
+            def run() -> object:
+                with torch.inference_mode():
+                    return read(model, x)
+
+            return run
+
+        models = [twin(trials.subject.model)]
+        models += [setting.twin_of(trials.subject.model) for setting in settings]
+        runs = {str(number): run_of(model) for number, model in enumerate(models)}
+        with torch.random.fork_rng():
+            timings = time_in_turn(runs, num_repeats=num_rounds, device=device, on_step=trials.step)
+        return [list(timing.times_ms) for timing in timings.values()]
+
+    times = trials.store.get(key, measure)
+    unmerged, *merged = (Timing(tuple(each)) for each in times)
+    return unmerged, [
+        TimedPoint(**vars(point), timing=timing, speedups=paired_ratios(unmerged, timing))
+        for point, timing in zip(points, merged, strict=True)
+    ]

@@ -1,0 +1,146 @@
+"""How far settings move a model's answers, one clip at a time, each kept at once.
+
+Letters: `T` frames, `C` channels of what is compared.
+"""
+
+import hashlib
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import vidtldr
+from vidtldr.bench.peers import Merging, RandomDropping
+from vidtldr.bench.result_store import ResultStore
+from vidtldr.hosts.device_name import device_name
+from vidtldr.tasks.fingerprint import module_sha256
+from vidtldr.tune.clips import TunedClip
+from vidtldr.tune.subject import Subject
+
+__all__ = ["Outcome", "Setting", "Trials"]
+
+Setting = Merging | RandomDropping
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Drift of one setting over clips.
+
+    Attributes:
+        mean: Over the clips.
+        highest: Of the clip that moved most.
+        kept: Share of clips that keep their answer; None where only features are compared.
+    """
+
+    mean: float
+    highest: float
+    kept: float | None
+
+
+class Trials:
+    """Tries settings on the first of some clips; what is in the store is not run again.
+
+    Args:
+        subject: The model and what is compared.
+        clips: At least one, whose unmerged answers are finite.
+        store: Where each clip's drift is kept.
+        on_step: Called after every clip with the part that runs, clips done and all of that part.
+
+    Attributes:
+        num_forwards: Forwards of merged models that were run, and not read from the store.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        clips: Sequence[TunedClip],
+        store: ResultStore,
+        on_step: Callable[[str, int, int], object] = lambda *_: None,
+    ) -> None:
+        self.subject = subject
+        self.clips = clips
+        self.store = store
+        self.num_forwards = 0
+        self.context = _context(subject)
+        self._on_step = on_step
+        self._part, self._done, self._total = "", 0, 0
+        self._unmerged: dict[str, Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.subject.model.parameters()).device
+
+    def begin(self, part: str, num_clips: int) -> None:
+        """Say what is tried next, and on how many clips in all."""
+        self._part, self._done, self._total = part, 0, num_clips
+        self._on_step(part, 0, num_clips)
+
+    def step(self) -> None:
+        """Say that one more clip is done."""
+        self._done += 1
+        self._on_step(self._part, self._done, max(self._total, self._done))
+
+    def pixel_values(self, clip: TunedClip) -> Tensor:
+        """What the model takes, shape (1, T, 3, S, S), on its device and in its type."""
+        x = self.subject.reader.transform.normalised(clip.frames)
+        return x[None].to(self.device, next(self.subject.model.parameters()).dtype)
+
+    def run(self, setting: Setting, num_clips: int) -> Outcome:
+        """Try a setting on the first clips.
+
+        Raises:
+            ValueError: If an answer is not finite.
+        """
+        twin: nn.Module | None = None
+        drifts: list[dict[str, Any]] = []
+        for clip in self.clips[:num_clips]:
+            key = {"context": self.context, "clip": clip.sha256, "setting": setting.to_dict()}
+            if key not in self.store:
+                twin = twin or setting.twin_of(self.subject.model)
+                self.store.get(key, lambda c=clip, t=twin: self._measure(t, c))  # type: ignore[misc]
+            drifts.append(self.store.get(key, dict))
+            self.step()
+        amounts = [each["drift"] for each in drifts]
+        kept = [each["kept"] for each in drifts if each["kept"] is not None]
+        share = statistics.fmean(kept) if kept else None
+        return Outcome(statistics.fmean(amounts), max(amounts), share)
+
+    def _measure(self, twin: nn.Module, clip: TunedClip) -> dict[str, Any]:
+        self.num_forwards += 1
+        merged = self._read(twin, clip)
+        if clip.sha256 not in self._unmerged:
+            self._unmerged[clip.sha256] = self._read(self.subject.model, clip)
+        drift = self.subject.drift(merged, self._unmerged[clip.sha256], clip.path)
+        return {"drift": drift.amount, "kept": drift.is_kept}
+
+    def _read(self, model: nn.Module, clip: TunedClip) -> Tensor:
+        """What is compared of one clip, (C,); what is drawn by chance is the same every time."""
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(int(clip.sha256[:8], 16))
+            found = self.subject.read(model, self.pixel_values(clip)).squeeze(0)
+        if not found.isfinite().all():
+            raise ValueError(
+                f"the model's answer to {clip.path!r} must be finite, got NaN or inf. Use dtype "
+                "float32."
+            )
+        return found
+
+
+def _context(subject: Subject) -> str:
+    """A hash of everything that decides a drift but the clip and the setting."""
+    parameter = next(subject.model.parameters())
+    reader = subject.reader
+    decides: Mapping[str, Any] = {
+        "weights": module_sha256(subject.model),
+        "dtype": str(parameter.dtype),
+        "device": device_name(parameter.device),
+        "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
+        "compared": dict(subject.describes),
+        "versions": [vidtldr.__version__, torch.__version__],
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,201 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cli.outcomes import one_error_line, rows
+from cli.umt_files import UMTFiles
+from click.testing import Result
+from tune.films import write_films
+
+from vidtldr.hosts.config import MergeConfig
+
+Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("one_thread")
+QUICK = ("--rounds", "1", "--device", "cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_times(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Times of layers are kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDTLDR_CACHE", str(tmp_path_factory.getbasetemp() / "times"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return write_films(tmp_path_factory.mktemp("films"), 2)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("broken") / "broken.mp4"
+    path.write_text("no video")
+    return path
+
+
+def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
+    run: Run,
+    model: str,
+    videos: list[str],
+    broken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = tmp_path / "schedule.json"
+    tune = ("tune", *videos, broken, "--model", model, *QUICK, "--target", "flop-ratio=0.7")
+    done = run(*tune, "-o", output)
+    assert done.exit_code == 1, done.output  # the broken one failed, the rest is there
+    assert "1 of 3 videos failed:" in done.stdout
+    assert "paper's setting" in done.stdout
+    assert "random dropping" in done.stdout
+    assert "…" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "note: 2 clips say little" in done.stderr
+    assert "wrote" in done.stderr
+    config = MergeConfig.from_dict(json.loads(output.read_text()))
+    assert config.r is not None
+    assert sum(config.r) > 0
+    names = {path.name for path in tmp_path.iterdir()}
+    drawn = {"schedule.png", "schedule.svg"}
+    assert names == {"schedule.json", "schedule.trials.jsonl", *drawn}
+
+    [row] = rows(run("classify", videos[0], "--model", model, "--schedule", output, "--json"))
+    assert row["num_tokens"][-1] == 48 - sum(config.r)
+    pytest.importorskip("pyarrow", reason="pip install 'vidtldr[search]'")
+    embed = ("embed", videos[0], "--model", model, "--schedule", output)
+    assert run(*embed, "-o", tmp_path / "vectors.parquet").exit_code == 0
+
+    # The same again, with the whole result as JSON: nothing is run.
+    again = run(*tune, "-o", output, "--json")
+    assert again.exit_code == 1
+    [report] = rows(again)
+    assert report["num_forwards"] == 0
+    assert report["chosen"]["setting"]["r"] == list(config.r)
+    assert [each["video"] for each in report["failed"]] == [str(broken)]
+
+
+def test_a_target_that_cannot_be_met_says_what_can_be(
+    run: Run, model: str, videos: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "schedule.json"
+    tune = ("tune", *videos, "--model", model, *QUICK, "-o", output, "--target")
+    done = run(*tune, "speedup=9999")
+    assert done.exit_code == 2
+    assert "timed, fastest first" in done.stdout
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: --target speedup must be at most ")
+    assert "with drift" in line
+    assert "got 9999. Lower it" in line
+    assert not output.exists()
+    done = run(*tune, "flop-ratio=0.01")
+    assert done.exit_code == 2
+    assert "error: --target flop-ratio must be at least 0." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--target", "speed=2"), "--target must be one of speedup, drift, flop-ratio, got"),
+        (("--target", "speedup"), "--target must be speedup=, drift= or flop-ratio= and a number"),
+        (("--target", "speedup=0.5"), "--target speedup must be at least 1 (times as fast)"),
+        (("--target", "drift=1.5"), "--target drift must be in (0, 1), got 1.5"),
+        (("--metric", "cosine"), "--metric must be one of feature-cosine, labels=FILE and"),
+        (("--metric", "retrieval=a.json"), "--metric retrieval must come with --model umt:"),
+        (("-o", "nowhere/schedule.json"), "--output must lie in a directory that is there"),
+        (("--frames", "4"), "--frames must come with --model umt:CHECKPOINT"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    run: Run, model: str, flags: tuple[str, ...], message: str
+) -> None:
+    assert message in one_error_line(run("tune", "a.mp4", "--model", model, *flags))
+
+
+def test_no_video_that_can_be_read(run: Run, model: str, broken: Path, tmp_path: Path) -> None:
+    tune = ("tune", broken, "nowhere.mp4", "--model", model, "-o", tmp_path / "schedule.json")
+    line = one_error_line(run(*tune))
+    assert "videos must hold at least one that can be read, got 2 that cannot; the first" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
+    run: Run,
+    umt: UMTFiles,
+    videos: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    captions = tmp_path / "captions.json"
+    texts = ["a red sign", ["the dog runs", "cat"]]
+    entries = [
+        {"video": Path(video).name, "caption": text}
+        for video, text in zip(videos, texts, strict=True)
+    ]
+    captions.write_text(json.dumps(entries))
+    output = tmp_path / "schedule.json"
+    tune = ("tune", *videos, *umt.flags, *QUICK, "-o", output, "--target", "flop-ratio=0.8")
+    done = run(*tune, "--metric", f"retrieval={captions}")
+    assert done.exit_code == 0, done.output
+    assert "R@1" in done.stdout
+    assert "note: plots must have matplotlib" in done.stderr
+    assert not (tmp_path / "schedule.png").exists()
+    asked = run(*tune, "--metric", f"retrieval={captions}", "--plot", tmp_path / "plot")
+    assert asked.exit_code == 1  # what was asked for is missing
+    found = run("search", "a red sign", *videos, *umt.flags, "--schedule", output, "--json")
+    assert found.exit_code == 0, found.output
+
+    captions.write_text(json.dumps(entries[:1]))
+    line = one_error_line(run(*tune, "--metric", f"retrieval={captions}"))
+    assert "must have a caption of every video, got none of" in line
+    line = one_error_line(run(*tune, "--metric", "labels"))
+    assert "--metric labels must have labels for --model umt:CHECKPOINT" in line
+
+
+def started(arguments: list[str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vidtldr", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_search_goes_on_where_it_was(
+    how: signal.Signals, model: str, videos: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "schedule.json"
+    tried = tmp_path / "schedule.trials.jsonl"
+    arguments = ["tune", *videos, "--model", model, *QUICK, "-o", str(output), "--json"]
+    arguments += ["--target", "flop-ratio=0.7"]
+    process = started(arguments)
+    while process.poll() is None and (not tried.exists() or tried.read_bytes().count(b"\n") < 5):
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == (-how if how == signal.SIGKILL else 130), errors
+    if how == signal.SIGINT:
+        assert errors.count("\n") == 2  # the note on the few clips, and how to go on
+        assert "schedule.trials.jsonl' keeps what was tried. The same command goes on" in errors
+    assert not output.exists()
+    num_kept = tried.read_bytes().count(b"\n")
+    assert num_kept >= 5
+
+    resumed = started(arguments)
+    text, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    report = json.loads(text)
+    assert output.exists()
+    whole = [json.loads(line) for line in tried.read_text().splitlines() if line.endswith("}")]
+    settings = [each["key"] for each in whole if "setting" in each["key"]]
+    assert len({json.dumps(key) for key in settings}) == len(settings)  # none was run twice
+    assert report["num_forwards"] <= len(settings) - num_kept + 1

@@ -1,0 +1,37 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tune.films import pretrained_videomae, write_films
+
+from vidtldr.tune.clips import TunedClip, read_clips
+from vidtldr.tune.subject import Subject, classifier_subject
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Many small operations: a second thread costs more than it gives."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_times(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Times of layers are kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDTLDR_CACHE", str(tmp_path_factory.getbasetemp() / "times"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    return classifier_subject(pretrained_videomae(), 60.0)
+
+
+@pytest.fixture(scope="session")
+def tuned_clips(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> list[TunedClip]:
+    clips, failed = read_clips(subject.reader, write_films(tmp_path_factory.mktemp("films"), 3))
+    assert not failed
+    return clips

@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import pytest
+from tiny_models import videomae
+
+from vidtldr.bench.peers import RandomDropping
+from vidtldr.hosts.registry import find_host
+from vidtldr.tune.ways import (
+    Way,
+    first_ways,
+    flop_ratio_of,
+    lowest_flop_ratio,
+    places,
+    variants,
+)
+
+WAY = Way("received", "x", (0, 1))
+
+
+def test_places_start_early_or_late_in_a_row_or_apart() -> None:
+    assert places(12) == ((0, 1, 2), (1, 2, 3), (3, 4, 5), (0, 2, 4), (0, 1, 2, 3, 4, 5))
+    assert places(4) == ((0,), (1,), (0, 1))
+    assert places(1) == ((0,),)
+    assert len(first_ways(12)) == 7 * 5
+
+
+@pytest.mark.parametrize("ratio", [0.9, 0.6])
+def test_a_way_costs_what_a_budget_allows(ratio: float) -> None:
+    model = videomae()
+    setting = WAY.at(model, ratio)
+    assert setting.config.score == "received"
+    assert ratio - 0.05 < flop_ratio_of(model, setting) <= ratio
+    assert flop_ratio_of(model, RandomDropping(())) == 1
+    assert flop_ratio_of(model, RandomDropping(setting.config.r)) < ratio  # matches no pairs
+
+
+def test_the_lowest_share_is_reached_and_no_lower_one() -> None:
+    model = videomae()
+    lowest = lowest_flop_ratio(model, WAY)
+    assert flop_ratio_of(model, WAY.at(model, lowest)) <= lowest
+    with pytest.raises(ValueError, match="flop_ratio must be at least"):
+        WAY.at(model, lowest - 0.002)
+
+
+def test_variants_change_one_choice_each() -> None:
+    host = find_host(videomae())
+    keys, weightings, shares = variants(WAY, host)
+    assert keys == [replace(WAY, metric="keys")]
+    assert {way.weighting for way in weightings} == {"saliency", "mask"}
+    assert [way.shares for way in shares] == ["6:2:1"]
+    # Without a score there is nothing to weigh by, and one layer shares with none.
+    assert list(variants(Way(None, "keys", (1,)), host)) == [[Way(None, "x", (1,))]]
+
+
+def test_names_say_what_differs_from_plain_merging() -> None:
+    assert WAY.name == "received"
+    everything = Way(None, "keys", (0,), "mask", "mass", "6:2:1")
+    assert everything.name == "plain merging, keys, mask, by mass, 6:2:1"
