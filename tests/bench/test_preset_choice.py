@@ -18,7 +18,7 @@ def test_the_best_on_validation_clips_is_chosen() -> None:
     assert len(choice.grid) == 2 * len(SCORES) - 1
     for rows in (choice.grid, choice.finalists):
         merits = [
-            tuple(row.measures[name].mean for name in ("r1", "answering", "labels"))
+            sum(row.measures[name].mean for name in ("r1", "answering", "labels"))
             for row in rows
             if row.measures is not None
         ]
