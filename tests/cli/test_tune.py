@@ -153,6 +153,7 @@ def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
     found = run("search", "a red sign", *videos, *umt.flags, "--schedule", output, "--json")
     assert found.exit_code == 0, found.output
 
+    monkeypatch.undo()
     captions.write_text(json.dumps(entries[:1]))
     line = one_error_line(run(*tune, "--metric", f"retrieval={captions}"))
     assert "must have a caption of every video, got none of" in line

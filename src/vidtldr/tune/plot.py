@@ -12,7 +12,7 @@ from vidtldr.tune.result import MARKERS, TUNED, Point, TimedPoint, TuneResult
 
 __all__ = ["plot_tuning"]
 
-PANEL_INCHES = 3.8
+PANEL_INCHES = 4.4
 TUNED_STYLES = (Style("#0072b2", 2.2), Style("#56b4e9", 1.8))
 OTHER = Style("#b0b0b0")
 MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
@@ -120,7 +120,8 @@ def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
         panel.set_yscale("log")
     panel.set_ylabel("drift from the unmerged model")
     panel.set_title(title, loc="left")
-    panel.legend(frameon=False, fontsize=8)
+    # Below the axis, where it covers nothing.
+    panel.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, frameon=False, fontsize=8)
 
 
 def _clips(result: TuneResult) -> str:
