@@ -1,60 +1,102 @@
-"""Draw the curves of a training run: `python recipes/plot_training.py runs/shapes/log.jsonl`.
+"""Draw the curves of a training run: `python recipes/plot_training.py runs/shapes/log.jsonl`."""
 
-Writes `training.png` beside the log.
-"""
-
+import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+STAGES = ("pretraining", "objects1", "objects8", "texts4", "texts8")
+Line = dict[str, Any]
 
-LOSSES = {"masked": "#777777", "patches": "#e69f00", "contrast": "#0072b2",
-          "prompts": "#009e73", "matching": "#d55e00", "answers": "#cc79a7"}  # fmt: skip
-SCORES = {"text_to_video_r1": "#0072b2", "answering": "#cc79a7", "labels": "#009e73"}
-STAGES = ("pretraining", "objects1", "objects4", "texts4", "texts8")
+# For each panel: its axis, its highest value, and each curve's name in the log, words and colour.
+PANELS = (
+    (
+        "loss",
+        6.0,
+        {
+            "masked": ("masked patches", "#777777"),
+            "words": ("words of patches", "#e69f00"),
+            "vectors": ("vectors of patches", "#56b4e9"),
+            "contrast": ("contrast", "#0072b2"),
+            "prompts": ("prompts", "#009e73"),
+            "matching": ("matching", "#d55e00"),
+            "answers": ("answers", "#cc79a7"),
+        },
+    ),
+    (
+        "right patches",
+        1.0,
+        {
+            "patch_shape": ("shape", "#0072b2"),
+            "patch_motion": ("motion", "#d55e00"),
+            "patch_relation": ("relation", "#009e73"),
+        },
+    ),
+    (
+        "right on validation clips, %",
+        100.0,
+        {
+            "text_to_video_r1": ("text to video R@1", "#0072b2"),
+            "answering": ("answers", "#cc79a7"),
+            "labels": ("labels", "#009e73"),
+        },
+    ),
+)
 
 
 def main() -> None:
-    """Read the log and draw losses above scores, over clips seen, stage after stage."""
-    log = Path(sys.argv[1])
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
-    start = 0
-    for stage in STAGES:
-        steps = [line for line in lines if line["stage"] == stage]
-        exams = [line for line in lines if line["stage"] == f"{stage} exam"]
-        for name, colour in LOSSES.items():
-            draw(top, steps, name, start, colour)
-        for name, colour in SCORES.items():
-            draw(bottom, exams, name, start, colour)
-        end = start + max((line["step"] for line in steps), default=0)
-        top.axvline(end, color="0.85", zorder=0)
-        bottom.axvline(end, color="0.85", zorder=0)
-        if stage == "pretraining":  # the others count their steps through
-            start = end
-    top.set_ylabel("loss")
-    top.set_ylim(0, 6)
-    bottom.set_ylabel("right on validation clips, %")
-    bottom.set_xlabel(
-        "step: masked pretraining | objects of 1, of 4 frames | with texts, 4, 8 frames"
-    )
-    for axes, names in ((top, LOSSES), (bottom, SCORES)):
-        for name, colour in names.items():
-            axes.plot([], [], color=colour, label=name.replace("_", " "))
-        axes.legend(frameon=False, fontsize=8, loc="upper right" if axes is top else "upper left")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(log.with_name("training.png"), dpi=150)
+    """Draw losses above scores, over the steps, stage after stage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("log", type=Path, help="log.jsonl of a run")
+    parser.add_argument("-o", "--output", type=Path, help="default training.png beside the log")
+    args = parser.parse_args()
+    lines = [json.loads(line) for line in args.log.read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(7, 8), layout="constrained")
+    panels = figure.subplots(len(PANELS), 1, sharex=True)
+    for panel, (label, highest, curves) in zip(panels, PANELS, strict=True):
+        panel.set_ylabel(label)
+        panel.set_ylim(0, highest)
+        panel.spines[["top", "right"]].set_visible(False)
+        for name, (words, colour) in curves.items():
+            if any(name in line for line in lines):
+                panel.plot([], [], color=colour, label=words)
+                draw(panel, lines, name, colour)
+        panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    for stage, start in starts(lines).items():
+        for panel in panels:
+            panel.axvline(start, color="0.85", zorder=0)
+        panels[0].text(start, 6.1, f" {stage}", fontsize=8, color="0.35")
+    panels[-1].set_xlabel("step")
+    output = args.output or args.log.with_name("training.png")
+    figure.savefig(output, dpi=130)
+    print(f"wrote {output.name}")
 
 
-def draw(axes: plt.Axes, lines: list[dict], name: str, start: int, colour: str) -> None:
-    """Draw one curve of one stage."""
-    points = [(start + line["step"], line[name]) for line in lines if name in line]
-    if points:
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1)
+def place_of(line: Line, num_before: int) -> int:
+    """Steps before a line; the stages behind the pretraining count theirs through."""
+    return int(line["step"]) + (0 if line["stage"] == "pretraining" else num_before)
+
+
+def num_pretraining(lines: list[Line]) -> int:
+    """Steps of the masked pretraining."""
+    return max((1 + line["step"] for line in lines if line["stage"] == "pretraining"), default=0)
+
+
+def starts(lines: list[Line]) -> dict[str, int]:
+    """The first step of each stage that was run."""
+    before = num_pretraining(lines)
+    found = {name: [place_of(at, before) for at in lines if at["stage"] == name] for name in STAGES}
+    return {name: min(places) for name, places in found.items() if places}
+
+
+def draw(panel: Axes, lines: list[Line], name: str, colour: str) -> None:
+    """Draw one curve; a run that was resumed has said some steps twice, and the last time holds."""
+    before = num_pretraining(lines)
+    points = {place_of(line, before): line[name] for line in lines if name in line}
+    panel.plot(*zip(*sorted(points.items()), strict=True), color=colour, linewidth=1)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_the_recipe_writes_a_model_and_a_log(tmp_path: Path) -> None:
     ShapesUMT(shapes_config()).load_state_dict(weights)
     assert all(torch.isfinite(value).all() for value in weights.values())
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    stages = ["objects1", "objects4", "texts4", "texts4 exam", "texts8", "texts8 exam"]
+    stages = ["objects1", "objects8", "texts4", "texts4 exam", "texts8", "texts8 exam"]
     assert [line["stage"] for line in lines] == stages
-    assert {"patches", "patch_shape", "patch_motion"} <= lines[1].keys()
+    assert {"words", "vectors", "patch_shape", "patch_motion"} <= lines[1].keys()
     assert {"contrast", "prompts", "matching", "answers"} <= lines[2].keys() - lines[1].keys()
