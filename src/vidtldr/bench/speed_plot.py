@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from vidtldr.bench.latency import Timing
-from vidtldr.bench.pareto import require_matplotlib
+from vidtldr.bench.plot import WIDE_INCHES, Plot
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import UNMERGED
 
-__all__ = ["plot_latency", "plot_memory"]
+__all__ = ["latency_plot", "memory_plot"]
 
-WIDTH_INCHES = 7.0
 BAR_INCHES = 0.28
 CURVES_INCHES = 3.4
+NARROW_LETTERS = 26  # of a line beside the names of peers
 # Okabe and Ito's colours, which the colour-blind tell apart.
 MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
 CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
@@ -23,21 +23,12 @@ CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
 _Drawing = tuple[float, Callable[[Any], None]]  # height in inches, and what draws into a panel
 
 
-def plot_latency(
-    rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]], path: Path
-) -> list[Path]:
-    """Draw a panel of bars for each setting, then time and memory against the number of tokens.
+def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]]) -> Plot:
+    """A panel of bars for each setting, then time and memory against the number of tokens.
 
     Args:
         rows: Of `measure_setting`.
         curves: Of `measure_scaling`, by dtype.
-        path: Where to write; its ending is replaced by `.png` and `.svg`.
-
-    Returns:
-        Both files.
-
-    Raises:
-        ImportError: If matplotlib is missing.
     """
     drawings: list[_Drawing] = []
     for setting in dict.fromkeys(row.setting for row in rows):
@@ -48,11 +39,17 @@ def plot_latency(
     for dtype, curve in curves.items():
         drawings.append((CURVES_INCHES, partial(_times, rows=curve, dtype=dtype)))
         drawings.append((CURVES_INCHES, partial(_peaks, rows=curve, dtype=dtype)))
-    return _draw(drawings, path)
+    text = (
+        "Shorter is faster. The dotted line is the unmerged model on fused attention; whiskers "
+        "reach from the fastest round to the slowest."
+    )
+    if curves:
+        text += " Curves: one layer's attention alone, both axes logarithmic."
+    return Plot(partial(_draw, drawings), "Time of a forward", text)
 
 
-def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Draw a panel of bars for each setting; arguments as in `plot_latency`."""
+def memory_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
+    """A panel of bars for each setting; rows as `bench memory` writes them."""
     drawings = []
     for setting in dict.fromkeys(Setting(**row["setting"]) for row in rows):
         found = {row["peer"]: row for row in rows if Setting(**row["setting"]) == setting}
@@ -62,7 +59,11 @@ def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
             for name, row in found.items()
         }
         drawings.append(_bars(setting, values, spreads, "peak above load, MiB"))
-    return _draw(drawings, path)
+    text = (
+        "Shorter needs less. The dotted line is the unmerged model; whiskers reach from the lowest "
+        "process to the highest."
+    )
+    return Plot(partial(_draw, drawings), "Peak of memory above the loaded model", text)
 
 
 def _bars(
@@ -117,22 +118,17 @@ def _curves(panel: Any, values: Mapping[tuple[str, int], float], title: str, lab
     panel.legend(frameon=False)
 
 
-def _draw(drawings: Sequence[_Drawing], path: Path) -> list[Path]:
-    require_matplotlib()
-    from matplotlib import rc_context
+def _draw(drawings: Sequence[_Drawing], width_inches: float) -> Any:
     from matplotlib.figure import Figure
 
-    files = [path.with_suffix(ending) for ending in (".png", ".svg")]
     heights = [height for height, _ in drawings]
-    with rc_context({"font.size": 10, "svg.hashsalt": "vidtldr", "axes.titlesize": 10}):
-        figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
-        panels = figure.subplots(len(drawings), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for (_, draw), panel in zip(drawings, panels, strict=True):
-            draw(panel)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.grid(alpha=0.25, linewidth=0.5)
-        for file in files:
-            figure.savefig(
-                file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None
-            )
-    return files
+    figure = Figure(figsize=(width_inches, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(drawings), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for (_, draw), panel in zip(drawings, panels, strict=True):
+        draw(panel)
+        if width_inches < WIDE_INCHES:
+            panel.set_title(fill(panel.get_title(loc="left"), NARROW_LETTERS), loc="left")
+            panel.tick_params("y", labelsize="small")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25, linewidth=0.5)
+    return figure
