@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vidtldr.bench.pareto import plot_quality
+from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import QualityResult
 from vidtldr.hosts.presets import preset
 
@@ -264,7 +264,7 @@ def main() -> int:
         return int(after != before)
     readme.write_text(after)
     if QUALITY.exists():
-        plot_quality(QualityResult.from_dict(json.loads(QUALITY.read_text())), QUALITY)
+        quality_plot(QualityResult.from_dict(json.loads(QUALITY.read_text()))).write(QUALITY)
     return 0
 
 

@@ -1,4 +1,3 @@
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,15 +5,8 @@ from typing import Any
 import pytest
 from bench.made_up_result import made_up_result
 
-from vidtldr.bench.drawing import require_matplotlib
-from vidtldr.bench.pareto import OTHERS, plot_quality
+from vidtldr.bench.pareto import OTHERS, quality_plot
 from vidtldr.bench.quality_methods import PAPER, PRESET, VID_TLDR
-
-
-def test_without_matplotlib_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match=r"not installed. Run pip install 'vidtldr\[plots\]'"):
-        require_matplotlib()
 
 
 @pytest.mark.parametrize("is_timed", [True, False])
@@ -35,7 +27,7 @@ def test_both_files_are_drawn_with_a_panel_for_each_placement(
     result = made_up_result()
     if not is_timed:
         result = replace(result, rows=tuple(replace(row, timing=None) for row in result.rows))
-    png, svg = plot_quality(result, tmp_path / "quality.json")
+    png, svg = quality_plot(result).write(tmp_path / "quality.json")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "<svg" in svg.read_text()
     titles = [panel.get_title(loc="left") for panel in figures[0].axes]

@@ -18,7 +18,7 @@ from vidtldr.bench.roofline import count_bytes, measure_ceilings
 from vidtldr.bench.scaling import SIDES, measure_scaling
 from vidtldr.bench.speed import Setting, measure_setting
 from vidtldr.bench.speed_peers import SpeedPeer, choose_peers, speed_peers
-from vidtldr.bench.speed_plot import plot_latency, plot_memory
+from vidtldr.bench.speed_plot import latency_plot, memory_plot
 from vidtldr.bench.subject import BUILT_IN, build_subject, scaled_schedule
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.twin import merged_twin, twin
@@ -179,9 +179,9 @@ def test_maps_that_are_too_large_are_not_stored() -> None:
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     peers = choose_peers(CONFIG, ["merged"])
     rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
-    files = plot_latency(rows, {"float32": scaling(0)}, tmp_path / "latency")
+    files = latency_plot(rows, {"float32": scaling(0)}).write(tmp_path / "latency")
     peaks = {"median_bytes": 2e6, "spread_bytes": [1e6, 3e6], "setting": vars(SETTING)}
-    files += plot_memory([{"peer": "unmerged", **peaks}], tmp_path / "memory.png")
+    files += memory_plot([{"peer": "unmerged", **peaks}]).write(tmp_path / "memory.png")
     assert [file.suffix for file in files] == [".png", ".svg"] * 2
     assert all(file.stat().st_size > 1000 for file in files)
 

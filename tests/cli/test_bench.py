@@ -41,10 +41,13 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     command += ["--first-layers", "1", "--rounds", "0", "--preset", preset]
     command += ["--methods", "bundled preset, vid-TLDR,fewer frames"]
     command += ["--cache", tmp_path / "cache", "-o", output]
-    first = run(*command, "--plot", tmp_path / "quality.png")
+    page = tmp_path / "quality.html"
+    first = run(*command, "--plot", tmp_path / "quality.png", "--report", page)
     assert first.exit_code == 1, first.output  # everything is there but the plot
     assert "Run pip install 'vidtldr[plots]'. The rest goes on" in first.stderr
     assert "bundled preset" in first.stdout
+    assert '<a href="quality.json">JSON</a>' in page.read_text()
+    assert "<img" not in page.read_text()
     report = json.loads(output.read_text())
     assert report["weights"]["file"] == str(weights)
     assert report["preset"]["by_budget"]["0.7"]["score"] == "received"
@@ -70,8 +73,11 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
     torch.save({"module": {f"encoder.{name}": v for name, v in encoder.items()}}, pretraining)
     output = tmp_path / "saliency.json"
     command = ["bench", "saliency", "--weights", weights, "--weights", pretraining, *FEW]
-    done = run(*command, "-o", output)
+    page, plot = tmp_path / "saliency.html", tmp_path / "saliency.png"
+    done = run(*command, "-o", output, "--plot", plot, "--report", page)
     assert done.exit_code == 0, done.output
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert page.read_text().count("precision of minus it") == 2
     assert done.stdout.count("precision of minus it") == 2
     report = json.loads(output.read_text())
     assert [model["weights"]["file"] for model in report["models"]] == [
@@ -93,6 +99,8 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
         (["--preset", "nowhere.json"], "--preset must be a report of recipes/choose_preset.py"),
         (["--weights", "nowhere.pt"], "weights must be a file that is there, got 'nowhere.pt'"),
         (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
+        (["--plot", "/no/where.png"], "--plot must lie in a directory that is there"),
+        (["--report", "/no/where.html"], "--report must lie in a directory that is there"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:

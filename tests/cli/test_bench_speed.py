@@ -66,6 +66,7 @@ def test_latency_of_a_umt_checkpoint_at_several_numbers_of_frames(run: Run, umt:
         (["--dtypes", "int8"], "--dtypes must be of float32, bfloat16, float16 with commas"),
         (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
         (["--plot", "/no/where.png"], "--plot must lie in a directory that is there"),
+        (["--report", "/no/where.html"], "--report must lie in a directory that is there"),
         (["--dtypes", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
         (["--model", "./nowhere", "--device", "cpu"], "got './nowhere'"),
     ],
@@ -116,6 +117,7 @@ def test_memory_takes_the_median_of_fresh_processes(
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--r", "9,5"]
     command += ["--peers", "merged", "--threads", "1", "-o", output, "--plot", tmp_path / "m.png"]
+    command += ["--report", tmp_path / "m.html"]
     done = run(*command)
     assert done.exit_code == 0, done.output
     assert [order["peer"] for order in orders] == ["unmerged", "merged"] * 3
@@ -124,6 +126,9 @@ def test_memory_takes_the_median_of_fresh_processes(
     assert rows["unmerged"]["peaks_bytes"] == [2**20, 3 * 2**20, 5 * 2**20]
     assert rows["merged"]["ratio"] == pytest.approx(4 / 3)
     assert (tmp_path / "m.svg").exists()
+    html = (tmp_path / "m.html").read_text()
+    for said in ('<a href="m.svg">SVG</a>', "<img src=", "Merged needs 133%", "1.33"):
+        assert said in html
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

@@ -11,19 +11,12 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from safetensors.torch import load_file, save_file
-from tasks.umt_sets import CONFIG, VideoSet
-from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
 from transformers import VideoMAEForVideoClassification
 
 import vidtldr
 from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.hosts.config import MergeConfig, Metric, Pooling, Score
-from vidtldr.models.umt import UMTRetrieval, load_umt
-from vidtldr.tasks.clip_reader import umt_reader
-from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.video.decode import read_clip
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
@@ -142,17 +135,6 @@ def test_options_offer_what_the_library_does() -> None:
     assert set(get_args(get_args(hints["pooling"])[0])) == set(get_args(Pooling))
 
 
-def test_pooling_by_mass_is_for_umt_alone(run: Run, model: str, video: str) -> None:
-    flags = ("classify", video, "--model", model, "--r", "9")
-    line = one_error_line(run(*flags, "--pooling", "mass"))
-    assert "pooling must be 'tokens' for VideoMAE" in line
-    assert rows(run(*flags, "--pooling", "tokens", "--json")) == rows(run(*flags, "--json"))
-    refused = run(*flags, "--pooling", "max")
-    assert refused.exit_code == 2
-    for word in ("--pooling", "'max'", "tokens", "mass"):
-        assert word in refused.stderr
-
-
 def test_compare_reports_both_sides(run: Run, model: str, video: str) -> None:
     arguments = ("classify", video, "--model", model, "--r", "9,5", "--compare", "--repeats", 2)
     result = run(*arguments, "--json")
@@ -179,12 +161,6 @@ def test_compare_reports_both_sides(run: Run, model: str, video: str) -> None:
         "1 MAC = 2 FLOPs",
     ):
         assert expected in table.stdout
-
-
-def test_vivit_is_classified_too(run: Run, tmp_path: Path, video: str) -> None:
-    directory = write_vivit(tmp_path / "vivit")
-    (row,) = rows(run("classify", video, "--model", directory, "--json", "--r", "9"))
-    assert row["num_tokens"] == [40] * 4
 
 
 def test_a_broken_video_does_not_stop_the_others(
@@ -299,145 +275,6 @@ def test_a_device_that_is_not_there_is_a_usage_error(run: Run, model: str, video
     assert "device must be one that this machine has (cpu" in line
 
 
-def test_a_model_directory_without_weights_is_a_usage_error(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    bare = tmp_path / "bare"
-    shutil.copytree(model, bare)
-    (bare / "model.safetensors").unlink()
-    line = one_error_line(run("classify", video, "--model", bare))
-    assert "model must have weights that fit its config" in line
-
-
-def test_a_truncated_weights_file_is_a_usage_error(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    cut = tmp_path / "cut"
-    shutil.copytree(model, cut)
-    weights = (cut / "model.safetensors").read_bytes()
-    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    assert "model" in one_error_line(run("classify", video, "--model", cut))
-
-
-def test_a_checkpoint_without_a_head_is_not_answered_with_random_weights(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    headless = tmp_path / "headless"
-    shutil.copytree(model, headless)
-    weights = load_file(headless / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("classifier")}
-    save_file(kept, headless / "model.safetensors", metadata={"format": "pt"})
-    line = one_error_line(run("classify", video, "--model", headless))
-    assert "model must have all its weights" in line
-    assert "classifier.bias" in line
-
-
-def test_directories_that_are_no_classifier_are_usage_errors(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    missing = one_error_line(run("classify", video, "--model", tmp_path / "nowhere"))
-    assert "model must be a directory that exists, or a hub id" in missing
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert "config.json" in one_error_line(run("classify", video, "--model", empty))
-    no_processor = tmp_path / "no_processor"
-    shutil.copytree(model, no_processor)
-    (no_processor / "preprocessor_config.json").unlink()
-    assert "preprocessor_config.json" in one_error_line(
-        run("classify", video, "--model", no_processor)
-    )
-    text = tmp_path / "bert"
-    text.mkdir()
-    (text / "config.json").write_text('{"model_type": "bert"}')
-    assert "video classifier" in one_error_line(run("classify", video, "--model", text))
-
-
-def test_a_refused_family_is_a_usage_error_with_the_reason(
-    run: Run, video: str, tmp_path: Path
-) -> None:
-    from transformers import TimesformerConfig, TimesformerForVideoClassification
-
-    config = TimesformerConfig(
-        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1,
-        num_attention_heads=2, intermediate_size=32,
-    )  # fmt: skip
-    directory = write_model(
-        tmp_path / "timesformer", TimesformerForVideoClassification(config), VIDEOMAE_PROCESSOR
-    )
-    line = one_error_line(run("classify", video, "--model", directory, "--r", "1"))
-    assert "divided attention reshapes" in line
-
-
-def test_pickled_code_in_a_checkpoint_is_not_run(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "exploded",))
-
-    armed = tmp_path / "armed"
-    shutil.copytree(model, armed)
-    (armed / "model.safetensors").unlink()
-    torch.save({"classifier.weight": Bomb()}, armed / "pytorch_model.bin")
-    result = run("classify", video, "--model", armed)
-    assert result.exit_code == 2
-    assert not (tmp_path / "exploded").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_hidden_layers": 3}, "leaves out"),
-        ({"id2label": {str(i): "x" for i in range(1, 8)}}, "id2label must name every class"),
-        ({"num_attention_heads": 0}, "model must have"),
-        ({"hidden_act": "foo"}, "model must have"),
-        ({"num_frames": 0}, "num_frames must"),
-        ({"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}, "never run"),
-    ],
-)
-def test_a_hostile_config_is_one_line(
-    run: Run, model: str, video: str, tmp_path: Path, change: dict, message: str
-) -> None:
-    directory = tmp_path / "hostile"
-    shutil.copytree(model, directory)
-    config = json.loads((directory / "config.json").read_text()) | change
-    (directory / "config.json").write_text(json.dumps(config))
-    line = one_error_line(run("classify", video, "--model", directory))
-    assert message in line or "model must have" in line
-
-
-def test_the_configs_attention_does_not_make_unmerged_slow(
-    run: Run, model: str, video: str, tmp_path: Path
-) -> None:
-    directory = tmp_path / "eager"
-    shutil.copytree(model, directory)
-    config = json.loads((directory / "config.json").read_text())
-    for name in ("attn_implementation", "_attn_implementation"):
-        (directory / "config.json").write_text(json.dumps(config | {name: "eager"}))
-        arguments = ("--r", "9", "--compare", "--repeats", 1, "--json")
-        (row,) = rows(run("classify", video, "--model", directory, *arguments))
-        (plain,) = rows(run("classify", video, "--model", model, *arguments))
-        peak = row["unmerged"]["peak_memory_bytes"]
-        assert peak == plain["unmerged"]["peak_memory_bytes"]
-
-
-def test_a_family_that_cannot_merge_is_still_classified(
-    run: Run, video: str, tmp_path: Path
-) -> None:
-    from transformers import TimesformerConfig, TimesformerForVideoClassification
-
-    config = TimesformerConfig(
-        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1,
-        num_attention_heads=2, intermediate_size=32,
-    )  # fmt: skip
-    directory = write_model(
-        tmp_path / "timesformer", TimesformerForVideoClassification(config), VIDEOMAE_PROCESSOR
-    )
-    (row,) = rows(run("classify", video, "--model", directory, "--json"))
-    assert row["error"] is None
-    assert row["num_tokens"] == []
-
-
 def test_a_name_that_the_terminal_cannot_show_stops_nothing(
     model: str, video: str, tmp_path: Path
 ) -> None:
@@ -454,16 +291,6 @@ def test_debug_shows_the_traceback(run: Run, model: str, video: str) -> None:
     result = run("classify", video, "--model", model, "--r", "25", "--debug")
     assert isinstance(result.exception, ValueError)
     assert result.exit_code != 0
-
-
-def test_nan_in_the_weights_is_an_error_and_no_answer(run: Run, video: str, tmp_path: Path) -> None:
-    directory = write_videomae(tmp_path / "nan")
-    weights = load_file(directory / "model.safetensors")
-    weights["classifier.weight"][0, 0] = float("nan")
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    result = run("classify", video, "--model", directory, "--json")
-    assert result.exit_code == 1
-    assert "the model's logits must be finite" in rows(result)[0]["error"]
 
 
 def test_json_keeps_stdout_clean_and_the_process_ends_well(model: str, video: str) -> None:
@@ -486,59 +313,6 @@ def test_it_can_be_interrupted(model: str, video: str) -> None:
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stderr == "interrupted\n"
-
-
-def test_umt_classifies_by_the_texts_of_labels(run: Run, umt: UMTFiles, films: VideoSet) -> None:
-    labels = ["dog", "cat", "red sign"]
-    flags = ["--labels", ",".join(labels), "--top", "3", "--json", "--r", "20,8"]
-    result = run("classify", *films.paths, *umt.flags, *flags)
-    assert result.exit_code == 1
-    model = load_umt(umt.retrieval, config=CONFIG, tokenizer=umt.tokenizer)
-    encoding = VideoEncoding(model, umt_reader(CONFIG), MergeConfig(r=[20, 8]))
-    for row, path in zip(rows(result), films.paths, strict=True):
-        assert row["video"] == path
-        features = encoding.encode(path)
-        if features.error is not None:
-            assert "cannot read its content" in row["error"]
-            continue
-        assert row["num_tokens"] == [44, 36, 36]
-        found = {each["label"]: each["probability"] for each in row["labels"]}
-        expected = zero_shot_oracle(model, features.pooled, labels)
-        for label, probability in zip(labels, expected.tolist(), strict=True):
-            assert found[label] == pytest.approx(probability, abs=1e-5)
-
-
-def zero_shot_oracle(model: UMTRetrieval, pooled: torch.Tensor, labels: list[str]) -> torch.Tensor:
-    with torch.no_grad():
-        text = model.embed_text(model.encode_text(*model.tokenizer(labels, 8)))
-        video = torch.nn.functional.normalize(model.vision_proj(pooled), dim=-1)
-        return (text @ video / model.temp).softmax(0)
-
-
-def test_umt_is_compared_too(run: Run, umt: UMTFiles, films: VideoSet) -> None:
-    flags = ["--labels", "dog,cat", "--json", "--r", "20,8", "--compare", "--repeats", "1"]
-    (row,) = rows(run("classify", films.paths[0], *umt.flags, *flags))
-    assert row["unmerged"]["num_tokens"] == [64] * 3
-    assert row["merged"]["num_tokens"] == [44, 36, 36]
-    assert row["merged"]["gflops"] < row["unmerged"]["gflops"]
-    (plain,) = rows(run("classify", films.paths[0], *umt.flags, "--labels", "dog,cat", "--json"))
-    assert row["unmerged"]["labels"] == plain["labels"]
-
-
-def test_what_umt_cannot_do_with_labels(run: Run, umt: UMTFiles, films: VideoSet) -> None:
-    arguments = ("classify", films.paths[0], *umt.flags)
-    assert "--labels must be given with --model umt:" in one_error_line(run(*arguments))
-    line = one_error_line(run(*arguments, "--labels", "dog,Dog!"))
-    assert "labels must differ for the model, got 'dog' and 'Dog!'" in line
-
-
-@pytest.mark.parametrize("option", ["arch", "tokenizer", "frames", "preset"])
-def test_options_of_umt_are_refused_for_a_classifier(
-    run: Run, model: str, video: str, option: str
-) -> None:
-    value = {"frames": "4", "preset": "umt-b16/msvd-qa"}.get(option, "x")
-    line = one_error_line(run("classify", video, "--model", model, f"--{option}", value))
-    assert f"--{option} must come with --model umt:CHECKPOINT, got --model {model!r}" in line
 
 
 @pytest.mark.slow

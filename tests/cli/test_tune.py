@@ -51,7 +51,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     monkeypatch.setenv("COLUMNS", "80")
     output = tmp_path / "schedule.json"
     tune = ("tune", *videos, broken, "--model", model, *QUICK, "--target", "flop-ratio=0.7")
-    done = run(*tune, "-o", output)
+    done = run(*tune, "-o", output, "--report", tmp_path / "page.html")
     assert done.exit_code == 1, done.output  # the broken one failed, the rest is there
     assert "1 of 3 videos failed:" in done.stdout
     assert "paper's setting" in done.stdout
@@ -65,7 +65,10 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert sum(config.r) > 0
     names = {path.name for path in tmp_path.iterdir()}
     drawn = {"schedule.png", "schedule.svg"}
-    assert names == {"schedule.json", "schedule.trials.jsonl", *drawn}
+    assert names == {"schedule.json", "schedule.trials.jsonl", "page.html", *drawn}
+    page = (tmp_path / "page.html").read_text()
+    assert "2, 1 more failed" in page
+    assert all(f'href="{name}"' in page for name in ("schedule.json", *drawn))
 
     [row] = rows(run("classify", videos[0], "--model", model, "--schedule", output, "--json"))
     assert row["num_tokens"][-1] == 48 - sum(config.r)
@@ -110,6 +113,7 @@ def test_a_target_that_cannot_be_met_says_what_can_be(
         (("--metric", "cosine"), "--metric must be one of feature-cosine, labels=FILE and"),
         (("--metric", "retrieval=a.json"), "--metric retrieval must come with --model umt:"),
         (("-o", "nowhere/schedule.json"), "--output must lie in a directory that is there"),
+        (("--report", "nowhere/a.html"), "--report must lie in a directory that is there"),
         (("--frames", "4"), "--frames must come with --model umt:CHECKPOINT"),
     ],
 )
@@ -133,7 +137,6 @@ def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
     captions = tmp_path / "captions.json"
     texts = ["a red sign", ["the dog runs", "cat"]]
     entries = [
@@ -143,12 +146,14 @@ def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
     captions.write_text(json.dumps(entries))
     output = tmp_path / "schedule.json"
     tune = ("tune", *videos, *umt.flags, *QUICK, "-o", output, "--target", "flop-ratio=0.8")
-    done = run(*tune, "--metric", f"retrieval={captions}")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        done = run(*tune, "--metric", f"retrieval={captions}")
+        asked = run(*tune, "--metric", f"retrieval={captions}", "--plot", tmp_path / "plot")
     assert done.exit_code == 0, done.output
     assert "R@1" in done.stdout
     assert "note: plots must have matplotlib" in done.stderr
     assert not (tmp_path / "schedule.png").exists()
-    asked = run(*tune, "--metric", f"retrieval={captions}", "--plot", tmp_path / "plot")
     assert asked.exit_code == 1  # what was asked for is missing
     found = run("search", "a red sign", *videos, *umt.flags, "--schedule", output, "--json")
     assert found.exit_code == 0, found.output

@@ -11,6 +11,7 @@ import time
 import pytest
 from pipeline.films import failures_of, rows_of, write_folder
 
+from vidtldr.store.settings import SETTINGS_FILE
 from vidtldr.store.verify import verify_index
 from vidtldr.store.writer_lock import is_locked
 
@@ -65,6 +66,13 @@ def wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
+def wait_until_locked(directory) -> None:
+    end = time.monotonic() + PATIENCE
+    while not is_locked(directory):
+        assert time.monotonic() < end, "nobody writes the index"
+        time.sleep(0.02)
+
+
 def is_alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -81,38 +89,66 @@ def equal_to_rounding(rows, expected) -> None:
         assert found == wanted
 
 
-@pytest.mark.parametrize("victim", ["main", "decoder", "encoder"])
-def test_a_killed_process_costs_nothing_but_time(many, whole, tmp_path, victim):
-    kill_and_compare(many, whole, tmp_path / "my.index", victim, seconds=0.4)
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it was done before
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_killed_workers_cost_nothing_but_time(many, whole, tmp_path):
+    process = start(tmp_path / "my.index", many)
+    pids = pids_of(process)
+    for pid in (pids[0], pids[-1]):  # a decoder, and the encoder
+        time.sleep(0.3)
+        kill(pid)
+    assert finish(process) == f"done {NUM_FILMS}"
+    is_that_of_an_uninterrupted_run(tmp_path / "my.index", whole)
+
+
+def test_a_killed_run_leaves_whole_rows_and_the_next_one_finishes_it(many, whole, tmp_path):
+    directory = tmp_path / "my.index"
+    process = start(directory, many)
+    num_left = kill_main(process, directory, whole, seconds=0.4)
+    assert finish(start(directory, many)) == f"done {NUM_FILMS - num_left}"
+    is_that_of_an_uninterrupted_run(directory, whole)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", range(21))
+@pytest.mark.parametrize("run", range(7))
 def test_killed_at_random_moments_the_rows_are_those_of_an_uninterrupted_run(
     many, whole, tmp_path, run
 ):
-    victim = ("main", "decoder", "encoder")[run % 3]
-    seconds = random.Random(run).uniform(0, 2.5)
-    kill_and_compare(many, whole, tmp_path / "my.index", victim, seconds)
+    """Three kills each: the run itself, then a decoder and the encoder of the run that goes on."""
+    directory, moments = tmp_path / "my.index", random.Random(run)
+    first = start(directory, many)
+    num_left = kill_main(first, directory, whole, moments.uniform(0, 1.2))
+    second = start(directory, many)
+    pids = pids_of(second)
+    victims = [pids[0], pids[-1]]
+    moments.shuffle(victims)
+    for pid in victims:
+        time.sleep(moments.uniform(0, 1.2))
+        kill(pid)
+    assert finish(second) == f"done {NUM_FILMS - num_left}"
+    is_that_of_an_uninterrupted_run(directory, whole)
 
 
-def kill_and_compare(many, whole, directory, victim, seconds):
-    process = start(directory, many)
+def kill_main(process, directory, whole, seconds) -> int:
+    """Kill a run some seconds after its workers are there; returns how many rows it leaves."""
     pids = pids_of(process)
     time.sleep(seconds)
-    target = {"main": process.pid, "decoder": pids[0], "encoder": pids[-1]}[victim]
-    with contextlib.suppress(ProcessLookupError):  # it was done before
-        os.kill(target, signal.SIGKILL)
-    ended = finish(process)
-    if victim != "main":
-        assert ended == f"done {NUM_FILMS}"
-    elif process.returncode == -signal.SIGKILL:
-        wait_until_gone(pids)
-        assert not is_locked(directory)
-        left = rows_of(directory)
-        assert left.keys() <= whole[0].keys()
-        assert verify_index(directory).problems == ()
-        assert finish(start(directory, many)) == f"done {NUM_FILMS - len(left)}"
+    kill(process.pid)
+    finish(process)
+    wait_until_gone(pids)
+    assert not is_locked(directory)
+    if not (directory / SETTINGS_FILE).exists():  # it was killed before there was an index
+        return 0
+    left = rows_of(directory)
+    assert left.keys() <= whole[0].keys()
+    assert verify_index(directory).problems == ()
+    return len(left)
+
+
+def is_that_of_an_uninterrupted_run(directory, whole) -> None:
     equal_to_rounding(rows_of(directory), whole[0])
     assert failures_of(directory) == whole[1]
     assert verify_index(directory).problems == ()
@@ -143,7 +179,7 @@ def test_of_two_writers_one_wins_and_one_is_told(many, whole, tmp_path):
     directory = tmp_path / "my.index"
     first = start(directory, many)
     pids_of(first)
-    assert is_locked(directory)
+    wait_until_locked(directory)
     command = [sys.executable, "-m", "pipeline.indexing", str(directory), str(many.folder), "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     second = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

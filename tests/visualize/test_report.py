@@ -3,50 +3,16 @@ import hashlib
 import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from visualize.read_page import HOSTILE, Page
 from visualize.scenes import Scene, data_of, frames_of, large_umt_scene
 
 from vidtldr.video.transform import Region
 from vidtldr.visualize.report import render_report, write_report
 from vidtldr.visualize.report_facts import Answer
 from vidtldr.visualize.tiles import make_tiles
-
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e{{7*7}}.mp4"
-VOID = {"meta", "link", "input", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Elements with their attributes, and the text of each kind of element."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: dict[str, list[str]] = {}
-        self.feed(html)
-        self.close()
-        assert self.open == [], "elements are left open"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID and not (self.get_starttag_text() or "").endswith("/>"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not (tag not in VOID and self.open and self.open[-1] == tag):
-            assert (self.get_starttag_text() or "").endswith("/>"), f"{tag} closes {self.open[-3:]}"
-            return
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            self.text.setdefault(self.open[-1], []).append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def test_a_page_holds_everything_and_names_nothing_outside(scene: Scene) -> None:

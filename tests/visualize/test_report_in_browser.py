@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from visualize.browser import OpenReport, open_browser, why_not
+from visualize.browser import OpenReport, why_not
+from visualize.read_page import HOSTILE
 from visualize.scenes import Scene
-from visualize.test_report import HOSTILE
 
 from vidtldr.visualize.colours import FOREGROUND, patch_colours
 from vidtldr.visualize.merged_layer import MergedLayer
@@ -18,12 +18,6 @@ WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 GRID = (4, 4)
 WIDTHS = [375, 1440]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from textwrap import fill
 from typing import Any
 
-from vidtldr.bench.drawing import WIDTH_INCHES, require_matplotlib, save_figure
+from vidtldr.bench.plot import WIDE_INCHES, Plot
 from vidtldr.bench.quality import QualityResult, Row
 from vidtldr.bench.quality_methods import ABLATIONS, PAPER, PRESET, VID_TLDR, Layers
 
-__all__ = ["STYLES", "Style", "plot_quality"]
+__all__ = ["STYLES", "Style", "quality_plot"]
 
 PANEL_INCHES = 3.6
+NARROW_LETTERS = 34  # of a line that fits a phone
 OTHERS = "other scores"
 
 
@@ -40,47 +42,49 @@ STYLES = {
 }
 
 
-def plot_quality(result: QualityResult, path: Path) -> list[Path]:
-    """Draw recall at 1 of every method against the FLOPs, a panel for each set of merging layers.
+def quality_plot(result: QualityResult) -> Plot:
+    """Recall at 1 of every method against the FLOPs, a panel for each set of merging layers.
 
     A last panel has the measured speed, if it was measured, for the first set. Cheaper is to the
     right; bands are one standard deviation over seeds.
 
     Args:
         result: Of `run_quality`.
-        path: Where to write; its ending is replaced by `.png` and `.svg`.
-
-    Returns:
-        Both files.
-
-    Raises:
-        ImportError: If matplotlib is missing.
     """
-    require_matplotlib()
-    from matplotlib import rc_context
+    text = (
+        "A line is a method, a point a budget: higher keeps more, further right is cheaper. Bands "
+        "are one standard deviation over seeds."
+    )
+    return Plot(partial(_draw, result), "Quality against cost", text, font_size=11)
+
+
+def _draw(result: QualityResult, width_inches: float) -> Any:
     from matplotlib.figure import Figure
 
     placements = _placements(result.rows) or [()]
     drawn = [(_FLOPS, layers) for layers in placements]
     drawn += [(_SPEED, placements[0])] * any(row.timing for row in result.rows)
-    with rc_context({"font.size": 11, "svg.hashsalt": "vidtldr", "axes.titlesize": 11}):
-        size = (WIDTH_INCHES, PANEL_INCHES * len(drawn) + 1)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
-        for (x, layers), panel in zip(drawn, panels, strict=True):
-            _draw_panel(panel, result, layers, x)
-        handles: dict[str, Any] = {}
-        for panel in panels:
-            handles |= {line.get_label(): line for line in panel.lines}
-        named = [name for name in (*STYLES, OTHERS) if name in handles]
-        figure.legend(
-            [handles[name] for name in named],
-            named,
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-        )
-        return save_figure(figure, path)
+    is_wide = width_inches >= WIDE_INCHES
+    num_columns = 3 if is_wide else 2
+    height = PANEL_INCHES * len(drawn) + (1 if is_wide else 1.6)
+    figure = Figure(figsize=(width_inches, height), layout="constrained")
+    panels = figure.subplots(len(drawn), 1, squeeze=False)[:, 0]
+    for (x, layers), panel in zip(drawn, panels, strict=True):
+        _draw_panel(panel, result, layers, x)
+        if not is_wide:
+            panel.set_xlabel(fill(x.label, NARROW_LETTERS))
+    handles: dict[str, Any] = {}
+    for panel in panels:
+        handles |= {line.get_label(): line for line in panel.lines}
+    named = [name for name in (*STYLES, OTHERS) if name in handles]
+    figure.legend(
+        [handles[name] for name in named],
+        named,
+        loc="outside lower center",
+        ncols=num_columns,
+        frameon=False,
+    )
+    return figure
 
 
 @dataclass(frozen=True)

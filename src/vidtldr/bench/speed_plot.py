@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vidtldr.bench.drawing import Drawing, draw_panels
 from vidtldr.bench.latency import Timing
+from vidtldr.bench.plot import Panel, Plot, panels_plot
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import UNMERGED
 
-__all__ = ["plot_latency", "plot_memory"]
+__all__ = ["latency_plot", "memory_plot"]
 
 BAR_INCHES = 0.28
 CURVES_INCHES = 3.4
@@ -20,37 +19,34 @@ MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
 CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
 
 
-def plot_latency(
-    rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]], path: Path
-) -> list[Path]:
-    """Draw a panel of bars for each setting, then time and memory against the number of tokens.
+def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]]) -> Plot:
+    """A panel of bars for each setting, then time and memory against the number of tokens.
 
     Args:
         rows: Of `measure_setting`.
         curves: Of `measure_scaling`, by dtype.
-        path: Where to write; its ending is replaced by `.png` and `.svg`.
-
-    Returns:
-        Both files.
-
-    Raises:
-        ImportError: If matplotlib is missing.
     """
-    drawings: list[Drawing] = []
+    panels: list[Panel] = []
     for setting in dict.fromkeys(row.setting for row in rows):
         bars = {row.peer: row for row in rows if row.setting == setting}
         values = {name: row.timing.median_ms for name, row in bars.items()}
         spreads = {name: row.timing.spread_ms for name, row in bars.items()}
-        drawings.append(_bars(setting, values, spreads, "ms, median and range"))
+        panels.append(_bars(setting, values, spreads, "ms, median and range"))
     for dtype, curve in curves.items():
-        drawings.append((CURVES_INCHES, partial(_times, rows=curve, dtype=dtype)))
-        drawings.append((CURVES_INCHES, partial(_peaks, rows=curve, dtype=dtype)))
-    return draw_panels(drawings, path)
+        panels.append((CURVES_INCHES, partial(_times, rows=curve, dtype=dtype)))
+        panels.append((CURVES_INCHES, partial(_peaks, rows=curve, dtype=dtype)))
+    text = (
+        "Shorter is faster. The dotted line is the unmerged model on fused attention; whiskers "
+        "reach from the fastest round to the slowest."
+    )
+    if curves:
+        text += " Curves: one layer's attention alone, both axes logarithmic."
+    return panels_plot(panels, "Time of a forward", text)
 
 
-def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Draw a panel of bars for each setting; arguments as in `plot_latency`."""
-    drawings = []
+def memory_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
+    """A panel of bars for each setting; rows as `bench memory` writes them."""
+    panels: list[Panel] = []
     for setting in dict.fromkeys(Setting(**row["setting"]) for row in rows):
         found = {row["peer"]: row for row in rows if Setting(**row["setting"]) == setting}
         values = {name: row["median_bytes"] / 2**20 for name, row in found.items()}
@@ -58,8 +54,12 @@ def plot_memory(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
             name: (row["spread_bytes"][0] / 2**20, row["spread_bytes"][1] / 2**20)
             for name, row in found.items()
         }
-        drawings.append(_bars(setting, values, spreads, "peak above load, MiB"))
-    return draw_panels(drawings, path)
+        panels.append(_bars(setting, values, spreads, "peak above load, MiB"))
+    text = (
+        "Shorter needs less. The dotted line is the unmerged model; whiskers reach from the lowest "
+        "process to the highest."
+    )
+    return panels_plot(panels, "Peak of memory above the loaded model", text)
 
 
 def _bars(
@@ -67,7 +67,7 @@ def _bars(
     values: Mapping[str, float],
     spreads: Mapping[str, tuple[float, float]],
     label: str,
-) -> Drawing:
+) -> Panel:
     def draw(panel: Any) -> None:
         names = list(values)
         low = [values[name] - spreads[name][0] for name in names]

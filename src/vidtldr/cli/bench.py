@@ -7,6 +7,7 @@ import typer
 
 from vidtldr.cli.bench_options import ShapesOptions, parse_budgets, read_chosen
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
+from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.schedule import parse_counts
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.write_output import validate_cache
@@ -56,39 +57,38 @@ def quality(
         Path | None,
         typer.Option(metavar="DIR", help="Keep what is measured here and use what is there."),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw FILE.png and FILE.svg.")
-    ] = None,
     shapes: ShapesOptions,
+    wanted: ResultOptions,
 ) -> None:
     """Search, answer and label clips with fewer FLOPs: every method at the same budgets.
 
     vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution.
 
-    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
+    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
     """
     with clear_errors(shapes.debug, _what_is_kept(cache)):
         seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
         firsts = parse_counts("--first-layers", first_layers)
         by_budget = {} if preset is None else read_chosen(preset)
         names = None if methods is None else [name.strip() for name in methods.split(",")]
+        wanted.validate()
         validate_cache(cache)
         from vidtldr.bench.quality import QualityOptions
         from vidtldr.cli.bench_run import run_quality_job
 
         options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds)
-        is_drawn = run_quality_job(
+        is_whole = run_quality_job(
             weights,
             shapes,
+            wanted,
             options,
             budgets=ratios,
             firsts=firsts,
             methods=names,
             by_budget=by_budget,
             cache=cache,
-            plot=plot,
         )
-    if not is_drawn:
+    if not is_whole:
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
@@ -105,18 +105,22 @@ def saliency(
         ),
     ] = None,
     shapes: ShapesOptions,
+    wanted: ResultOptions,
 ) -> None:
     """Compare scores of tokens with the true foreground, layer by layer, unmerged.
 
     Sharpness, sharpness per head, attention received, rollout, representation shift; both signs.
 
-    Exit codes: 0 all done, 2 nothing could start.
+    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
     """
     with clear_errors(shapes.debug, "nothing is kept"):
         seeds = shapes.parse_seeds()
+        wanted.validate()
         from vidtldr.cli.bench_run import run_saliency_job
 
-        run_saliency_job(weights, shapes, seeds)
+        is_whole = run_saliency_job(weights, shapes, wanted, seeds)
+    if not is_whole:
+        raise typer.Exit(SOME_INPUTS_FAILED)
 
 
 def _what_is_kept(cache: Path | None) -> str:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.schedule import parse_counts
-from vidtldr.cli.write_output import validate_output
 from vidtldr.hosts.config import MergeConfig
 
 __all__ = ["ShapesOptions", "parse_budgets", "read_chosen"]
@@ -16,7 +15,7 @@ __all__ = ["ShapesOptions", "parse_budgets", "read_chosen"]
 
 @dataclass(frozen=True)
 class ShapesOptions:
-    """Which clips of the world of shapes, where to run and what to write, as it was typed."""
+    """Which clips of the world of shapes, and where to run, as it was typed."""
 
     clips: Annotated[int, typer.Option(min=1, help="Clips of each seed.")] = 300
     seeds: Annotated[str, typer.Option(help="Seeds of the world, with commas between.")] = "0,1,2"
@@ -27,29 +26,19 @@ class ShapesOptions:
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to run.")] = (
         "auto"
     )
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the whole result as JSON."),
-    ] = None
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the JSON, on one line, and nothing else.")
-    ] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
     def parse_seeds(self) -> tuple[int, ...]:
-        """The seeds; the output is checked on the way.
+        """The seeds.
 
         Raises:
-            ValueError: If one is no number from 0 on or comes twice, or the output cannot be
-                written.
+            ValueError: If one is no number from 0 on or comes twice.
         """
         seeds = tuple(parse_counts("--seeds", self.seeds))
         if min(seeds) < 0 or len(set(seeds)) < len(seeds):
             raise ValueError(
                 f"--seeds must be different numbers from 0 on, got {self.seeds!r}. Write 0,1,2."
             )
-        if self.output is not None:
-            validate_output(self.output)
         return seeds
 
 

@@ -2,21 +2,25 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from vidtldr.bench.environment import environment
-from vidtldr.bench.pareto import plot_quality
+from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import QualityOptions, run_quality
 from vidtldr.bench.quality_methods import Chosen, placement, plan
 from vidtldr.bench.result_store import ResultStore
-from vidtldr.bench.saliency_quality import run_saliency
+from vidtldr.bench.saliency_plot import saliency_plot
+from vidtldr.bench.saliency_quality import SaliencyResult, run_saliency
 from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
 from vidtldr.cli.bench_options import ShapesOptions
-from vidtldr.cli.bench_output import can_draw, hand_over, say_written
+from vidtldr.cli.bench_output import hand_over, missing_extras
+from vidtldr.cli.bench_pages import quality_page, saliency_page
 from vidtldr.cli.bench_tables import print_quality, print_saliency
 from vidtldr.cli.progress import phases, progress
 from vidtldr.cli.quiet import quiet_transformers
+from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.text import printable
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
@@ -32,6 +36,7 @@ BUNDLED_WEIGHTS = BUNDLED / "model.safetensors"
 def run_quality_job(
     weights: Path | None,
     shapes: ShapesOptions,
+    wanted: ResultOptions,
     options: QualityOptions,
     *,
     budgets: Sequence[float],
@@ -39,28 +44,27 @@ def run_quality_job(
     methods: Collection[str] | None,
     by_budget: Mapping[float, MergeConfig],
     cache: Path | None,
-    plot: Path | None,
 ) -> bool:
     """Measure, print, write and draw.
 
     Args:
         weights: File; None for the bundled one.
-        shapes: Where to run and what to write.
+        shapes: Where to run.
+        wanted: What to write.
         options: How much to measure.
         budgets: FLOP ratios.
         firsts: First layer of each placement.
         methods: Names of those wanted; None for all.
         by_budget: What was chosen for a budget, instead of the bundled preset's choices.
         cache: Directory of what is measured already; None for none.
-        plot: Where to draw; None for nowhere.
 
     Returns:
-        Whether everything that was asked for is there: without matplotlib the plot is not.
+        Whether everything that was asked for is there: without matplotlib no plot is.
 
     Raises:
         ValueError, OSError: With what is wrong and what to do.
     """
-    drawable = can_draw(plot)
+    missing = missing_extras(wanted)
     quiet_transformers()
     file = weights or BUNDLED_WEIGHTS
     model = load_shapes(file).to(resolve_device(shapes.device))
@@ -76,29 +80,36 @@ def run_quality_job(
         "preset": chosen.to_dict(),
         **result.to_dict(),
     }
-    if not shapes.as_json:
+    if not wanted.as_json:
         print_quality(Console(highlight=False), result)
-    hand_over(report, shapes.output, as_json=shapes.as_json)
-    if plot is not None and drawable:
-        say_written(plot_quality(result, plot))
-    return drawable
+    hand_over(report, wanted, missing, quality_plot(result), quality_page(report, result))
+    return not missing
 
 
 def run_saliency_job(
-    weights: Sequence[Path] | None, shapes: ShapesOptions, seeds: Sequence[int]
-) -> None:
-    """Score, print and write.
+    weights: Sequence[Path] | None,
+    shapes: ShapesOptions,
+    wanted: ResultOptions,
+    seeds: Sequence[int],
+) -> bool:
+    """Score, print, write and draw.
 
     Args:
         weights: Files; None for the bundled one.
-        shapes: Which clips, where to run and what to write.
+        shapes: Which clips, and where to run.
+        wanted: What to write.
         seeds: Seeds of the world.
+
+    Returns:
+        Whether everything that was asked for is there.
 
     Raises:
         ValueError, OSError: With what is wrong and what to do.
     """
+    missing = missing_extras(wanted)
     device, console = resolve_device(shapes.device), Console(highlight=False)
-    models = []
+    models: list[dict[str, Any]] = []
+    results: dict[str, SaliencyResult] = {}
     for file in weights or [BUNDLED_WEIGHTS]:
         encoder = load_shapes_encoder(file).to(device)
         described = _describe(file if weights else None, file)
@@ -110,12 +121,14 @@ def run_saliency_job(
                 split=shapes.split,
                 on_step=on_step,
             )
-        if not shapes.as_json:
+        if not wanted.as_json:
             print_saliency(console, described["file"], result)
         models.append({"weights": described, **result.to_dict()})
+        results[described["file"]] = result
     how = {"num_clips": shapes.clips, "seeds": list(seeds), "split": shapes.split}
     report = {"environment": environment(device), "options": how, "models": models}
-    hand_over(report, shapes.output, as_json=shapes.as_json)
+    hand_over(report, wanted, missing, saliency_plot(results), saliency_page(report, results))
+    return not missing
 
 
 def _describe(typed: Path | None, file: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import typer
 from vidtldr.cli.bench import app
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.schedule import parse_counts
 from vidtldr.cli.speed_options import SpeedOptions
 from vidtldr.cli.spread_options import spread_options
@@ -20,6 +21,7 @@ def latency(
     *,
     speed: SpeedOptions,
     merging: MergeOptions,
+    wanted: ResultOptions,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after two to warm up.")] = 7,
     scaling: Annotated[
         str | None,
@@ -36,23 +38,25 @@ def latency(
     Unmerged with fused attention and eager, merged by each score, ToMe, and with whole attention
     maps stored as the authors' program does. Without a schedule the paper's for MSRVTT, scaled.
 
-    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
+    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()
+        wanted.validate()
         config = merging.parse()
         counts = [] if scaling is None else parse_counts("--scaling", scaling)
         from vidtldr.cli.latency_run import run_latency_job
 
-        is_drawn = run_latency_job(
+        is_whole = run_latency_job(
             speed,
             config,
             merging.choices(),
+            wanted,
             rounds=rounds,
             scaling=counts,
             roofline=not no_roofline,
         )
-    if not is_drawn:
+    if not is_whole:
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
@@ -62,19 +66,21 @@ def memory(
     *,
     speed: SpeedOptions,
     merging: MergeOptions,
+    wanted: ResultOptions,
     rounds: Annotated[
         int, typer.Option(min=1, help="Processes of each peer; the median counts.")
     ] = 3,
 ) -> None:
     """Measure the peak of memory above the loaded model's, each in a process of its own.
 
-    Exit codes: 0 all done, 1 the plot could not be drawn, 2 nothing could start.
+    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()
+        wanted.validate()
         config = merging.parse()
         from vidtldr.cli.memory_run import run_memory_job
 
-        is_drawn = run_memory_job(speed, config, merging.choices(), rounds=rounds)
-    if not is_drawn:
+        is_whole = run_memory_job(speed, config, merging.choices(), wanted, rounds=rounds)
+    if not is_whole:
         raise typer.Exit(SOME_INPUTS_FAILED)

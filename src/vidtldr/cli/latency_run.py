@@ -13,13 +13,15 @@ from vidtldr.bench.roofline import Ceilings, measure_ceilings
 from vidtldr.bench.scaling import ScalingRow, measure_scaling
 from vidtldr.bench.speed import Setting, SpeedRow, measure_setting
 from vidtldr.bench.speed_peers import choose_peers
-from vidtldr.bench.speed_plot import plot_latency
+from vidtldr.bench.speed_plot import latency_plot
 from vidtldr.bench.subject import Subject
-from vidtldr.cli.bench_output import can_draw, hand_over, say_written
+from vidtldr.cli.bench_output import hand_over, missing_extras
 from vidtldr.cli.bench_subject import SubjectName, load_subject
 from vidtldr.cli.progress import phases, status
 from vidtldr.cli.quiet import quiet_transformers
+from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.speed_options import SpeedOptions
+from vidtldr.cli.speed_pages import latency_page
 from vidtldr.cli.speed_tables import print_latency, print_scaling
 from vidtldr.cli.typed_dtype import typed_dtype
 from vidtldr.hosts.config import MergeConfig
@@ -37,6 +39,7 @@ def run_latency_job(
     speed: SpeedOptions,
     config: MergeConfig | None,
     choices: dict[str, Any],
+    wanted: ResultOptions,
     *,
     rounds: int,
     scaling: Sequence[int],
@@ -48,17 +51,18 @@ def run_latency_job(
         speed: As typed.
         config: What to merge; None for a schedule of the model's own.
         choices: Score and metric of the latter.
+        wanted: What to write.
         rounds: Timed rounds.
         scaling: Numbers of tokens to time attention at.
         roofline: Whether to measure the device's ceilings.
 
     Returns:
-        Whether everything that was asked for is there: without matplotlib the plot is not.
+        Whether everything that was asked for is there: without matplotlib no plot is.
 
     Raises:
         ValueError, OSError, NotImplementedError, ImportError: With what is wrong and what to do.
     """
-    drawable = can_draw(speed.plot)
+    missing = missing_extras(wanted)
     device = _prepare(speed)
     rows: list[SpeedRow] = []
     schedules: list[dict[str, Any]] = []
@@ -81,15 +85,14 @@ def run_latency_job(
         "ceilings": {dtype: each.to_dict() for dtype, each in ceilings.items()},
         "note": "1 MAC = 2 FLOPs; speed-ups are ratios of the same rounds",
     }
-    if not speed.as_json:
+    if not wanted.as_json:
         console = Console(highlight=False)
         print_latency(console, rows, ceilings)
         for dtype, curve in curves.items():
             print_scaling(console, dtype, curve)
-    hand_over(report, speed.output, as_json=speed.as_json)
-    if speed.plot is not None and drawable:
-        say_written(plot_latency(rows, curves, speed.plot))
-    return drawable
+    page = latency_page(report, rows, curves, ceilings)
+    hand_over(report, wanted, missing, latency_plot(rows, curves), page)
+    return not missing
 
 
 def subject_names(speed: SpeedOptions) -> Iterator[SubjectName]:

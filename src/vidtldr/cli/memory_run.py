@@ -13,12 +13,14 @@ from vidtldr.bench.environment import environment
 from vidtldr.bench.resident import peak_in_fresh_process
 from vidtldr.bench.speed import Setting
 from vidtldr.bench.speed_peers import UNMERGED, choose_peers
-from vidtldr.bench.speed_plot import plot_memory
-from vidtldr.cli.bench_output import can_draw, hand_over, say_written
+from vidtldr.bench.speed_plot import memory_plot
+from vidtldr.cli.bench_output import hand_over, missing_extras
 from vidtldr.cli.bench_subject import SubjectName, load_subject
 from vidtldr.cli.latency_run import config_for, subject_names
 from vidtldr.cli.progress import phases
+from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.speed_options import SpeedOptions
+from vidtldr.cli.speed_pages import memory_page
 from vidtldr.cli.speed_tables import print_memory
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
@@ -29,7 +31,12 @@ CHILD = ("-m", "vidtldr.cli.memory_child")
 
 
 def run_memory_job(
-    speed: SpeedOptions, config: MergeConfig | None, choices: dict[str, Any], *, rounds: int
+    speed: SpeedOptions,
+    config: MergeConfig | None,
+    choices: dict[str, Any],
+    wanted: ResultOptions,
+    *,
+    rounds: int,
 ) -> bool:
     """Measure every peer in processes of its own, print, write and draw.
 
@@ -37,6 +44,7 @@ def run_memory_job(
         speed: As typed.
         config: What to merge; None for a schedule of the model's own.
         choices: Score and metric of the latter.
+        wanted: What to write.
         rounds: Processes of each peer; the median counts.
 
     Returns:
@@ -45,7 +53,7 @@ def run_memory_job(
     Raises:
         ValueError, OSError, NotImplementedError, RuntimeError: With what is wrong and what to do.
     """
-    drawable = can_draw(speed.plot)
+    missing = missing_extras(wanted)
     device = resolve_device(speed.device)
     rows: list[dict[str, Any]] = []
     with phases() as on_step:
@@ -60,12 +68,10 @@ def run_memory_job(
                 setting = Setting(batch, dtype, *shape)
                 rows += _rows_of(name, merge, setting, speed, rounds, on_step)
     report = {"environment": environment(device), "model": speed.model, "rows": rows}
-    if not speed.as_json:
+    if not wanted.as_json:
         print_memory(Console(highlight=False), rows)
-    hand_over(report, speed.output, as_json=speed.as_json)
-    if speed.plot is not None and drawable:
-        say_written(plot_memory(rows, speed.plot))
-    return drawable
+    hand_over(report, wanted, missing, memory_plot(rows), memory_page(report, rows))
+    return not missing
 
 
 def _rows_of(

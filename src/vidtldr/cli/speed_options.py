@@ -1,13 +1,11 @@
 """Options of `bench latency` and `bench memory`; no torch here."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from vidtldr.cli.schedule import parse_counts
-from vidtldr.cli.write_output import validate_output
 
 __all__ = ["DTYPES", "SpeedOptions"]
 
@@ -16,7 +14,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class SpeedOptions:
-    """Which model at which settings, and what to write, as it was typed."""
+    """Which model at which settings, as it was typed."""
 
     model: Annotated[
         str,
@@ -56,30 +54,17 @@ class SpeedOptions:
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the CPU; torch's choice by default.")
     ] = None
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the whole result as JSON."),
-    ] = None
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw FILE.png and FILE.svg.")
-    ] = None
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the JSON, on one line, and nothing else.")
-    ] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
     def validate(self) -> None:
         """Check what can be checked without torch.
 
         Raises:
-            ValueError: If a list is none, or a file cannot be written.
+            ValueError: If a list is none.
         """
         for name in ("batches", "frames", "sizes"):
             self.counts(name)
         self.parse_dtypes()
-        for path, option in ((self.output, "--output"), (self.plot, "--plot")):
-            if path is not None:
-                validate_output(path, option)
 
     def counts(self, name: str) -> list[int] | list[None]:
         """The numbers of an option; one None where none is typed.

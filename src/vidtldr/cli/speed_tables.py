@@ -12,11 +12,28 @@ from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import MERGED, UNMERGED
+from vidtldr.cli.plain_table import plain_table
 
-__all__ = ["print_latency", "print_memory", "print_scaling"]
+__all__ = [
+    "LATENCY_NOTE",
+    "ceiling_note",
+    "latency_table",
+    "memory_table",
+    "print_latency",
+    "print_memory",
+    "print_scaling",
+    "scaling_headline",
+    "scaling_table",
+    "speed_headline",
+]
 
 WIDE = 134  # columns from which rates and work fit beside the times
 MEDIUM = 76
+LATENCY_NOTE = (
+    "speed-up: median of the ratios of the same rounds to the unmerged model on fused attention. "
+    "drift: distance of the outputs from the unmerged ones in float32. "
+    "rounding: the same from its own in float32."
+)
 
 
 def print_latency(
@@ -24,55 +41,64 @@ def print_latency(
 ) -> None:
     """Print a table for each setting; wider terminals get more columns."""
     for setting in dict.fromkeys(row.setting for row in rows):
-        console.print(Text(_headline(setting), style="bold"))
-        console.print(_latency_table(console.width, [r for r in rows if r.setting == setting]))
+        console.print(Text(speed_headline(setting), style="bold"))
+        console.print(latency_table(console.width, [r for r in rows if r.setting == setting]))
         if setting.dtype in ceilings:
-            console.print(Text(_ceiling(ceilings[setting.dtype]), style="dim"))
-    console.print(
-        Text(
-            "speed-up: median of the ratios of the same rounds to the unmerged model on fused "
-            "attention. drift: distance of the outputs from the unmerged ones in float32. "
-            "rounding: the same from its own in float32.",
-            style="dim",
-        )
-    )
+            console.print(Text(ceiling_note(ceilings[setting.dtype]), style="dim"))
+    console.print(Text(LATENCY_NOTE, style="dim"))
 
 
 def print_scaling(console: Console, dtype: str, rows: Sequence[ScalingRow]) -> None:
     """Print time and memory of a layer's attention, a line for each number of tokens."""
-    sides = list(dict.fromkeys(row.side for row in rows))
-    console.print(Text(f"attention of one merging layer, {dtype}: ms (peak MiB)", style="bold"))
-    table = _table("tokens", sides)
-    for count in dict.fromkeys(row.num_tokens for row in rows):
-        found = {row.side: row for row in rows if row.num_tokens == count}
-        table.add_row(str(count), *(_scaling_cell(found[side]) for side in sides))
-    console.print(table)
+    console.print(Text(scaling_headline(dtype), style="bold"))
+    console.print(scaling_table(rows))
 
 
 def print_memory(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the peaks above the loaded model's, a table for each setting."""
     settings = list(dict.fromkeys(Setting(**row["setting"]) for row in rows))
     for setting in settings:
-        console.print(Text(_headline(setting), style="bold"))
-        spreads = ["lowest", "highest"] if console.width >= MEDIUM else []
-        table = _table("peak above load", ["MiB", *spreads, "of unmerged"])
-        for row in rows:
-            if Setting(**row["setting"]) == setting:
-                sizes = [row["median_bytes"], *row["spread_bytes"]][: 1 + len(spreads)]
-                ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
-                cells = (f"{size / 2**20:.0f}" for size in sizes)
-                table.add_row(row["peer"], *cells, ratio, style=_style(row["peer"]))
-        console.print(table)
+        console.print(Text(speed_headline(setting), style="bold"))
+        here = [row for row in rows if Setting(**row["setting"]) == setting]
+        console.print(memory_table(console.width, here))
 
 
-def _latency_table(width: int, rows: Sequence[SpeedRow]) -> Table:
+def scaling_headline(dtype: str) -> str:
+    """What `scaling_table` holds."""
+    return f"attention of one merging layer, {dtype}: ms (peak MiB)"
+
+
+def scaling_table(rows: Sequence[ScalingRow]) -> Table:
+    """Time and memory of a layer's attention, a line for each number of tokens."""
+    sides = list(dict.fromkeys(row.side for row in rows))
+    table = plain_table("tokens", sides)
+    for count in dict.fromkeys(row.num_tokens for row in rows):
+        found = {row.side: row for row in rows if row.num_tokens == count}
+        table.add_row(str(count), *(_scaling_cell(found[side]) for side in sides))
+    return table
+
+
+def memory_table(width: int, rows: Iterable[Mapping[str, Any]]) -> Table:
+    """The peaks of one setting; wider terminals get their spread."""
+    spreads = ["lowest", "highest"] if width >= MEDIUM else []
+    table = plain_table("peak above load", ["MiB", *spreads, "of unmerged"])
+    for row in rows:
+        sizes = [row["median_bytes"], *row["spread_bytes"]][: 1 + len(spreads)]
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        cells = (f"{size / 2**20:.0f}" for size in sizes)
+        table.add_row(row["peer"], *cells, ratio, style=_style(row["peer"]))
+    return table
+
+
+def latency_table(width: int, rows: Sequence[SpeedRow]) -> Table:
+    """The times of one setting; wider terminals get rates and work."""
     has_rounding = any(row.rounding is not None for row in rows)
     columns = ["ms", "speed-up"]
     columns += ["lowest", "highest"] * (width >= WIDE)
     columns += ["clips/s", "GFLOPs"] * (width >= MEDIUM)
     columns += ["TFLOP/s", "GB/s", "peak MiB", "drift"] * (width >= WIDE)
     columns += ["rounding"] * has_rounding
-    table = _table("", columns)
+    table = plain_table("", columns)
     for row in rows:
         found = row.to_dict()
         seconds, moved, peak = found["median_ms"] / 1e3, row.moved_bytes, row.peak_bytes
@@ -100,24 +126,18 @@ def _scaling_cell(row: ScalingRow) -> str:
     return f"{Timing(row.times_ms).median_ms:.0f} ({row.peak_bytes / 2**20:.0f})"
 
 
-def _headline(setting: Setting) -> str:
+def speed_headline(setting: Setting) -> str:
+    """A setting as a person says it."""
     frames = f"{setting.num_frames} x " if setting.num_frames > 1 else ""
     return f"batch {setting.batch}, {setting.dtype}, {frames}{setting.image_size}²"
 
 
-def _ceiling(ceilings: Ceilings) -> str:
+def ceiling_note(ceilings: Ceilings) -> str:
+    """What the device can do at most."""
     return (
         f"the device at most: {ceilings.flops_per_second / 1e12:.3g} TFLOP/s in a product, "
         f"{ceilings.bytes_per_second / 1e9:.3g} GB/s in a copy"
     )
-
-
-def _table(first: str, columns: Iterable[str]) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
 
 
 def _style(peer: str) -> str:

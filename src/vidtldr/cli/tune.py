@@ -47,8 +47,8 @@ def tune(
     setting, ToMe and random dropping beside them. What is tried is kept beside the schedule: stop
     it at any time, the same command goes on. Eight clips or more say more than one.
 
-    Exit codes: 0 written, 1 some videos failed or a --plot could not be drawn, 2 nothing could
-    start or the target is not met.
+    Exit codes: 0 written, 1 some videos failed or a --plot or --report could not be made, 2
+    nothing could start or the target is not met.
     """
     with clear_errors(run.debug, _what_is_kept(files)):
         wanted, compared = parse_target(target), parse_compared(metric, umt)

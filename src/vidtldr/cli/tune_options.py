@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import typer
 
+from vidtldr.cli.result_options import ReportOption, ResultOptions
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.cli.write_output import validate_output
 from vidtldr.tune.target import Target
@@ -40,11 +41,12 @@ class TuneFiles:
             show_default=False,
         ),
     ] = None
+    report: ReportOption = None
 
     @property
-    def plot_path(self) -> Path:
-        """Where to draw."""
-        return self.output if self.plot is None else self.plot
+    def is_drawing_asked(self) -> bool:
+        """Whether more than the default plot is wanted."""
+        return self.plot is not None or self.report is not None
 
     @property
     def trials(self) -> Path:
@@ -58,7 +60,12 @@ class TuneFiles:
             ValueError: If one is such a place.
         """
         validate_output(self.output)
-        validate_output(self.plot_path, "--plot")
+        self.results(as_json=False).validate()
+
+    def results(self, *, as_json: bool) -> ResultOptions:
+        """What is wanted beside the schedule, as benchmarks have it."""
+        plot = self.output if self.plot is None else self.plot
+        return ResultOptions(plot=plot, report=self.report, as_json=as_json)
 
 
 def parse_target(typed: str) -> Target:

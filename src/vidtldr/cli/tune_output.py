@@ -8,7 +8,7 @@ from vidtldr.cli.plain_table import layer_span, plain_table
 from vidtldr.tune.frontier import frontier
 from vidtldr.tune.result import MARKERS, Point, TimedPoint, TuneResult
 
-__all__ = ["print_tuning"]
+__all__ = ["frontier_table", "print_tuning", "score_table", "tuning_headline", "tuning_note"]
 
 WIDE = 120  # columns from which spreads and counts fit beside the rest
 
@@ -21,30 +21,39 @@ def print_tuning(console: Console, result: TuneResult, kept_name: str | None) ->
         result: Of a search.
         kept_name: What the share of clips that keep their answer is called; None without one.
     """
-    is_wide = console.width >= WIDE
-    console.print(Text(_headline(result), style="bold"))
-    console.print(_score_table(result, kept_name, is_wide))
-    console.print(_frontier_table(result, kept_name, is_wide))
-    spread = "" if is_wide else f" {_spread(result)}"
-    console.print(
-        Text(
-            "> chosen, * on the frontier of drift and speed. drift: mean over the clips, on which "
-            f"the settings were chosen, too. speed-up: median of {len(result.unmerged.times_ms)} "
-            f"rounds in turn with the unmerged model, one clip.{spread} Layers count from 0.",
-            style="dim",
-        )
-    )
+    console.print(Text(tuning_headline(result), style="bold"))
+    console.print(score_table(result, kept_name, console.width))
+    console.print(frontier_table(result, kept_name, console.width))
+    console.print(Text(tuning_note(result, console.width), style="dim"))
 
 
-def _headline(result: TuneResult) -> str:
+def tuning_headline(result: TuneResult) -> str:
+    """The clips, the unmerged model and the target."""
     low, high = result.unmerged.spread_ms
     clips = f"{result.num_clips} clip{'s' * (result.num_clips != 1)}"
     times = f"{result.unmerged.median_ms:.0f} ms ({low:.0f} to {high:.0f})"
     return f"{clips}; unmerged {times}; target {result.target}"
 
 
-def _score_table(result: TuneResult, kept_name: str | None, is_wide: bool) -> Table:
-    """The best place of each score, and each marker nearest to the same FLOPs."""
+def tuning_note(result: TuneResult, width: int) -> str:
+    """What a reader of the tables must know; `width` as in `score_table`."""
+    spread = "" if width >= WIDE else f" {_spread(result)}"
+    return (
+        "> chosen, * on the frontier of drift and speed. drift: mean over the clips, on which "
+        f"the settings were chosen, too. speed-up: median of {len(result.unmerged.times_ms)} "
+        f"rounds in turn with the unmerged model, one clip.{spread} Layers count from 0."
+    )
+
+
+def score_table(result: TuneResult, kept_name: str | None, width: int) -> Table:
+    """The best place of each score, and each marker nearest to the same FLOPs.
+
+    Args:
+        result: Of a search.
+        kept_name: What the share of clips that keep their answer is called; None without one.
+        width: Columns of the terminal; a wide one gets the worst clip, too.
+    """
+    is_wide = width >= WIDE
     ratio = result.scores[0].flop_ratio
     columns = ["layers", "FLOPs", *_drift_columns(kept_name, is_wide)]
     table = plain_table("score, in its best layers", columns, wraps_names=True)
@@ -58,8 +67,9 @@ def _score_table(result: TuneResult, kept_name: str | None, is_wide: bool) -> Ta
     return table
 
 
-def _frontier_table(result: TuneResult, kept_name: str | None, is_wide: bool) -> Table:
-    """What was timed, fastest first."""
+def frontier_table(result: TuneResult, kept_name: str | None, width: int) -> Table:
+    """What was timed, fastest first; arguments as in `score_table`."""
+    is_wide = width >= WIDE
     timed = ["speed-up"] + ["lowest", "highest", "ms", "r"] * is_wide
     columns = ["layers", "FLOPs", *_drift_columns(kept_name, is_wide), *timed]
     table = plain_table("timed, fastest first", columns, wraps_names=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vidtldr.bench.environment import environment
 from vidtldr.bench.result_store import ResultStore
-from vidtldr.cli.bench_output import can_draw, hand_over, say_written
+from vidtldr.cli.bench_output import hand_over, missing_extras
 from vidtldr.cli.failed_videos import print_failed_videos
 from vidtldr.cli.load_pretrained import load_pretrained
 from vidtldr.cli.load_umt_model import load_retrieval
@@ -19,6 +19,7 @@ from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.text import one_line
 from vidtldr.cli.tune_options import Compared, TuneFiles
 from vidtldr.cli.tune_output import print_tuning
+from vidtldr.cli.tune_page import tuning_page
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.cli.write_output import write_json
 from vidtldr.evaluate.annotations import read_retrieval
@@ -26,7 +27,7 @@ from vidtldr.evaluate.protocols import RETRIEVAL
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.tune.clips import FailedVideo, TunedClip, read_clips
-from vidtldr.tune.plot import plot_tuning
+from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import TuneResult
 from vidtldr.tune.search import search
 from vidtldr.tune.subject import (
@@ -66,13 +67,14 @@ def run_tuning(
         num_rounds: Timed rounds.
 
     Returns:
-        Whether every video could be used and every plot that was asked for be drawn.
+        Whether every video could be used and everything that was asked for be drawn.
 
     Raises:
         ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do; a
             target that is not met among them.
     """
-    drawable = can_draw(files.plot_path)
+    wanted = files.results(as_json=run.as_json)
+    missing = missing_extras(wanted)
     quiet_transformers()
     subject = _load(umt, compared, videos, run.time_limit)
     find_host(subject.model)  # is known, before any video is read
@@ -88,11 +90,12 @@ def run_tuning(
     _say_what_is_doubtful(result)
     report = result.to_dict() | {"environment": environment(trials.device)}
     report["failed"] = [{"video": each.path, "error": one_line(each.error)} for each in failed]
-    hand_over(report, None, as_json=run.as_json)
-    if drawable:
-        say_written(plot_tuning(result, files.plot_path))
-    _write(result, files.output)
-    return not failed and (drawable or files.plot is None)
+    written = _write(result, files.output)
+    page = tuning_page(report, result, subject.kept_name)
+    hand_over(report, wanted, missing, tuning_plot(result), page, written)
+    if result.chosen is None:
+        raise ValueError(_unmet(result))
+    return not failed and not (missing and files.is_drawing_asked)
 
 
 def _load(
@@ -149,18 +152,14 @@ def _say_what_is_doubtful(result: TuneResult) -> None:
         )
 
 
-def _write(result: TuneResult, output: Path) -> None:
-    """Write the schedule.
-
-    Raises:
-        ValueError: If no setting reaches the target; says what can be reached.
-    """
+def _write(result: TuneResult, output: Path) -> list[tuple[str, Path]]:
+    """Write the schedule; nothing if no setting reaches the target."""
     if result.chosen is None:
-        raise ValueError(_unmet(result))
+        return []
     config = result.chosen.config
     assert isinstance(config, MergeConfig)  # what merges nothing is never chosen
     write_json(output, config.to_dict())
-    say_written([output])
+    return [("schedule", output)]
 
 
 def _unmet(result: TuneResult) -> str:

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vidtldr.bench.drawing import draw_panels
 from vidtldr.bench.pareto import STYLES, Style
+from vidtldr.bench.plot import Plot, panels_plot
 from vidtldr.tune.frontier import frontier
 from vidtldr.tune.result import MARKERS, TUNED, Point, TimedPoint, TuneResult
 
-__all__ = ["plot_tuning"]
+__all__ = ["tuning_plot"]
 
 PANEL_INCHES = 4.4
 TUNED_STYLES = (Style("#0072b2", 2.2), Style("#56b4e9", 1.8))
@@ -18,23 +17,18 @@ OTHER = Style("#b0b0b0")
 MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
 
 
-def plot_tuning(result: TuneResult, path: Path) -> list[Path]:
-    """Draw what was timed, then everything that was tried on all clips.
-
-    Cheaper is to the right, and lower is closer to the unmerged model.
+def tuning_plot(result: TuneResult) -> Plot:
+    """What was timed, then everything that was tried on all clips.
 
     Args:
         result: Of a search.
-        path: Where to write; its ending is replaced by `.png` and `.svg`.
-
-    Returns:
-        Both files.
-
-    Raises:
-        ImportError: If matplotlib is missing.
     """
     panels = [partial(_draw_times, result=result), partial(_draw_budgets, result=result)]
-    return draw_panels([(PANEL_INCHES, panel) for panel in panels], path)
+    text = (
+        "A point is a setting: lower is closer to the unmerged model, further right is cheaper. "
+        "The dotted line is the target, where it can be drawn."
+    )
+    return panels_plot([(PANEL_INCHES, panel) for panel in panels], "Drift against cost", text)
 
 
 def _draw_times(panel: Any, result: TuneResult) -> None:

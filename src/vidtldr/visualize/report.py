@@ -1,23 +1,15 @@
 """One page that shows what was merged, in a file of its own: nothing is fetched from anywhere."""
 
-import base64
-import hashlib
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from vidtldr.visualize.charts import Chart, layer_chart, mass_chart
+from vidtldr.visualize.filled_page import encode_page, fill_page
 from vidtldr.visualize.page_data import page_data
-from vidtldr.visualize.report_extra import validate_report_extra
 from vidtldr.visualize.report_facts import Report
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = ["render_report", "verdict", "write_report"]
 
-_STYLES = ("theme.css", "layout.css")
+_STYLES = ("report.css",)
 _SCRIPTS = ("decode.js", "draw.js", "inspect.js", "page.js")
 
 
@@ -35,15 +27,11 @@ def write_report(path: Path, report: Report) -> int:
         ImportError: If jinja2 is missing.
         OSError: If the file cannot be written.
     """
-    # A name that is no Unicode, as a file's can be, is spelled out.
-    return path.write_bytes(render_report(report).encode("utf-8", "backslashreplace"))
+    return path.write_bytes(encode_page(render_report(report)))
 
 
 def render_report(report: Report) -> str:
     """Fill in the page.
-
-    Every text from outside is escaped, and the page's own policy lets nothing run or load but what
-    it holds: hashes of its one script and its one style sheet, and pictures that are inline.
 
     Args:
         report: What it shows.
@@ -54,24 +42,15 @@ def render_report(report: Report) -> str:
     Raises:
         ImportError: If jinja2 is missing.
     """
-    validate_report_extra()
-    style, script = (_joined(names) for names in (_STYLES, _SCRIPTS))
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            policy=policy,
-            style=style,
-            script=script,
-            data=page_data(report),
-            charts=_charts(report),
-            verdict=verdict(report),
-        )
+    return fill_page(
+        "report.html.j2",
+        _STYLES,
+        _SCRIPTS,
+        report=report,
+        data=page_data(report),
+        charts=_charts(report),
+        verdict=verdict(report),
+        milliseconds=milliseconds,
     )
 
 
@@ -106,29 +85,3 @@ def verdict(report: Report) -> str:
 def milliseconds(time_ms: float) -> str:
     """A time in words, to three digits or whole milliseconds."""
     return f"{time_ms:.{0 if time_ms >= 100 else 1}f} ms"
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("vidtldr.visualize", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["milliseconds"] = milliseconds
-    return environment
-
-
-def _joined(names: tuple[str, ...]) -> str:
-    page: Any = files("vidtldr.visualize") / "page"
-    return "\n".join((page / name).read_text(encoding="utf-8") for name in names)
-
-
-def _hash(content: str) -> str:
-    """How a policy names an inline element: by its content, to the byte."""
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

@@ -194,14 +194,6 @@ document.querySelectorAll("input[name=view]").forEach((input) => {
   });
 });
 
-const THEMES = ["auto", "light", "dark"];
-element("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
-  root.dataset.theme = next;
-  element("theme-value").textContent = next;
-});
-
 new ResizeObserver(fit).observe(document.body);
 
 /** The first patch of the largest group of the first method: what to look at to begin with. */

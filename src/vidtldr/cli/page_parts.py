@@ -1,0 +1,47 @@
+"""Turn what benchmarks print into parts of their page: tables, and where and when it was run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from vidtldr.visualize.bench_page import PageTable
+
+__all__ = ["PAGE_WIDTH", "as_sentence", "environment_facts", "page_table"]
+
+PAGE_WIDTH = 200  # columns of a terminal on which every table has all it can have
+
+
+def page_table(table: Table, title: str, names: str, notes: Sequence[str] = ()) -> PageTable:
+    """A printed table as one of the page; bold rows are emphasised.
+
+    Args:
+        table: Of text alone.
+        title: What the page calls it.
+        names: Head of the first column, which names the rows.
+        notes: What is to be said below.
+    """
+    columns = [names, *(str(column.header) for column in table.columns[1:])]
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    strong = [number for number, row in enumerate(table.rows) if row.style == "bold"]
+    return PageTable(title, columns, list(zip(*cells, strict=True)), notes, strong)
+
+
+def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Device, threads, versions, date and commit, as `environment` gives them."""
+    versions = environment["versions"]
+    named = [f"{name} {version}" for name, version in versions.items() if version is not None]
+    facts = [
+        ("device", f"{environment['device']}, {environment['num_threads']} threads"),
+        ("platform", f"{environment['platform']}, Python {environment['python']}"),
+        ("versions", ", ".join(named)),
+        ("date", environment["date"]),
+    ]
+    if environment["commit"] is not None:
+        facts.append(("commit", environment["commit"]))
+    return facts
+
+
+def as_sentence(note: str) -> str:
+    """A note of the terminal with a capital and a full stop."""
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."

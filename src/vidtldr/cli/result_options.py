@@ -1,0 +1,44 @@
+"""Where a benchmark's result goes, as it was typed; no torch here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidtldr.cli.write_output import validate_output
+
+__all__ = ["ReportOption", "ResultOptions"]
+
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(metavar="HTML", help="Write plots and tables as one page of its own."),
+]
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """What to write, and how to print."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the whole result as JSON."),
+    ] = None
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw FILE.png and FILE.svg.")
+    ] = None
+    report: ReportOption = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the JSON, on one line, and nothing else.")
+    ] = False
+
+    def validate(self) -> None:
+        """Refuse places that cannot be written to, before the work.
+
+        Raises:
+            ValueError: If one cannot.
+        """
+        places = ((self.output, "--output"), (self.plot, "--plot"), (self.report, "--report"))
+        for path, option in places:
+            if path is not None:
+                validate_output(path, option)

@@ -1,0 +1,158 @@
+"""What pages of benchmarks say of made-up results; that commands write them is tested there."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench.made_up_result import made_up_result
+
+from vidtldr.bench.pareto import quality_plot
+from vidtldr.bench.quality import spread
+from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.roofline import Ceilings
+from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
+from vidtldr.bench.scaling import ScalingRow
+from vidtldr.bench.speed import Setting, SpeedRow
+from vidtldr.cli.bench_output import hand_over, missing_extras
+from vidtldr.cli.bench_pages import quality_page, saliency_page
+from vidtldr.cli.result_options import ResultOptions
+from vidtldr.cli.speed_pages import latency_page, memory_page
+
+ENVIRONMENT = {
+    "command": "vidtldr bench",
+    "commit": "abc with changes",
+    "date": "2026-01-01",
+    "device": "a device",
+    "num_threads": 2,
+    "platform": "an OS",
+    "python": "3.11",
+    "versions": {"vidtldr": "1", "torch": "2", "transformers": None},
+}
+REPORT = {
+    "environment": ENVIRONMENT,
+    "model": "umt-b16",
+    "weights": {"file": "bundled"},
+    "options": {"num_clips": 4, "split": "test", "seeds": [0, 1]},
+}
+SETTINGS = [Setting(1, "float32", 12, 224), Setting(8, "float32", 12, 224)]
+
+
+def speed_row(peer: str, setting: Setting, median: float) -> SpeedRow:
+    ratios = {"median": 30 / median, "lowest": 1.0, "highest": 2.0}
+    return SpeedRow(peer, setting, 10**9, None, None, (median,), ratios, None, 0.1, None)
+
+
+def test_where_and_when_it_was_run_is_said() -> None:
+    page = quality_page(REPORT, made_up_result())
+    assert page.command == "vidtldr bench"
+    assert page.facts == [
+        ("weights", "bundled"),
+        ("device", "a device, 2 threads"),
+        ("platform", "an OS, Python 3.11"),
+        ("versions", "vidtldr 1, torch 2"),
+        ("date", "2026-01-01"),
+        ("commit", "abc with changes"),
+    ]
+    outside_git = {**REPORT, "environment": ENVIRONMENT | {"commit": None}}
+    assert len(quality_page(outside_git, made_up_result()).facts) == 5
+
+
+def test_quality_says_what_the_preset_keeps_and_every_number() -> None:
+    result = made_up_result()
+    page = quality_page(REPORT, result)
+    assert page.verdict == (
+        "With 60% of the operations the bundled preset has R@1 89.5 ± 1.0 %, the unmerged model "
+        "90.0 ± 1.0 %; it runs 1.67x as fast."
+    )
+    recall, everything = page.tables
+    assert recall.columns == ["method", "layers", "0.8", "0.6"]
+    assert ("random dropping", "2-4", "100.0 ±1.0", "-") in recall.rows
+    assert [recall.rows[number][0] for number in recall.strong_rows] == [PRESET, "paper's setting"]
+    assert everything.columns[3:5] == ["text to video", "video to text"]
+    assert not any("t>v" in note for note in everything.notes)
+    assert all(len(row) == len(table.columns) for table in page.tables for row in table.rows)
+
+
+def test_quality_without_preset_and_speed_speaks_of_the_first_method() -> None:
+    result = made_up_result()
+    rows = [replace(row, timing=None) for row in result.rows if row.method != PRESET]
+    page = quality_page(REPORT, replace(result, rows=tuple(rows)))
+    assert page.verdict.startswith("With 60% of the operations paper's setting has R@1 84.0")
+    assert "as fast" not in page.verdict
+
+
+def test_saliency_names_the_best_score_of_either_sign() -> None:
+    rows = [
+        SaliencyRow(layer, score, *(spread([each]) for each in (auroc, 1 - auroc, 0.5, 0.25)))
+        for layer, score, auroc in ((0, "sharpness", 0.8), (1, "sharpness", 0.1))
+    ]
+    result = SaliencyResult(tuple(rows), spread([0.09]), 8)
+    page = saliency_page(REPORT, {"a.pt": result, "b.pt": result})
+    assert "Best of all: minus sharpness in layer 1" in page.verdict
+    assert "90% of the time" in page.verdict
+    assert page.facts[0] == ("clips", "4 test clips of each of the seeds 0, 1")
+    titles = [table.title for table in page.tables]
+    assert titles[0] == "a.pt: AUROC"
+    assert len(titles) == len(set(titles)) == 6
+    assert page.tables[0].rows == [("sharpness", "0.80 ±0.00", "0.10 ±0.00")]
+
+
+def test_latency_says_how_fast_merged_is_at_one_setting_or_several() -> None:
+    rows = [speed_row(peer, SETTINGS[0], ms) for peer, ms in (("unmerged", 30), ("merged", 20))]
+    ceilings = {"float32": Ceilings(1e12, 1e11, 2048, 2**28)}
+    curves = {"float32": [ScalingRow("SDPA", 64, (9.0,), 2**20, {})]}
+    page = latency_page(REPORT, rows, curves, ceilings)
+    assert page.verdict == "Merged, a forward takes 20.0 ms instead of 30.0 ms: 1.50x as fast."
+    times, curve = page.tables
+    assert times.title == "Batch 1, float32, 12 x 224²"
+    assert times.rows[1][:3] == ("merged", "20.0", "1.50x")
+    assert "1 TFLOP/s in a product" in times.notes[0]
+    assert curve.rows == [("64", "9 (1)")]
+    rows += [speed_row(peer, SETTINGS[1], ms) for peer, ms in (("unmerged", 30), ("merged", 15))]
+    several = latency_page(REPORT, rows, {}, {})
+    assert several.verdict == "Merged is 1.50x to 2.00x as fast as unmerged, over 2 settings."
+    assert len(several.tables) == 2
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([0.5], "Merged needs 50% of what unmerged needs."),
+        ([0.5, 0.75], "Merged needs 50% to 75% of what unmerged needs."),
+        ([None], ""),
+    ],
+)
+def test_memory_says_how_much_merged_needs(ratios: list[float | None], verdict: str) -> None:
+    peaks = {"median_bytes": 2**20, "spread_bytes": [2**20, 2**20]}
+    rows = [
+        {"peer": "merged", "setting": vars(setting), **peaks, "ratio": ratio}
+        for setting, ratio in zip(SETTINGS, ratios, strict=False)
+    ]
+    assert memory_page(REPORT, rows).verdict == verdict
+
+
+@pytest.mark.parametrize(("blocked", "extra"), [("matplotlib", "plots"), ("jinja2", "report")])
+def test_what_cannot_be_made_is_said_before_the_work_and_the_rest_is_there(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    blocked: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, blocked, None)
+    wanted = ResultOptions(tmp_path / "a.json", tmp_path / "a.png", tmp_path / "a.html")
+    missing = missing_extras(wanted)
+    assert missing == {extra}
+    assert f"pip install 'vidtldr[{extra}]'" in capsys.readouterr().err
+    result = made_up_result()
+    hand_over(REPORT, wanted, missing, quality_plot(result), quality_page(REPORT, result))
+    there = {"a.json", "a.html"} if extra == "plots" else {"a.json", "a.png", "a.svg"}
+    assert {file.name for file in tmp_path.iterdir()} == there
+
+
+def test_nothing_is_needed_where_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("matplotlib", "jinja2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert missing_extras(ResultOptions(output=Path("a.json"))) == frozenset()
+    assert missing_extras(ResultOptions(plot=Path("a.png"))) == {"plots"}
