@@ -6,7 +6,7 @@ import pytest
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.tune.clips import TunedClip
-from vidtldr.tune.plot import plot_tuning
+from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import DROPPING, PAPER, TOME, TuneResult
 from vidtldr.tune.search import search
 from vidtldr.tune.subject import Subject
@@ -91,7 +91,7 @@ def test_a_target_out_of_reach_has_a_nearest_row(
 
 def test_it_is_drawn(result: TuneResult, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pip install 'vidtldr[plots]'")
-    files = plot_tuning(result, tmp_path / "schedule.json")
+    files = tuning_plot(result).write(tmp_path / "schedule.json")
     assert [file.name for file in files] == ["schedule.png", "schedule.svg"]
     text = files[1].read_text()
     assert text.count("<g id=") > 20
