@@ -112,12 +112,13 @@ def r_for_flop_ratio(costs: ForwardCosts, flop_ratio: float, layers: tuple[int, 
     Raises:
         ValueError: If the layers cannot save so much; the message names the lowest share.
     """
-    limit = flop_ratio * costs.flops()
+    full = costs.flops()
     mergeable = costs.num_tokens - costs.num_prefix_tokens
-    found = first_that_fits(mergeable, layers, lambda r: costs.flops(r) <= limit)
+    # A quotient, as the message has it: flop_ratio * full may be rounded to less than it names.
+    found = first_that_fits(mergeable, layers, lambda r: costs.flops(r) / full <= flop_ratio)
     if found is None:
         flops = min(costs.flops(r) for r in even_schedules(mergeable, layers))
-        lowest = ceil(1000 * flops / costs.flops()) / 1000
+        lowest = ceil(1000 * flops / full) / 1000
         raise ValueError(
             f"flop_ratio must be at least {lowest} where layers {listed(layers)} merge (at most "
             f"half of the tokens in each), got {flop_ratio}. Raise it, or let more or earlier "
@@ -183,9 +184,13 @@ def _even_schedule(num_mergeable: int, layers: tuple[int, ...], share: int) -> _
 
 
 def _with_tokens_given_back(r: _Schedule, fits: Callable[[_Schedule], bool]) -> _Schedule:
-    for layer in range(len(r) - 1, -1, -1):
-        while r[layer] and fits(one_less := (*r[:layer], r[layer] - 1, *r[layer + 1 :])):
-            r = one_less
+    """Again and again, as a layer that stops merging saves what its score costs."""
+    before = None
+    while r != before:
+        before = r
+        for layer in range(len(r) - 1, -1, -1):
+            while r[layer] and fits(one_less := (*r[:layer], r[layer] - 1, *r[layer + 1 :])):
+                r = one_less
     return r
 
 
