@@ -136,7 +136,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="highest")
     parser.add_argument("--exam-clips", type=int, default=128, help="validation clips of an exam")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.batch_size < 4:
+        parser.error(
+            f"--batch-size must be at least 4, got {args.batch_size}: whole clips take half as "
+            "many, and a clip is compared with another. Pass 4 or more."
+        )
+    return args
 
 
 def initialise(model: ShapesUMT) -> None:

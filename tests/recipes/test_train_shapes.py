@@ -15,7 +15,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "train_shapes.py"
 
 
 def command(out: Path, pretraining: int, *steps: int) -> list[str]:
-    command = [sys.executable, str(RECIPE), f"--out={out}", "--batch-size=2", "--exam-clips=4"]
+    command = [sys.executable, str(RECIPE), f"--out={out}", "--batch-size=4", "--exam-clips=4"]
     command += ["--device=cpu", f"--pretraining-steps={pretraining}"]
     return [*command, "--steps", *map(str, steps)]
 
@@ -56,3 +56,10 @@ def test_the_recipe_writes_a_model_and_a_log(tmp_path: Path) -> None:
     assert [line["stage"] for line in lines] == stages
     assert {"words", "vectors", "patch_shape", "patch_motion"} <= lines[1].keys()
     assert {"contrast", "prompts", "matching", "answers"} <= lines[2].keys() - lines[1].keys()
+
+
+def test_a_batch_without_another_clip_is_refused(tmp_path: Path) -> None:
+    whole = [sys.executable, str(RECIPE), f"--out={tmp_path}", "--batch-size=3"]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--batch-size must be at least 4, got 3" in done.stderr
