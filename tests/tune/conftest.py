@@ -8,9 +8,12 @@ from vidtldr.tune.clips import TunedClip, read_clips
 from vidtldr.tune.subject import Subject, classifier_subject
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Many small operations: a second thread costs more than it gives."""
+    """Many small operations: a second thread costs more than it gives.
+
+    Set before what a module's tests share is made: times are kept by the number of threads.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
