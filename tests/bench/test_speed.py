@@ -163,7 +163,7 @@ def scaling(most_map_bytes: int) -> list[Any]:
 def test_memory_of_a_scored_layer_grows_with_tokens_and_not_with_their_square() -> None:
     rows = {(row.side, row.num_tokens): row for row in scaling(2**30)}
     assert len(rows) == 3 * len(SIDES)
-    peaks = [rows["with sharpness", count].peak_bytes for count in (64, 128)]
+    peaks = [rows["mass, sharpness", count].peak_bytes for count in (64, 128)]
     assert peaks[1] <= 2.2 * peaks[0]
     stored = [rows["both maps stored", count].peak_bytes for count in (64, 128)]
     assert stored[1] > 3 * stored[0]
@@ -173,7 +173,7 @@ def test_maps_that_are_too_large_are_not_stored() -> None:
     rows = {(row.side, row.num_tokens): row for row in scaling(4 * 2 * 32**2 * 4)}
     assert rows["both maps stored", 32].times_ms
     assert rows["both maps stored", 64].to_dict()["median_ms"] is None
-    assert rows["with sharpness", 64].times_ms
+    assert rows["mass, sharpness", 64].times_ms
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:

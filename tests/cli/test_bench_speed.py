@@ -143,7 +143,7 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
         for name in speed_peers(MergeConfig(r=[600, 200, 100]))
     ]
     print_latency(console, rows, {"bfloat16": Ceilings(1e13, 1e11, 2048, 2**28)})
-    print_scaling(console, "bfloat16", [ScalingRow("SDPA, no score", 16384, (9.0,), 2**30, ratios)])
+    print_scaling(console, "bfloat16", [ScalingRow("SDPA", 16384, (9.0,), 2**30, ratios)])
     peaks = {"median_bytes": 2**30, "spread_bytes": [2**30, 2**30], "ratio": 1.01}
     print_memory(console, [{"peer": row.peer, "setting": vars(setting), **peaks} for row in rows])
     text = capsys.readouterr().out

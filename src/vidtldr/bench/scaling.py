@@ -16,13 +16,16 @@ from vidtldr.ops.attention import AttentionScore, attend
 
 __all__ = ["SIDES", "ScalingRow", "measure_scaling"]
 
-SDPA = "SDPA, no score"
+SDPA = "SDPA"
 MATERIALISED = "both maps stored"
-SIDES: dict[str, AttentionScore | None] = {
-    SDPA: None,
-    "with sharpness": "sharpness",
-    "with sharpness per head": "sharpness-per-head",
-    MATERIALISED: None,
+# Whether keys have mass, which they have behind the first merging layer, and what is scored.
+SIDES: dict[str, tuple[bool, AttentionScore | None]] = {
+    SDPA: (False, None),
+    "mass": (True, None),
+    "sharpness": (False, "sharpness"),
+    "mass, sharpness": (True, "sharpness"),
+    "mass, sharpness per head": (True, "sharpness-per-head"),
+    MATERIALISED: (True, "sharpness"),
 }
 NUM_MAPS = 4  # logits, with mass, and the two softmaxes
 
@@ -36,8 +39,8 @@ class ScalingRow:
         num_tokens: N.
         times_ms: Every round, milliseconds; none where the maps would not fit.
         peak_bytes: Peak of the memory of tensors made on the way; None where they would not fit.
-        slowdown: Time over that of fused attention without a score, in the same rounds: median,
-            lowest and highest.
+        slowdown: Time over that of fused attention without mass and score, in the same rounds:
+            median, lowest and highest.
     """
 
     side: str
@@ -65,7 +68,7 @@ def measure_scaling(
     most_map_bytes: int,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[ScalingRow]:
-    """Time attention with mass of random queries, keys and values.
+    """Time attention of random queries, keys and values, with mass and a score and without.
 
     Args:
         num_tokens: Every N.
@@ -111,8 +114,10 @@ def _runs(
     scale = channels**-0.5
 
     def run_of(side: str) -> Callable[[], object]:
+        has_mass, score = SIDES[side]
+        weights = mass if has_mass else None
         if side == MATERIALISED:
-            return lambda: two_maps(q, k, v, scale=scale, mass=mass, with_score=True)
-        return lambda: attend(q, k, v, scale=scale, mass=mass, score=SIDES[side])
+            return lambda: two_maps(q, k, v, scale=scale, mass=weights, with_score=True)
+        return lambda: attend(q, k, v, scale=scale, mass=weights, score=score)
 
     return {side: run_of(side) for side in SIDES}

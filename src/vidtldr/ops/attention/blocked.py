@@ -1,9 +1,9 @@
 """Attention with mass and score, a block of query rows at a time, in plain torch.
 
 The score needs the mean over heads, which does not split over heads, so a block holds the
-probabilities of all heads for a few query rows. One softmax serves the score and the values: these
-are weighed by `P_ij mass_j / Σ_j P_ij mass_j`, so mass goes into `v` and into one extra channel
-that sums it up.
+probabilities of all heads for some query rows. One softmax serves the score and the values: these
+are weighed by `P_ij mass_j / Σ_j P_ij mass_j`, so mass goes into `v`, and one more product sums it
+up.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head, `R` query rows of a block.
 """
@@ -33,12 +33,20 @@ def blocked_attention(
         Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N).
     """
     work = torch.promote_types(v.dtype, torch.float32)
-    values = _weigh(v.to(work), mass)
+    values, weights = v.to(work), None
+    if mass is not None:
+        weights = mass.to(work)[:, :, None]  # (B, N, 1)
+        values = values * weights[:, None]
     # Results are written in place: small ones kept between large temporaries would fragment the
     # heap (measured: twice the peak of resident memory).
     x, total = torch.empty_like(v), _empty_score(q)
     for rows, attn in _blocks_of_attention(q, k, scale):
-        x[:, :, rows] = _normalise(attn @ values, mass).to(v.dtype)
+        attended = attn @ values
+        if weights is not None:
+            # A product of its own: as one more channel of the values it would cost a fifth more
+            # of theirs, as 65 columns do not fill the registers.
+            attended /= (attn.flatten(1, 2) @ weights).view(*attended.shape[:-1], 1)
+        x[:, :, rows] = attended
         _add_score_of_rows(total, rows, attn, score)
     return x, total
 
@@ -55,45 +63,32 @@ def _blocks_of_attention(q: Tensor, k: Tensor, scale: float) -> Iterator[tuple[s
     """Consecutive query rows and their softmax without mass, (B, H, R, N).
 
     Every block is written over the one before: fresh memory for each would cost more time than the
-    exponentials do, in page faults.
+    exponentials do, in page faults. So is the softmax over its logits, which leaves room for twice
+    the rows; its kernel reads a row before it writes it.
     """
     batch, heads, num_tokens, channels = q.shape
     work = torch.promote_types(q.dtype, torch.float32)
     queries = (q.to(work) * scale).reshape(batch * heads, num_tokens, channels)
     keys = k.to(work).transpose(-1, -2).reshape(batch * heads, channels, num_tokens)
     num_rows = min(_rows_per_block(q), num_tokens)
-    logits, attn = torch.empty(
-        2, batch * heads * num_rows * num_tokens, dtype=work, device=q.device
-    )
+    memory = torch.empty(batch * heads * num_rows * num_tokens, dtype=work, device=q.device)
     for start in range(0, num_tokens, num_rows):
         rows = slice(start, min(start + num_rows, num_tokens))
         shape = (batch * heads, rows.stop - start, num_tokens)
-        size = shape[0] * shape[1] * shape[2]
-        block, softmax = logits[:size].view(shape), attn[:size].view(shape)
+        block = memory[: shape[0] * shape[1] * shape[2]].view(shape)
         torch.bmm(queries[:, rows], keys, out=block)
-        torch.softmax(block, dim=-1, out=softmax)
-        yield rows, softmax.view(batch, heads, shape[1], num_tokens)
+        torch.softmax(block, dim=-1, out=block)
+        yield rows, block.view(batch, heads, shape[1], num_tokens)
 
 
 def _rows_per_block(q: Tensor) -> int:
-    """As many rows as make a block's logits and probabilities as large as the queries: D / 2.
+    """Rows of a block, 3/2 D: it then holds 3/2 of the queries' numbers, whatever N is.
 
-    2 B H R N numbers then are the B H N D of the queries, so the layer's peak of memory stays with
-    its own tensors, whatever N is. Speed is flat from 16 to 256 rows.
+    More rows are no faster (2352 tokens of 12 heads of 64 channels, times that of fused attention
+    without a score: 1.9 with 16 rows, 1.65 with 32, 1.47 with 64, 1.43 with 96 and with 128), and
+    the layer's peak of memory stays where it was, in the MLP.
     """
-    return max(1, q.shape[-1] // 2)
-
-
-def _weigh(values: Tensor, mass: Tensor | None) -> Tensor:
-    """Values times mass with mass itself as one more channel: (B, H, N, D + 1)."""
-    if mass is None:
-        return values
-    weights = mass.to(values.dtype)[:, None, :, None].expand(*values.shape[:-1], 1)
-    return torch.cat([values * weights, weights], dim=-1)
-
-
-def _normalise(x: Tensor, mass: Tensor | None) -> Tensor:
-    return x if mass is None else x[..., :-1] / x[..., -1:]
+    return max(1, 3 * q.shape[-1] // 2)
 
 
 def _empty_score(q: Tensor) -> Tensor:
