@@ -16,7 +16,7 @@ from vidtldr.bench.speed_peers import speed_peers
 from vidtldr.cli.memory_child import measure_peak
 from vidtldr.cli.speed_tables import print_latency, print_memory, print_scaling
 from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.native_bfloat16 import bfloat16_is_native
+from vidtldr.ops.native_bfloat16 import bfloat16_is_native
 
 Run = Callable[..., Result]
 needs_proc = pytest.mark.skipif(

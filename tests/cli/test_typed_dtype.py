@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from vidtldr.hosts import native_bfloat16
+from vidtldr.ops import native_bfloat16
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vidtldr.hosts.device_name import device_name
-from vidtldr.hosts.native_bfloat16 import bfloat16_is_native
+from vidtldr.ops.native_bfloat16 import bfloat16_is_native
 
 __all__ = ["device_name", "environment"]
 

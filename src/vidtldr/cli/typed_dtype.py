@@ -3,7 +3,7 @@
 import torch
 import typer
 
-from vidtldr.hosts.native_bfloat16 import bfloat16_is_native
+from vidtldr.ops.native_bfloat16 import bfloat16_is_native
 from vidtldr.tasks.pretrained import resolve_dtype
 
 __all__ = ["typed_dtype"]

@@ -84,6 +84,7 @@ class MergingForward:
             )
         if r:
             x, mass = self.merge(attended, mass, r)
+        del attended  # its keys keep queries, keys and values alive, which the MLP has no use for
         return self.walk.mlp_half(self.block, x), mass
 
     def _attend(

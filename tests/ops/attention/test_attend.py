@@ -10,6 +10,7 @@ from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
 from vidtldr.method.saliency import masked_saliency
 from vidtldr.ops.attention import attend
+from vidtldr.ops.attention.api import FASTER_IN_BLOCKS_FROM, is_faster_in_blocks
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SCORES = ["sharpness", "sharpness-per-head", "received"]
@@ -73,7 +74,7 @@ def test_every_implementation_equals_the_oracle(
 @pytest.mark.parametrize("score", [*SCORES, None])
 @pytest.mark.parametrize("dtype", DTYPES[1:])
 @pytest.mark.parametrize("with_mass", [True, False])
-@pytest.mark.parametrize("num_tokens", [33, 197])
+@pytest.mark.parametrize("num_tokens", [33, 197, FASTER_IN_BLOCKS_FROM + 1])
 def test_half_and_single_precision_stay_within_rounding_of_float64(
     impl: str, score: str | None, dtype: torch.dtype, with_mass: bool, num_tokens: int
 ) -> None:
@@ -100,6 +101,25 @@ def test_half_and_single_precision_stay_within_rounding_of_float64(
             * (1 + math.log(num_tokens))
         )
         assert (found.score.double() - truth.score).abs().max() <= bound
+
+
+def test_bfloat16_without_a_score_is_worked_in_blocks_but_not_for_a_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    q, k, v = (t.bfloat16() for t in spread_out(2, 3, FASTER_IN_BLOCKS_FROM, 8))
+    if not is_faster_in_blocks(q):
+        pytest.skip("this processor has no products of bfloat16")
+    assert not is_faster_in_blocks(q[:, :, 1:])
+    assert not is_faster_in_blocks(q.half())
+    mass = 1 + 9 * torch.rand(2, FASTER_IN_BLOCKS_FROM)
+    fused = [attend(q, k, v.requires_grad_(), scale=0.4, mass=m).x.detach() for m in (None, mass)]
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", None)
+    v = v.detach()
+    blocks = [attend(q, k, v, scale=0.4, mass=m).x for m in (None, mass)]
+    for one, other in zip(blocks, fused, strict=True):
+        assert one.dtype == torch.bfloat16
+        assert (one - other).abs().max() <= 4 * torch.finfo(torch.bfloat16).eps * v.abs().max()
+        assert not one.equal(other)
 
 
 def _eager_at(dtype: torch.dtype, q: Tensor, k: Tensor, v: Tensor, mass: Tensor | None) -> Tensor:

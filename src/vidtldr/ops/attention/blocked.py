@@ -13,7 +13,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["blocked_attention", "blocked_score"]
+from vidtldr.ops.native_bfloat16 import bfloat16_is_native
+
+__all__ = ["blocked_attention", "blocked_score", "blocked_values", "multiplies_bfloat16"]
+
+_CPU_MULTIPLIES_BFLOAT16 = bfloat16_is_native(torch.device("cpu"))
 
 
 def blocked_attention(
@@ -32,21 +36,12 @@ def blocked_attention(
     Returns:
         Attended values, shape (B, H, N, D), dtype of `v`, and the score, shape (B, N).
     """
-    work = torch.promote_types(v.dtype, torch.float32)
-    values, weights = v.to(work), None
-    if mass is not None:
-        weights = mass.to(work)[:, :, None]  # (B, N, 1)
-        values = values * weights[:, None]
+    values, weights = _weigh(v if multiplies_bfloat16(v) else v.to(_work_dtype(v)), mass)
     # Results are written in place: small ones kept between large temporaries would fragment the
     # heap (measured: twice the peak of resident memory).
     x, total = torch.empty_like(v), _empty_score(q)
-    for rows, attn in _blocks_of_attention(q, k, scale):
-        attended = attn @ values
-        if weights is not None:
-            # A product of its own: as one more channel of the values it would cost a fifth more
-            # of theirs, as 65 columns do not fill the registers.
-            attended /= (attn.flatten(1, 2) @ weights).view(*attended.shape[:-1], 1)
-        x[:, :, rows] = attended
+    for rows, attn in _blocks_of_attention(q, k, scale, _work_dtype(q)):
+        x[:, :, rows] = _mean_of_values(attn, values, weights)
         _add_score_of_rows(total, rows, attn, score)
     return x, total
 
@@ -54,46 +49,99 @@ def blocked_attention(
 def blocked_score(q: Tensor, k: Tensor, scale: float, score: str) -> Tensor:
     """The score alone, shape (B, N); arguments as in `blocked_attention`."""
     total = _empty_score(q)
-    for rows, attn in _blocks_of_attention(q, k, scale):
+    for rows, attn in _blocks_of_attention(q, k, scale, _work_dtype(q)):
         _add_score_of_rows(total, rows, attn, score)
     return total
 
 
-def _blocks_of_attention(q: Tensor, k: Tensor, scale: float) -> Iterator[tuple[slice, Tensor]]:
-    """Consecutive query rows and their softmax without mass, (B, H, R, N).
+def blocked_values(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None) -> Tensor:
+    """`attend` without a score, where `multiplies_bfloat16`: every product is one of bfloat16.
+
+    The CPU's fused attention takes as long for bfloat16 as for float32. Logits and probabilities
+    are rounded as by eager attention, which is about twice the error of the fused one.
+
+    Args:
+        q: Queries, shape (B, H, N, D), bfloat16.
+        k: Keys, same shape and dtype.
+        v: Values, same shape and dtype.
+        scale: Factor of the logits.
+        mass: Mass of each key, shape (B, N), positive, or None.
+
+    Returns:
+        Attended values, shape (B, H, N, D), bfloat16.
+    """
+    values, weights = _weigh(v, mass)
+    x = torch.empty_like(v)
+    for rows, attn in _blocks_of_attention(q, k, scale, q.dtype):
+        x[:, :, rows] = _mean_of_values(attn, values, weights)
+    return x
+
+
+def multiplies_bfloat16(v: Tensor) -> bool:
+    """Whether the device itself multiplies the values' dtype, if that is bfloat16."""
+    return v.dtype == torch.bfloat16 and (v.device.type != "cpu" or _CPU_MULTIPLIES_BFLOAT16)
+
+
+def _blocks_of_attention(
+    q: Tensor, k: Tensor, scale: float, work: torch.dtype
+) -> Iterator[tuple[slice, Tensor]]:
+    """Consecutive query rows and their softmax without mass in dtype `work`, (B, H, R, N).
 
     Every block is written over the one before: fresh memory for each would cost more time than the
     exponentials do, in page faults. So is the softmax over its logits, which leaves room for twice
     the rows; its kernel reads a row before it writes it.
     """
     batch, heads, num_tokens, channels = q.shape
-    work = torch.promote_types(q.dtype, torch.float32)
-    queries = (q.to(work) * scale).reshape(batch * heads, num_tokens, channels)
+    queries = q.reshape(batch * heads, num_tokens, channels)
     keys = k.to(work).transpose(-1, -2).reshape(batch * heads, channels, num_tokens)
-    num_rows = min(_rows_per_block(q), num_tokens)
+    num_rows = min(_rows_per_block(q, work), num_tokens)
     memory = torch.empty(batch * heads * num_rows * num_tokens, dtype=work, device=q.device)
     for start in range(0, num_tokens, num_rows):
         rows = slice(start, min(start + num_rows, num_tokens))
         shape = (batch * heads, rows.stop - start, num_tokens)
         block = memory[: shape[0] * shape[1] * shape[2]].view(shape)
-        torch.bmm(queries[:, rows], keys, out=block)
+        torch.bmm(queries[:, rows].to(work) * scale, keys, out=block)
         torch.softmax(block, dim=-1, out=block)
         yield rows, block.view(batch, heads, shape[1], num_tokens)
 
 
-def _rows_per_block(q: Tensor) -> int:
-    """Rows of a block, 3/2 D: it then holds 3/2 of the queries' numbers, whatever N is.
+def _rows_per_block(q: Tensor, work: torch.dtype) -> int:
+    """Rows of a block that take 3/2 of the queries' memory, whatever N is: 3/2 D of one dtype.
 
     More rows are no faster (2352 tokens of 12 heads of 64 channels, times that of fused attention
     without a score: 1.9 with 16 rows, 1.65 with 32, 1.47 with 64, 1.43 with 96 and with 128), and
     the layer's peak of memory stays where it was, in the MLP.
     """
-    return max(1, 3 * q.shape[-1] // 2)
+    return max(1, 3 * q.shape[-1] * q.element_size() // (2 * work.itemsize))
+
+
+def _weigh(values: Tensor, mass: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Values times mass, (B, H, N, D), and the mass in their dtype, (B, N, 1)."""
+    if mass is None:
+        return values, None
+    weights = mass.to(values.dtype)[:, :, None]
+    return values * weights[:, None], weights
+
+
+def _mean_of_values(attn: Tensor, values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of values by probability and mass of their keys, (B, H, R, D)."""
+    attn = attn.to(values.dtype)
+    x = attn @ values
+    if weights is None:
+        return x
+    # A product of its own: as one more channel of the values it would cost a fifth more of
+    # theirs, as 65 columns do not fill the registers.
+    total = attn.flatten(1, 2) @ weights
+    return x.div_(total.view(*x.shape[:-1], 1))
+
+
+def _work_dtype(q: Tensor) -> torch.dtype:
+    """Of logits and probabilities that are scored: float32, or float64 for float64."""
+    return torch.promote_types(q.dtype, torch.float32)
 
 
 def _empty_score(q: Tensor) -> Tensor:
-    dtype = torch.promote_types(q.dtype, torch.float32)
-    return torch.zeros(q.shape[0], q.shape[2], dtype=dtype, device=q.device)
+    return torch.zeros(q.shape[0], q.shape[2], dtype=_work_dtype(q), device=q.device)
 
 
 def _add_score_of_rows(total: Tensor, rows: slice, attn: Tensor, score: str) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidtldr.hosts import native_bfloat16
-from vidtldr.hosts.native_bfloat16 import bfloat16_is_native, has_bfloat16_products
+from vidtldr.ops import native_bfloat16
+from vidtldr.ops.native_bfloat16 import bfloat16_is_native, has_bfloat16_products
 
 CPU = torch.device("cpu")
 X86 = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 avx512f {}\n"
