@@ -21,6 +21,9 @@ RESULTS = ("01_cpu_speed.json", "01_cpu_speed_timm.json")
 TRAINING = BENCHMARKS / "results" / "03_training.json"
 QUALITY = BENCHMARKS / "results" / "03_quality.json"
 SALIENCY = BENCHMARKS / "results" / "03_saliency.json"
+LATENCY = BENCHMARKS / "results" / "09_latency_umt_b.json"
+SCALING = BENCHMARKS / "results" / "09_scaling.json"
+MEMORY = BENCHMARKS / "results" / "09_memory_umt_b.json"
 NEAR_BUDGET = 0.6
 NAMES = {
     "videomae-b": "VideoMAE-B, 16 x 224²",
@@ -63,6 +66,62 @@ def footnote(report: dict[str, Any]) -> str:
         f"{env['versions']['torch']}, "
         f"float32, batch 1, random weights: `{env['command']}`.  "
     )
+
+
+def faster() -> str:
+    """Every way to run one model in two types, peaks, and a layer's attention, from `bench`."""
+    latency, memory, scaling = (json.loads(f.read_text()) for f in (LATENCY, MEMORY, SCALING))
+    times = {(row["peer"], row["setting"]["dtype"]): row for row in latency["rows"]}
+    dtypes = list(dict.fromkeys(dtype for _, dtype in times))
+    heads = (f"{dtype}, ms | over unmerged" for dtype in dtypes)
+    lines = [
+        f"| | {' | '.join(heads)} | drift, {dtypes[-1]} |",
+        "|---" * (2 + 2 * len(dtypes)) + "|",
+    ]
+    for peer in dict.fromkeys(peer for peer, _ in times):
+        rows = [times[peer, dtype] for dtype in dtypes]
+        cells = [f"{row['median_ms']:.0f} | {spread_of(row['speedup'])}" for row in rows]
+        lines.append(f"| {peer} | {' | '.join(cells)} | {rows[-1]['drift']:.3f} |")
+    return "\n".join(
+        [*lines, "", made_by(latency), "", peaks(memory), "", attention_of_a_layer(scaling)]
+    )
+
+
+def peaks(report: dict[str, Any]) -> str:
+    lines = ["| peak above the loaded model | MB | over unmerged |", "|---|---|---|"]
+    for row in report["rows"]:
+        setting, (lowest, highest) = row["setting"], row["spread_bytes"]
+        lines.append(
+            f"| {row['peer']}, {setting['dtype']}, batch {setting['batch']} | "
+            f"{row['median_bytes'] / 1e6:.0f} ({lowest / 1e6:.0f} to {highest / 1e6:.0f}) | "
+            f"{row['ratio']:.2f}x |"
+        )
+    return "\n".join([*lines, "", made_by(report)])
+
+
+def attention_of_a_layer(report: dict[str, Any]) -> str:
+    ((dtype, rows),) = report["scaling"].items()
+    counts = list(dict.fromkeys(row["num_tokens"] for row in rows))
+    lines = [
+        f"| attention of a layer, {dtype} | {' | '.join(f'{count} tokens' for count in counts)} |",
+        "|---" * (1 + len(counts)) + "|",
+    ]
+    for side in dict.fromkeys(row["side"] for row in rows):
+        found = {row["num_tokens"]: row for row in rows if row["side"] == side}
+        cells = (attention_cell(found[count]) for count in counts)
+        lines.append(f"| {side} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", made_by(report)])
+
+
+def attention_cell(row: dict[str, Any]) -> str:
+    if row["median_ms"] is None:
+        return "does not fit"
+    time, times = row["median_ms"], row["slowdown"]["median"]
+    return f"{time:.0f} ms, {times:.2f}x, {row['peak_bytes'] / 1e6:.0f} MB"
+
+
+def spread_of(ratios: dict[str, float]) -> str:
+    return f"{ratios['median']:.2f}x ({ratios['lowest']:.2f} to {ratios['highest']:.2f})"
 
 
 def reproduce() -> str:
@@ -240,6 +299,7 @@ def made_by(report: dict[str, Any]) -> str:
 
 GENERATED = {
     "measured": measured,
+    "faster": faster,
     "training": training,
     "quality": quality,
     "saliency": saliency,
