@@ -1,11 +1,12 @@
 """Fixtures that every room's tests share."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from vidtldr.hosts.compiling import cpp_compiler, finds_cpp_compiler
 
 _SHARED = Path(os.environ.get("VIDTLDR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -18,9 +19,8 @@ def _seed() -> None:
 @pytest.fixture(scope="session")
 def compiler() -> None:
     """What `torch.compile` needs on a CPU."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    if not any(shutil.which(name) for name in names):
-        pytest.skip("compiling for a CPU needs a C++ compiler (g++, clang++, c++ or CXX)")
+    if not finds_cpp_compiler():
+        pytest.skip(f"compiling for a CPU needs the C++ compiler {cpp_compiler()} (or CXX)")
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 from bench.tiny_world_model import tiny_world_model
 
-from vidtldr.bench.preset_choice import SCORES, choose_preset
+from vidtldr.bench.preset_choice import choose_preset
 from vidtldr.bench.quality import QualityOptions
 from vidtldr.bench.quality_methods import PAPER
 from vidtldr.bench.result_store import ResultStore
+from vidtldr.hosts.config import SCORES
 
 OPTIONS = QualityOptions(num_clips=6, seeds=(0, 1), split="validation", batch_size=8)
 

@@ -40,6 +40,14 @@ def test_a_torn_last_line_is_passed_over_and_the_next_one_is_whole(
     assert last.get(KEY, never) == 1
 
 
+@pytest.mark.parametrize("line", ["{}", "[]", "7", '{"key": {}}'])
+def test_a_line_that_is_no_entry_is_passed_over(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "quality.jsonl"
+    ResultStore(file).get(KEY, lambda: 1)
+    file.write_text(f"{line}\n{file.read_text()}")
+    assert ResultStore(file).get(KEY, never) == 1
+
+
 def test_without_a_file_everything_stays_in_memory() -> None:
     store = ResultStore()
     assert store.get(KEY, lambda: 5) == store.get(KEY, never) == 5

@@ -9,11 +9,13 @@ import torch
 from models.umt.tiny import TINY, spread_weights
 from tiny_models import clips, videomae
 from torch import nn
+from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
 from vidtldr.bench import speed
 from vidtldr.bench.latency import Timing, paired_ratios
 from vidtldr.bench.materialised import eager_twin, materialised_twin, two_maps
-from vidtldr.bench.resident import peak_above_load, peak_in_fresh_process
+from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES
+from vidtldr.bench.resident import MemoryRow, peak_above_load, peak_in_fresh_process
 from vidtldr.bench.roofline import count_bytes, measure_ceilings
 from vidtldr.bench.scaling import SIDES, measure_scaling
 from vidtldr.bench.speed import Setting, measure_setting
@@ -53,6 +55,16 @@ def test_models_that_store_maps_have_the_outputs_of_those_that_do_not() -> None:
     assert torch.equal(outputs(twin(model)), outputs(model))
 
 
+def test_maps_are_stored_and_tokens_pooled_by_mass() -> None:
+    encoder = spread_weights(build_vision_encoder(TINY), seed=0)
+    size = encoder.config.image_size
+    x = torch.randn(2, encoder.config.num_frames, 3, size, size)
+    config = MergeConfig(r=[3, 2], pooling="mass")
+    found = speed.forward_of(materialised_twin(encoder, config), x)()
+    expected = speed.forward_of(merged_twin(encoder, config), x)()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 def test_a_peer_is_named_once_and_brings_what_it_is_compared_with() -> None:
     names = [peer.name for peer in choose_peers(CONFIG, None)]
     assert names[:3] == ["unmerged", "unmerged, eager", "merged"]
@@ -65,6 +77,12 @@ def test_a_peer_is_named_once_and_brings_what_it_is_compared_with() -> None:
     tome = MergeConfig(r=[9], score=None, metric="keys")
     assert "ToMe" not in speed_peers(tome)
     assert speed_peers(tome)["materialised"].reference == "merged by sharpness"
+
+
+def test_what_is_drawn_by_chance_is_compared_with_no_other_draw() -> None:
+    peers = speed_peers(MergeConfig(r=[9], metric="random"))
+    assert peers["merged, compiled"].reference is None
+    assert speed_peers(CONFIG)["merged, compiled"].reference == "merged"
 
 
 def test_an_unknown_peer_is_refused() -> None:
@@ -126,6 +144,18 @@ def test_wrong_outputs_are_not_timed(value: float, message: str) -> None:
         measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
 
 
+class Uncompilable(nn.Module):
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        raise InductorError(InvalidCxxCompiler("cc"), None)
+
+
+def test_a_compiler_that_does_not_work_is_said() -> None:
+    broken = SpeedPeer("broken", lambda _: Uncompilable())
+    peers = [speed_peers(CONFIG)["unmerged"], broken]
+    with pytest.raises(ImportError, match=r"compile must find compilers .* cc is not found"):
+        measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+
+
 def test_ratios_are_of_the_same_rounds() -> None:
     ratios = paired_ratios(Timing((4.0, 6.0, 9.0)), Timing((2.0, 2.0, 9.0)))
     assert ratios == {"median": 2, "lowest": 1, "highest": 3}
@@ -147,14 +177,14 @@ def test_ceilings_are_rates_of_what_was_done(monkeypatch: pytest.MonkeyPatch) ->
     assert found.bytes_per_second == pytest.approx(2 * 64 / 2e-3)
 
 
-def scaling(most_map_bytes: int) -> list[Any]:
+def scaling(most_map_bytes: int, dtype: torch.dtype = torch.float32) -> list[Any]:
     return measure_scaling(
         [32, 64, 128],
         num_heads=2,
         channels=8,
         batch=1,
         device=CPU,
-        dtype=torch.float32,
+        dtype=dtype,
         num_rounds=1,
         most_map_bytes=most_map_bytes,
     )
@@ -176,12 +206,44 @@ def test_maps_that_are_too_large_are_not_stored() -> None:
     assert rows["mass, sharpness", 64].times_ms
 
 
+def test_the_average_in_float32_of_maps_of_half_types_needs_room_too() -> None:
+    def fits(most_map_bytes: int) -> bool:
+        rows = {(r.side, r.num_tokens): r for r in scaling(most_map_bytes, torch.bfloat16)}
+        return bool(rows["both maps stored", 32].times_ms)
+
+    num_pairs = 2 * 32**2
+    assert not fits((4 * 2 + 3) * num_pairs)
+    assert fits((4 * 2 + 4) * num_pairs)
+
+
+def test_every_curve_is_drawn_and_named_at_any_width() -> None:
+    pytest.importorskip("matplotlib")
+    peers = choose_peers(CONFIG, ["unmerged"])
+    rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+    plot = latency_plot(rows, {"float32": scaling(2**30)})
+    for _, *panels in (plot.draw(WIDE_INCHES).axes, plot.draw(NARROW_INCHES).axes):
+        assert len(panels) == 2
+        for panel in panels:
+            assert panel.get_legend_handles_labels()[1] == list(SIDES)
+            assert len({line.get_color() for line in panel.lines}) == len(SIDES)
+
+
+def test_memory_is_set_against_the_unmerged_models_of_the_same_round() -> None:
+    row = MemoryRow("merged", SETTING, (3, 4, 8), (6, 4, 8))
+    assert row.over_unmerged == {"median": 1, "lowest": 0.5, "highest": 1}
+    found = row.to_dict()
+    assert (found["ratio"], found["median_bytes"]) == (4 / 6, 4)
+    assert (found["peaks_bytes"], found["spread_bytes"]) == ((3, 4, 8), (3, 8))
+    nothing = MemoryRow("merged", SETTING, (3,), (0,))
+    assert nothing.ratio is nothing.over_unmerged is None
+
+
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     peers = choose_peers(CONFIG, ["merged"])
     rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
     files = latency_plot(rows, {"float32": scaling(0)}).write(tmp_path / "latency")
-    peaks = {"median_bytes": 2e6, "spread_bytes": [1e6, 3e6], "setting": vars(SETTING)}
-    files += memory_plot([{"peer": "unmerged", **peaks}]).write(tmp_path / "memory.png")
+    peaks = MemoryRow("unmerged", SETTING, (10**6, 2 * 10**6), (10**6, 2 * 10**6))
+    files += memory_plot([peaks]).write(tmp_path / "memory.png")
     assert [file.suffix for file in files] == [".png", ".svg"] * 2
     assert all(file.stat().st_size > 1000 for file in files)
 
@@ -220,5 +282,5 @@ def test_the_peak_above_load_sees_what_a_forward_takes() -> None:
 
 def test_a_fresh_process_gives_a_number_or_the_reason() -> None:
     assert peak_in_fresh_process(["-c", "print(int(input()) + 1)"], "41") == 42
-    with pytest.raises(RuntimeError, match="ended with an error: ValueError: no room"):
+    with pytest.raises(ChildProcessError, match="ended with an error: ValueError: no room"):
         peak_in_fresh_process(["-c", "raise ValueError('no room')"])

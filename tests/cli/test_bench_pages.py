@@ -10,6 +10,7 @@ from bench.made_up_result import made_up_result
 from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import spread
 from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.scaling import ScalingRow
@@ -113,21 +114,22 @@ def test_latency_says_how_fast_merged_is_at_one_setting_or_several() -> None:
     several = latency_page(REPORT, rows, {}, {})
     assert several.verdict == "Merged is 1.50x to 2.00x as fast as unmerged, over 2 settings."
     assert len(several.tables) == 2
+    without = [row for row in rows if row.peer != "merged"]
+    assert latency_page(REPORT, without, {}, {}).verdict == ""
 
 
 @pytest.mark.parametrize(
-    ("ratios", "verdict"),
+    ("peaks", "unmerged", "verdict"),
     [
-        ([0.5], "Merged needs 50% of what unmerged needs."),
-        ([0.5, 0.75], "Merged needs 50% to 75% of what unmerged needs."),
-        ([None], ""),
+        ([2], 4, "Merged needs 50% of what unmerged needs."),
+        ([2, 3], 4, "Merged needs 50% to 75% of what unmerged needs."),
+        ([2], 0, ""),
     ],
 )
-def test_memory_says_how_much_merged_needs(ratios: list[float | None], verdict: str) -> None:
-    peaks = {"median_bytes": 2**20, "spread_bytes": [2**20, 2**20]}
+def test_memory_says_how_much_merged_needs(peaks: list[int], unmerged: int, verdict: str) -> None:
     rows = [
-        {"peer": "merged", "setting": vars(setting), **peaks, "ratio": ratio}
-        for setting, ratio in zip(SETTINGS, ratios, strict=False)
+        MemoryRow("merged", setting, (peak,), (unmerged,))
+        for setting, peak in zip(SETTINGS, peaks, strict=False)
     ]
     assert memory_page(REPORT, rows).verdict == verdict
 

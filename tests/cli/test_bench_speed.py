@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli.outcomes import one_error_line
 from cli.umt_files import UMTFiles
 from click.testing import Result
 from rich.console import Console
 
+from vidtldr.bench.resident import MemoryRow, peak_in_fresh_process
 from vidtldr.bench.roofline import Ceilings
-from vidtldr.bench.scaling import ScalingRow
+from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import speed_peers
 from vidtldr.cli.memory_child import measure_peak
+from vidtldr.cli.memory_run import CHILD
 from vidtldr.cli.speed_tables import print_latency, print_memory, print_scaling
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.ops.native_bfloat16 import bfloat16_is_native
@@ -79,6 +82,33 @@ def test_usage_errors(run: Run, command: str, arguments: list[str], message: str
     assert done.stdout == ""
 
 
+def test_without_merging_everything_is_written_all_the_same(
+    run: Run, model: str, tmp_path: Path
+) -> None:
+    command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
+    done = run(*command, "--peers", "ToMe", "--no-roofline", "-o", tmp_path / "latency.json")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "latency.json").read_text())
+    assert [row["peer"] for row in report["rows"]] == ["unmerged", "ToMe"]
+
+
+@pytest.mark.parametrize("typed", ["1024,-5", "0"])
+def test_numbers_of_tokens_are_checked_before_anything_is_measured(run: Run, typed: str) -> None:
+    line = one_error_line(run("bench", "latency", "--scaling", typed))
+    assert f"--scaling must be numbers from 1 on, got {typed!r}" in line
+
+
+def test_outputs_that_are_no_numbers_are_one_line(
+    run: Run, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise FloatingPointError("the outputs of 'merged' must be finite, got NaN. Use float32.")
+
+    monkeypatch.setattr("vidtldr.cli.latency_run.measure_setting", fails)
+    line = one_error_line(run("bench", "latency", "--model", model, "--device", "cpu"))
+    assert "outputs of 'merged' must be finite" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,10 +130,46 @@ def test_what_a_loaded_model_cannot_do(
 def test_the_process_of_one_peer_measures_it(model: str, peer: str) -> None:
     subject = {"model": model, "arch": None, "num_frames": None, "image_size": None}
     order = {"subject": subject | {"device": "cpu"}, "merge": {"r": [9, 5]}, "peer": peer}
-    order |= {"batch": 1, "dtype": "float32", "num_threads": None}
-    assert measure_peak(order) >= 0
+    # So many clips that what this process has free already does not hold their tokens.
+    order |= {"batch": 1024, "dtype": "float32", "num_threads": None}
+    assert measure_peak(order) > 1024 * 48 * 48 * 4
 
 
+def test_the_process_runs_no_file_of_the_directory_that_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('a stray file was run')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ChildProcessError, match="ended with an error: KeyError: 'num_threads'"):
+        peak_in_fresh_process(CHILD, "{}")
+
+
+def test_a_process_that_fails_is_one_line(
+    run: Run, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidtldr.cli.memory_run.CHILD", ("-c", "raise MemoryError('no room')"))
+    line = one_error_line(run("bench", "memory", "--model", model, "--device", "cpu"))
+    assert "the process that was measured ended with an error: MemoryError: no room" in line
+
+
+def test_mistakes_are_found_before_the_first_process(
+    run: Run, model: str, umt: UMTFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> int:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", never)
+    memory = ("bench", "memory", "--device", "cpu")
+    line = one_error_line(run(*memory, "--model", model, "--dtypes", "float32,float16"))
+    assert "dtype must be float32 or bfloat16 on a CPU" in line
+    # Of the 48 tokens of three frames so many merge, of the 16 of one they do not.
+    flags = ("--model", f"umt:{umt.retrieval}", "--arch", umt.arch, "--r", "20")
+    done = run(*memory, *flags, "--frames", "3,1")
+    assert done.exit_code == 2, done.output
+    assert "error: r[0] must be in [0, 8]" in done.stderr
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_memory_takes_the_median_of_fresh_processes(
     run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,15 +182,19 @@ def test_memory_takes_the_median_of_fresh_processes(
     monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", peak)
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--r", "9,5"]
-    command += ["--peers", "merged", "--threads", "1", "-o", output, "--plot", tmp_path / "m.png"]
+    command += ["--peers", "merged", "--threads", "2", "-o", output, "--plot", tmp_path / "m.png"]
     command += ["--report", tmp_path / "m.html"]
     done = run(*command)
     assert done.exit_code == 0, done.output
     assert [order["peer"] for order in orders] == ["unmerged", "merged"] * 3
     assert orders[0]["merge"]["r"] == [9, 5]
-    rows = {row["peer"]: row for row in json.loads(output.read_text())["rows"]}
+    report = json.loads(output.read_text())
+    assert report["environment"]["num_threads"] == 2  # as the processes have it
+    assert report["schedules"] == [{"input_shape": [6, 3, 32, 32], "merge": orders[0]["merge"]}]
+    rows = {row["peer"]: row for row in report["rows"]}
     assert rows["unmerged"]["peaks_bytes"] == [2**20, 3 * 2**20, 5 * 2**20]
     assert rows["merged"]["ratio"] == pytest.approx(4 / 3)
+    assert rows["merged"]["over_unmerged"]["highest"] == 2
     assert (tmp_path / "m.svg").exists()
     html = (tmp_path / "m.html").read_text()
     for said in ('<a href="m.svg">SVG</a>', "<img src=", "Merged needs 133%", "1.33"):
@@ -143,13 +213,16 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
         for name in speed_peers(MergeConfig(r=[600, 200, 100]))
     ]
     print_latency(console, rows, {"bfloat16": Ceilings(1e13, 1e11, 2048, 2**28)})
-    print_scaling(console, "bfloat16", [ScalingRow("SDPA", 16384, (9.0,), 2**30, ratios)])
-    peaks = {"median_bytes": 2**30, "spread_bytes": [2**30, 2**30], "ratio": 1.01}
-    print_memory(console, [{"peer": row.peer, "setting": vars(setting), **peaks} for row in rows])
+    curve = [ScalingRow(side, 16384, (12345.6,), 2**32, ratios) for side in SIDES]
+    curve += [ScalingRow(side, 64, (0.1234,), 2**20, ratios) for side in SIDES]
+    print_scaling(console, "bfloat16", curve)
+    print_memory(console, [MemoryRow(row.peer, setting, (2**30,), (2**30,)) for row in rows])
     text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     assert ("2.0e-01" in text) == (width == 140)  # drift
     assert "1.0e-02" in text  # how far half types are from float32, at any width
     assert "12041.1" in text
+    assert "0.123 (1)" in text
+    assert text.count("12346 (4096)") == len(SIDES)
     assert "1.62x" in text

@@ -1,12 +1,15 @@
+import re
 from typing import Any
 
 import pytest
 import torch
 from tiny_models import clips, videomae, vivit
 from torch import nn
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InductorError, InvalidCxxCompiler, TritonMissing
 
 from vidtldr.hosts import compiling
-from vidtldr.hosts.compiling import compile_model
+from vidtldr.hosts.compiling import clear_compiler_errors, compile_model, cpp_compiler
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.twin import merged_twin, twin
 
@@ -23,6 +26,7 @@ def test_a_compiled_model_is_one_graph_with_the_outputs_of_the_eager_one(build: 
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.usefixtures("compiler")
 def test_a_compiled_copy_leaves_the_model_as_it_was() -> None:
     model = videomae()
     compile_model(twin(model))
@@ -30,6 +34,7 @@ def test_a_compiled_copy_leaves_the_model_as_it_was() -> None:
     merged_twin(model, MergeConfig(r=[9]))  # so it can still be patched
 
 
+@pytest.mark.usefixtures("compiler")
 def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="model must be in evaluation mode to compile, got it tr"):
         compile_model(videomae().train())
@@ -40,5 +45,35 @@ def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(NotImplementedError, match="device must be cpu or cuda to compile, got 'm"):
         compile_model(videomae().to("meta"))
     monkeypatch.setattr(compiling.shutil, "which", lambda _: None)
-    with pytest.raises(ImportError, match=r"compile must find a C\+\+ compiler .* got none\. Ins"):
+    with pytest.raises(ImportError, match=r"compile must find the C\+\+ compiler '.*got none\. I"):
         compile_model(videomae())
+
+
+def test_the_compiler_looked_for_is_the_one_that_torch_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cpp_compiler() == torch._inductor.config.cpp.cxx[1]
+    # Another one that is there is no help.
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(compiling.sys, "platform", "linux")
+    monkeypatch.setattr(compiling.shutil, "which", {"clang++": "/usr/bin/clang++"}.get)
+    with pytest.raises(ImportError, match=r"the C\+\+ compiler 'g\+\+' .* got none"):
+        compile_model(videomae())
+    monkeypatch.setenv("CXX", "clang++")
+    compile_model(videomae())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BackendCompilerFailed(print, OSError("no such tool\nmore"), None), "no such tool"),
+        (InductorError(InvalidCxxCompiler("cc"), None), "Compiler: cc is not found."),
+        (TritonMissing(None), "Cannot find a working triton installation. "),
+    ],
+)
+def test_whatever_torchs_compilers_raise_becomes_what_to_do(error: Exception, reason: str) -> None:
+    with (
+        pytest.raises(ImportError, match=re.escape(f"got an error from torch's: {reason}")),
+        clear_compiler_errors(),
+    ):
+        raise error

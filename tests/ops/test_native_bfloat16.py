@@ -38,3 +38,13 @@ def test_this_machine_is_what_torch_says_of_it_too(monkeypatch: pytest.MonkeyPat
 
 def test_gpus_are_taken_to_have_it() -> None:
     assert bfloat16_is_native(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "bf16", "sve_bf16"])
+def test_where_there_is_no_cpuinfo_torch_is_asked(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_bfloat16, "CPUINFO", Path("nowhere"))
+    for found in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: {name: found})
+        assert bfloat16_is_native(CPU) is found

@@ -20,7 +20,7 @@ def write_films(directory: Path, num_videos: int) -> list[str]:
     return paths
 
 
-def pretrained_videomae() -> Pretrained:
+def pretrained_videomae(**sizes: int) -> Pretrained:
     """48 tokens, 4 layers; merging is far from free of consequences in it."""
     transform = VideoTransform(resize=(32, 32), mean=0.5, std=0.25)
-    return Pretrained(videomae(), transform, tuple("abcdefg"), 6)
+    return Pretrained(videomae(**sizes), transform, tuple("abcdefg"), 6)

@@ -1,17 +1,22 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tune.films import pretrained_videomae
 
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
+from vidtldr.tune import search as search_module
+from vidtldr.tune.board import Board
 from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.plot import tuning_plot
-from vidtldr.tune.result import DROPPING, PAPER, TOME, TuneResult
+from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, TuneResult
 from vidtldr.tune.search import search
-from vidtldr.tune.subject import Subject
+from vidtldr.tune.subject import Subject, classifier_subject
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Trials
+from vidtldr.tune.ways import Way
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +53,63 @@ def test_the_chosen_one_reaches_the_target_with_the_least_drift(result: TuneResu
     assert result.chosen.flop_ratio <= 0.7
     assert result.chosen.config is not None
     assert sum(result.chosen.config.r or ()) > 0
-    rivals = [r for r in result.rows if isinstance(r.setting, Merging) and r.flop_ratio <= 0.7]
-    assert result.chosen.drift == min(row.drift for row in rivals)
+    rivals = [p for p in result.points if p.kind == TUNED and p.flop_ratio <= 0.7]
+    assert result.chosen.drift == min(point.drift for point in rivals)
+    assert result.to_dict()["nearest"] == result.nearest.to_dict()
     assert [row.speedup for row in result.rows] == sorted(
         (row.speedup for row in result.rows), reverse=True
     )
     assert all(len(row.timing.times_ms) == 2 for row in result.rows)
+
+
+@pytest.mark.parametrize(
+    "leaders",
+    [
+        [Way(None, "x", (0,)), Way(None, "keys", (0,))],  # one may turn into the other
+        [Way("received", "x", (0,)), Way("flatness", "x", (0,))],
+    ],
+)
+def test_ways_that_were_varied_are_two_and_among_the_guesses(
+    leaders: list[Way],
+    subject: Subject,
+    tuned_clips: list[TunedClip],
+    file: Path,
+    result: TuneResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[tuple[Board, list[Way]]] = []
+    timed = search_module._timed
+
+    def predicted(board: Board, *_: object) -> list[Way]:
+        for way in leaders:
+            board.predicted(way, 0.7)
+        return leaders
+
+    def watched(board: Board, ways: list[Way], *rest: Any) -> Any:
+        found.append((board, ways))
+        return timed(board, ways, *rest)
+
+    def keys_first(_: Board, ways: list[Way], *__: Any) -> list[Way]:
+        return sorted(ways, key=lambda way: way.metric != "keys")
+
+    monkeypatch.setattr(search_module, "_leaders", predicted)
+    monkeypatch.setattr(search_module, "_timed", watched)
+    monkeypatch.setattr(Board, "best_first", keys_first)
+    trials = Trials(subject, tuned_clips, ResultStore(file))
+    search(trials, Target("flop-ratio", 0.7), num_rounds=1)
+    [(board, ways)] = found
+    assert len(set(ways)) == 2
+    guessed = {(guess.point.name, guess.point.layers) for guess in board.guesses()}
+    assert {(way.name, way.layers) for way in ways} <= guessed
+
+
+def test_the_papers_setting_stands_beside_in_a_model_of_two_layers(
+    tuned_clips: list[TunedClip],
+) -> None:
+    subject = classifier_subject(pretrained_videomae(num_hidden_layers=2), 60.0)
+    found = search(Trials(subject, tuned_clips[:1], ResultStore()), Target("drift", 0.5), 1)
+    [paper] = {point.layers for point in found.points if point.kind == PAPER}
+    assert paper == (0, 1)
 
 
 def test_the_same_search_again_runs_nothing(

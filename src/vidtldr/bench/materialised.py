@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vidtldr.hosts.budget import resolve_budget
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.host import Host
-from vidtldr.hosts.merging_forward import MergingForward
+from vidtldr.hosts.merging_forward import MergingForward, PoolingByMass
 from vidtldr.hosts.registry import find_host
 from vidtldr.hosts.twin import twin
 from vidtldr.ops.attention import AttentionOutput, AttentionScore
@@ -43,6 +43,8 @@ def materialised_twin(model: nn.Module, config: MergeConfig) -> nn.Module:
     schedule.validate_for(len(host.blocks), None)
     for layer, block in enumerate(host.blocks):
         block.__dict__["forward"] = MaterialisedForward(host, layer, schedule, config)
+    if host.pooling_method is not None and config.pooling == "mass":
+        host.root.__dict__[host.pooling_method] = PoolingByMass(host)
     return copied
 
 

@@ -20,13 +20,12 @@ from vidtldr.bench.quality_methods import (
     placement,
 )
 from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.hosts.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.model import ShapesUMT
 
 __all__ = ["LAYER_SETS", "PresetChoice", "choose_preset"]
 
-SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 METRICS: tuple[Metric, ...] = ("x", "keys")  # chance is no choice
 SHARES = {"even": merging, "6:2:1": front_loaded}
 #: Early, later, in a row and apart; how many layers share the work decides each one's `r`.

@@ -4,14 +4,73 @@ import gc
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
 
-__all__ = ["peak_above_load", "peak_in_fresh_process"]
+from vidtldr.bench.speed import Setting
+
+__all__ = ["MemoryRow", "peak_above_load", "peak_in_fresh_process"]
 
 NUM_FORWARDS = 3
 _STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """One peer at one setting.
+
+    Attributes:
+        peer: Its name.
+        setting: Batch, dtype and size of the input.
+        peaks_bytes: Of every process.
+        unmerged_bytes: Of the unmerged model's, in the same rounds.
+    """
+
+    peer: str
+    setting: Setting
+    peaks_bytes: tuple[int, ...]
+    unmerged_bytes: tuple[int, ...]
+
+    @property
+    def median_bytes(self) -> float:
+        """The median peak."""
+        return median(self.peaks_bytes)
+
+    @property
+    def spread_bytes(self) -> tuple[int, int]:
+        """The lowest and the highest peak."""
+        return min(self.peaks_bytes), max(self.peaks_bytes)
+
+    @property
+    def ratio(self) -> float | None:
+        """The median over the unmerged model's; None if that is 0."""
+        base = median(self.unmerged_bytes)
+        return self.median_bytes / base if base else None
+
+    @property
+    def over_unmerged(self) -> dict[str, float] | None:
+        """Median, lowest and highest ratio of the same rounds; None if an unmerged peak is 0."""
+        if not all(self.unmerged_bytes):
+            return None
+        pairs = zip(self.peaks_bytes, self.unmerged_bytes, strict=True)
+        ratios = [own / unmerged for own, unmerged in pairs]
+        return {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the unmerged model's own peaks, ready for JSON."""
+        return {
+            "peer": self.peer,
+            "setting": asdict(self.setting),
+            "peaks_bytes": self.peaks_bytes,
+            "median_bytes": self.median_bytes,
+            "spread_bytes": self.spread_bytes,
+            "ratio": self.ratio,
+            "over_unmerged": self.over_unmerged,
+        }
 
 
 def peak_above_load(run: Callable[[], object], device: torch.device) -> int:
@@ -57,13 +116,13 @@ def peak_in_fresh_process(arguments: Sequence[str], given: str = "") -> int:
         given: What it reads from its standard input.
 
     Raises:
-        RuntimeError: If it ends with an error; the message has its last line.
+        ChildProcessError: If it ends with an error; the message has its last line.
     """
     command = [sys.executable, *arguments]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["killed, perhaps for want of memory"])[-1]
-        raise RuntimeError(f"the process that was measured ended with an error: {reason}")
+        raise ChildProcessError(f"the process that was measured ended with an error: {reason}")
     return int(done.stdout.split()[-1])
 
 

@@ -25,9 +25,9 @@ class ResultStore:
         for line in lines[:-1]:  # a whole line ends, and after the last end there is nothing
             try:
                 entry = json.loads(line)
-            except ValueError:  # torn, with the next run's first line behind it
+                self._values[_text(entry["key"])] = entry["value"]
+            except (ValueError, TypeError, KeyError):  # torn, with the next run's first line behind
                 continue
-            self._values[_text(entry["key"])] = entry["value"]
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:
         return _text(key) in self._values

@@ -28,6 +28,7 @@ SIDES: dict[str, tuple[bool, AttentionScore | None]] = {
     MATERIALISED: (True, "sharpness"),
 }
 NUM_MAPS = 4  # logits, with mass, and the two softmaxes
+FLOAT32_BYTES = 4  # the second softmax is averaged in float32
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def measure_scaling(
     for count in num_tokens:
         runs = _runs(count, num_heads, channels, batch, device, dtype)
         size = torch.finfo(dtype).bits // 8
-        fits = NUM_MAPS * batch * num_heads * count**2 * size <= most_map_bytes
+        pair_bytes = NUM_MAPS * size + (FLOAT32_BYTES if size < FLOAT32_BYTES else 0)
+        fits = pair_bytes * batch * num_heads * count**2 <= most_map_bytes
         if not fits:
             del runs[MATERIALISED]
         timings = time_in_turn(runs, num_repeats=num_rounds, device=device)

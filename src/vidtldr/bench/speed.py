@@ -13,6 +13,7 @@ from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.bench.roofline import count_bytes
 from vidtldr.bench.speed_peers import UNMERGED, SpeedPeer
+from vidtldr.hosts.compiling import clear_compiler_errors
 
 __all__ = ["Setting", "SpeedRow", "features_of", "forward_of", "measure_setting"]
 
@@ -36,6 +37,12 @@ class Setting:
     dtype: str
     num_frames: int
     image_size: int
+
+    @property
+    def headline(self) -> str:
+        """As a person says it."""
+        frames = f"{self.num_frames} x " if self.num_frames > 1 else ""
+        return f"batch {self.batch}, {self.dtype}, {frames}{self.image_size}²"
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,7 @@ def measure_setting(
     Raises:
         FloatingPointError: If an output is not finite, or in float32 a peer does not have the
             outputs of the one that it must equal.
+        ImportError: If a peer is compiled and torch finds no compiler that works.
     """
     dtype = getattr(torch, setting.dtype)
     is_exact = dtype == torch.float32
@@ -140,7 +148,8 @@ def measure_setting(
     cast = model if is_exact else copy.deepcopy(model).to(dtype)
     runs = {peer.name: forward_of(peer.build(cast), x) for peer in peers}
     # A compiled peer may write its next output over the last one.
-    outputs = {name: run().float().clone() for name, run in runs.items()}
+    with clear_compiler_errors():
+        outputs = {name: run().float().clone() for name, run in runs.items()}
     differences = _checked_differences(peers, outputs, is_exact=is_exact)
     exact = outputs if is_exact else _in_float32(peers, model, pixel_values)
     work = {peer.name: _work(runs[peer.name], x.device) for peer in peers if _is_eager(peer)}

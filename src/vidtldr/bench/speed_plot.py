@@ -6,7 +6,8 @@ from typing import Any
 
 from vidtldr.bench.latency import Timing
 from vidtldr.bench.plot import Panel, Plot, panels_plot
-from vidtldr.bench.scaling import ScalingRow
+from vidtldr.bench.resident import MemoryRow
+from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import UNMERGED
 
@@ -16,7 +17,9 @@ BAR_INCHES = 0.28
 CURVES_INCHES = 3.4
 # Okabe and Ito's colours, which the colour-blind tell apart.
 MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
-CURVE_COLOURS = ("#999999", "#0072b2", "#009e73", "#d55e00")
+CURVE_COLOURS = dict(
+    zip(SIDES, ("#999999", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00"), strict=True)
+)
 
 
 def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]]) -> Plot:
@@ -44,14 +47,14 @@ def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[Scaling
     return panels_plot(panels, "Time of a forward", text)
 
 
-def memory_plot(rows: Sequence[Mapping[str, Any]]) -> Plot:
-    """A panel of bars for each setting; rows as `bench memory` writes them."""
+def memory_plot(rows: Sequence[MemoryRow]) -> Plot:
+    """A panel of bars for each setting."""
     panels: list[Panel] = []
-    for setting in dict.fromkeys(Setting(**row["setting"]) for row in rows):
-        found = {row["peer"]: row for row in rows if Setting(**row["setting"]) == setting}
-        values = {name: row["median_bytes"] / 2**20 for name, row in found.items()}
+    for setting in dict.fromkeys(row.setting for row in rows):
+        found = {row.peer: row for row in rows if row.setting == setting}
+        values = {name: row.median_bytes / 2**20 for name, row in found.items()}
         spreads = {
-            name: (row["spread_bytes"][0] / 2**20, row["spread_bytes"][1] / 2**20)
+            name: (row.spread_bytes[0] / 2**20, row.spread_bytes[1] / 2**20)
             for name, row in found.items()
         }
         panels.append(_bars(setting, values, spreads, "peak above load, MiB"))
@@ -77,10 +80,7 @@ def _bars(
         panel.axvline(values[UNMERGED], color="black", linewidth=0.8, linestyle=":")
         panel.invert_yaxis()
         panel.set_xlabel(label)
-        frames = f"{setting.num_frames} x " if setting.num_frames > 1 else ""
-        panel.set_title(
-            f"batch {setting.batch}, {setting.dtype}, {frames}{setting.image_size}²", loc="left"
-        )
+        panel.set_title(setting.headline, loc="left")
 
     return 1.0 + BAR_INCHES * len(values), draw
 
@@ -103,12 +103,13 @@ def _peaks(panel: Any, rows: Sequence[ScalingRow], dtype: str) -> None:
 
 def _curves(panel: Any, values: Mapping[tuple[str, int], float], title: str, label: str) -> None:
     sides = dict.fromkeys(side for side, _ in values)
-    for side, colour in zip(sides, CURVE_COLOURS, strict=False):
+    for side in sides:
         points = [(count, value) for (name, count), value in values.items() if name == side]
-        panel.plot(*zip(*points, strict=True), marker=".", color=colour, label=side)
+        panel.plot(*zip(*points, strict=True), marker=".", color=CURVE_COLOURS[side], label=side)
     panel.set_xscale("log", base=2)
     panel.set_yscale("log", base=2)
     panel.set_xlabel("tokens")
     panel.set_ylabel(label)
     panel.set_title(title, loc="left")
-    panel.legend(frameon=False)
+    # Beside the axes, where it covers nothing.
+    panel.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")

@@ -8,8 +8,7 @@ from vidtldr.cli.bench import app
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.result_options import ResultOptions
-from vidtldr.cli.schedule import parse_counts
-from vidtldr.cli.speed_options import SpeedOptions
+from vidtldr.cli.speed_options import SpeedOptions, positive_counts
 from vidtldr.cli.spread_options import spread_options
 
 __all__ = ["app", "latency", "memory"]
@@ -44,7 +43,7 @@ def latency(
         speed.validate()
         wanted.validate()
         config = merging.parse()
-        counts = [] if scaling is None else parse_counts("--scaling", scaling)
+        counts = [] if scaling is None else positive_counts("--scaling", scaling)
         from vidtldr.cli.latency_run import run_latency_job
 
         is_whole = run_latency_job(

@@ -14,6 +14,14 @@ __all__ = ["INTERRUPTED", "SOME_INPUTS_FAILED", "clear_errors"]
 
 SOME_INPUTS_FAILED = 1
 _USAGE = 2
+_FORESEEN = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    ImportError,
+    OSError,
+    FloatingPointError,
+)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -22,7 +30,8 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
 
     Only what a person can mend is worded so: a value, a type, a file, a missing extra, an
-    unsupported combination. Anything else is a mistake of ours and shows its traceback.
+    unsupported combination, an answer that is no number. Anything else is a mistake of ours and
+    shows its traceback.
 
     Args:
         debug: Whether to let the error through.
@@ -30,7 +39,7 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, NotImplementedError, ImportError, OSError) as error:
+    except _FORESEEN as error:
         if isinstance(error, BrokenPipeError):  # the reader of our output has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(INTERRUPTED) from None

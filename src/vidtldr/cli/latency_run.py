@@ -28,7 +28,7 @@ from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.tasks.pretrained import resolve_device
 
-__all__ = ["config_for", "run_latency_job", "subject_names"]
+__all__ = ["config_for", "prepare", "run_latency_job", "schedule_of", "subject_names"]
 
 OnStep = Callable[[str, int, int], None]
 MOST_MAP_BYTES = 8 * 2**30
@@ -63,7 +63,7 @@ def run_latency_job(
         ValueError, OSError, NotImplementedError, ImportError: With what is wrong and what to do.
     """
     missing = missing_extras(wanted)
-    device = _prepare(speed)
+    device = prepare(speed)
     rows: list[SpeedRow] = []
     schedules: list[dict[str, Any]] = []
     curves: dict[str, list[ScalingRow]] = {}
@@ -71,7 +71,7 @@ def run_latency_job(
         for name in subject_names(speed):
             subject = load_subject(name)
             merge = config_for(subject, config, choices)
-            schedules.append({"input_shape": subject.input_shape, "merge": merge.to_dict()})
+            schedules.append(schedule_of(subject, merge))
             rows += _rows_of(subject, merge, speed, rounds, on_step)
         for dtype in speed.parse_dtypes() if scaling else ():
             curves[dtype] = _curve(subject, dtype, scaling, device, on_step)
@@ -108,7 +108,17 @@ def config_for(
     return config or MergeConfig(r=subject.r, **choices)
 
 
-def _prepare(speed: SpeedOptions) -> torch.device:
+def schedule_of(subject: Subject, merge: MergeConfig) -> dict[str, Any]:
+    """What is merged in one model, ready for JSON."""
+    return {"input_shape": subject.input_shape, "merge": merge.to_dict()}
+
+
+def prepare(speed: SpeedOptions) -> torch.device:
+    """Check device and dtypes and set the number of threads, before anything is measured.
+
+    Raises:
+        ValueError: If the device is not there or does not compute a dtype.
+    """
     device = resolve_device(speed.device)
     for dtype in speed.parse_dtypes():
         typed_dtype(dtype, device)  # refuses those that the device does not compute

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidtldr.cli.write_output import validate_output
+from vidtldr.cli.write_output import validate_different, validate_output
 
 __all__ = ["ReportOption", "ResultOptions"]
 
@@ -36,9 +36,17 @@ class ResultOptions:
         """Refuse places that cannot be written to, before the work.
 
         Raises:
-            ValueError: If one cannot.
+            ValueError: If one cannot, or two are one file.
         """
-        places = ((self.output, "--output"), (self.plot, "--plot"), (self.report, "--report"))
-        for path, option in places:
+        typed = ((self.output, "--output"), (self.plot, "--plot"), (self.report, "--report"))
+        for path, option in typed:
             if path is not None:
                 validate_output(path, option)
+        validate_different(self.places())
+
+    def places(self) -> list[tuple[Path, str]]:
+        """Every file that is to be written, and the option that says so."""
+        drawn = () if self.plot is None else map(self.plot.with_suffix, (".png", ".svg"))
+        places = [(self.output, "--output"), (self.report, "--report")]
+        places += [(path, "--plot") for path in drawn]
+        return [(path, option) for path, option in places if path is not None]

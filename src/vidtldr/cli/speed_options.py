@@ -7,9 +7,21 @@ import typer
 
 from vidtldr.cli.schedule import parse_counts
 
-__all__ = ["DTYPES", "SpeedOptions"]
+__all__ = ["DTYPES", "SpeedOptions", "positive_counts"]
 
 DTYPES = ("float32", "bfloat16", "float16")
+
+
+def positive_counts(name: str, typed: str) -> list[int]:
+    """Whole numbers from 1 on with commas between.
+
+    Raises:
+        ValueError: If one is no such number.
+    """
+    counts = parse_counts(name, typed)
+    if min(counts) < 1:
+        raise ValueError(f"{name} must be numbers from 1 on, got {typed!r}. Write {name} 1,8.")
+    return counts
 
 
 @dataclass(frozen=True)
@@ -75,12 +87,7 @@ class SpeedOptions:
         typed: str | None = getattr(self, name)
         if typed is None:
             return [None]
-        counts = parse_counts(f"--{name}", typed)
-        if min(counts) < 1:
-            raise ValueError(
-                f"--{name} must be numbers from 1 on, got {typed!r}. Write --{name} 1,8."
-            )
-        return counts
+        return positive_counts(f"--{name}", typed)
 
     def parse_dtypes(self) -> list[str]:
         """The names of the types.

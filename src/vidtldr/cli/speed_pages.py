@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import ScalingRow
-from vidtldr.bench.speed import Setting, SpeedRow
+from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_peers import MERGED, UNMERGED
 from vidtldr.cli.page_parts import PAGE_WIDTH, as_sentence, environment_facts, page_table
 from vidtldr.cli.speed_tables import (
@@ -16,7 +17,6 @@ from vidtldr.cli.speed_tables import (
     memory_table,
     scaling_headline,
     scaling_table,
-    speed_headline,
 )
 from vidtldr.visualize.bench_page import BenchPage
 
@@ -49,10 +49,12 @@ def latency_page(
         table = latency_table(PAGE_WIDTH, [row for row in rows if row.setting == setting])
         ceiling = ceilings.get(setting.dtype)
         notes = [] if ceiling is None else [as_sentence(ceiling_note(ceiling))]
-        tables.append(page_table(table, _title(speed_headline(setting)), NAMES, notes))
+        tables.append(page_table(table, _title(setting.headline), NAMES, notes))
     tables[0] = replace(tables[0], notes=[*tables[0].notes, as_sentence(LATENCY_NOTE), COLUMNS])
     for dtype, curve in curves.items():
-        tables.append(page_table(scaling_table(curve), _title(scaling_headline(dtype)), "tokens"))
+        tables.append(
+            page_table(scaling_table(PAGE_WIDTH, curve), _title(scaling_headline(dtype)), "tokens")
+        )
     return BenchPage(
         title="How fast merging is",
         lead="One video model with the same weights, unmerged and merged in several ways, timed "
@@ -64,19 +66,17 @@ def latency_page(
     )
 
 
-def memory_page(report: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> BenchPage:
+def memory_page(report: Mapping[str, Any], rows: Sequence[MemoryRow]) -> BenchPage:
     """Show how much memory every peer needs.
 
     Args:
         report: With the environment and the model.
-        rows: As `bench memory` writes them.
+        rows: Of every peer.
     """
     tables = []
-    for setting in dict.fromkeys(Setting(**row["setting"]) for row in rows):
-        here = [row for row in rows if Setting(**row["setting"]) == setting]
-        tables.append(
-            page_table(memory_table(PAGE_WIDTH, here), _title(speed_headline(setting)), NAMES)
-        )
+    for setting in dict.fromkeys(row.setting for row in rows):
+        here = [row for row in rows if row.setting == setting]
+        tables.append(page_table(memory_table(PAGE_WIDTH, here), _title(setting.headline), NAMES))
     return BenchPage(
         title="How much memory merging needs",
         lead="The peak of memory above that of the loaded model, each measured in a process of "
@@ -94,6 +94,8 @@ def _title(headline: str) -> str:
 
 def _latency_verdict(rows: Sequence[SpeedRow]) -> str:
     merged = [row for row in rows if row.peer == MERGED]
+    if not merged:
+        return ""
     unmerged = {row.setting: row for row in rows if row.peer == UNMERGED}
     speeds = [row.speedup["median"] for row in merged]
     if len(merged) == 1:
@@ -106,8 +108,8 @@ def _latency_verdict(rows: Sequence[SpeedRow]) -> str:
     )
 
 
-def _memory_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    ratios = [row["ratio"] for row in rows if row["peer"] == MERGED and row["ratio"] is not None]
+def _memory_verdict(rows: Sequence[MemoryRow]) -> str:
+    ratios = [row.ratio for row in rows if row.peer == MERGED and row.ratio is not None]
     if not ratios:
         return ""
     low, high = (f"{ratio:.0%}" for ratio in (min(ratios), max(ratios)))

@@ -1,16 +1,16 @@
 """Tables of `vidtldr bench latency` and `bench memory`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vidtldr.bench.latency import Timing
+from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import ScalingRow
-from vidtldr.bench.speed import Setting, SpeedRow
+from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_peers import MERGED, UNMERGED
 from vidtldr.cli.plain_table import plain_table
 
@@ -24,7 +24,6 @@ __all__ = [
     "print_scaling",
     "scaling_headline",
     "scaling_table",
-    "speed_headline",
 ]
 
 WIDE = 134  # columns from which rates and work fit beside the times
@@ -41,7 +40,7 @@ def print_latency(
 ) -> None:
     """Print a table for each setting; wider terminals get more columns."""
     for setting in dict.fromkeys(row.setting for row in rows):
-        console.print(Text(speed_headline(setting), style="bold"))
+        console.print(Text(setting.headline, style="bold"))
         console.print(latency_table(console.width, [r for r in rows if r.setting == setting]))
         if setting.dtype in ceilings:
             console.print(Text(ceiling_note(ceilings[setting.dtype]), style="dim"))
@@ -49,17 +48,16 @@ def print_latency(
 
 
 def print_scaling(console: Console, dtype: str, rows: Sequence[ScalingRow]) -> None:
-    """Print time and memory of a layer's attention, a line for each number of tokens."""
+    """Print time and memory of a layer's attention."""
     console.print(Text(scaling_headline(dtype), style="bold"))
-    console.print(scaling_table(rows))
+    console.print(scaling_table(console.width, rows))
 
 
-def print_memory(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+def print_memory(console: Console, rows: Sequence[MemoryRow]) -> None:
     """Print the peaks above the loaded model's, a table for each setting."""
-    settings = list(dict.fromkeys(Setting(**row["setting"]) for row in rows))
-    for setting in settings:
-        console.print(Text(speed_headline(setting), style="bold"))
-        here = [row for row in rows if Setting(**row["setting"]) == setting]
+    for setting in dict.fromkeys(row.setting for row in rows):
+        console.print(Text(setting.headline, style="bold"))
+        here = [row for row in rows if row.setting == setting]
         console.print(memory_table(console.width, here))
 
 
@@ -68,8 +66,16 @@ def scaling_headline(dtype: str) -> str:
     return f"attention of one merging layer, {dtype}: ms (peak MiB)"
 
 
-def scaling_table(rows: Sequence[ScalingRow]) -> Table:
-    """Time and memory of a layer's attention, a line for each number of tokens."""
+def scaling_table(width: int, rows: Sequence[ScalingRow]) -> Table:
+    """Time and memory of a layer's attention.
+
+    Wide terminals get a line for each number of tokens, others one for each way of attention, too.
+    """
+    if width < WIDE:
+        table = plain_table("tokens, attention", ["ms (MiB)"])
+        for row in rows:
+            table.add_row(f"{row.num_tokens}, {row.side}", _scaling_cell(row))
+        return table
     sides = list(dict.fromkeys(row.side for row in rows))
     table = plain_table("tokens", sides)
     for count in dict.fromkeys(row.num_tokens for row in rows):
@@ -78,15 +84,15 @@ def scaling_table(rows: Sequence[ScalingRow]) -> Table:
     return table
 
 
-def memory_table(width: int, rows: Iterable[Mapping[str, Any]]) -> Table:
+def memory_table(width: int, rows: Iterable[MemoryRow]) -> Table:
     """The peaks of one setting; wider terminals get their spread."""
     spreads = ["lowest", "highest"] if width >= MEDIUM else []
     table = plain_table("peak above load", ["MiB", *spreads, "of unmerged"])
     for row in rows:
-        sizes = [row["median_bytes"], *row["spread_bytes"]][: 1 + len(spreads)]
-        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        sizes = [row.median_bytes, *row.spread_bytes][: 1 + len(spreads)]
+        ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         cells = (f"{size / 2**20:.0f}" for size in sizes)
-        table.add_row(row["peer"], *cells, ratio, style=_style(row["peer"]))
+        table.add_row(row.peer, *cells, ratio, style=_style(row.peer))
     return table
 
 
@@ -123,13 +129,9 @@ def latency_table(width: int, rows: Sequence[SpeedRow]) -> Table:
 def _scaling_cell(row: ScalingRow) -> str:
     if row.peak_bytes is None:
         return "too large"
-    return f"{Timing(row.times_ms).median_ms:.0f} ({row.peak_bytes / 2**20:.0f})"
-
-
-def speed_headline(setting: Setting) -> str:
-    """A setting as a person says it."""
-    frames = f"{setting.num_frames} x " if setting.num_frames > 1 else ""
-    return f"batch {setting.batch}, {setting.dtype}, {frames}{setting.image_size}²"
+    median = Timing(row.times_ms).median_ms
+    ms = f"{median:.3g}" if median < 100 else f"{median:.0f}"
+    return f"{ms} ({row.peak_bytes / 2**20:.0f})"
 
 
 def ceiling_note(ceilings: Ceilings) -> str:

@@ -7,7 +7,6 @@ import typer
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.run_options import RunOptions, VideosArgument
 from vidtldr.cli.spread_options import spread_options
-from vidtldr.cli.text import printable
 from vidtldr.cli.tune_options import TuneFiles, parse_compared, parse_target
 from vidtldr.cli.umt_options import UMTOptions
 
@@ -65,5 +64,4 @@ def tune(
 
 
 def _what_is_kept(files: TuneFiles) -> str:
-    kept = printable(str(files.trials))
-    return f"{kept!r} keeps what was tried. The same command goes on from there"
+    return f"{str(files.trials)!r} keeps what was tried. The same command goes on from there"

@@ -8,7 +8,7 @@ import typer
 
 from vidtldr.cli.result_options import ReportOption, ResultOptions
 from vidtldr.cli.umt_options import UMTOptions
-from vidtldr.cli.write_output import validate_output
+from vidtldr.cli.write_output import validate_different, validate_output
 from vidtldr.tune.target import Target
 
 __all__ = ["Compared", "TuneFiles", "parse_compared", "parse_target"]
@@ -51,16 +51,19 @@ class TuneFiles:
     @property
     def trials(self) -> Path:
         """What was tried, for the next run to go on from."""
-        return self.output.with_suffix(".trials.jsonl")
+        return self.output.parent / f"{self.output.stem}.trials.jsonl"
 
     def validate(self) -> None:
         """Refuse places that cannot be written to.
 
         Raises:
-            ValueError: If one is such a place.
+            ValueError: If one is such a place, or two are one file.
         """
         validate_output(self.output)
-        self.results(as_json=False).validate()
+        results = self.results(as_json=False)
+        results.validate()
+        kept = [(self.output, "--output"), (self.trials, "what is tried")]
+        validate_different([*kept, *results.places()])
 
     def results(self, *, as_json: bool) -> ResultOptions:
         """What is wanted beside the schedule, as benchmarks have it."""

@@ -40,7 +40,7 @@ from vidtldr.tune.subject import (
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Trials
 
-__all__ = ["run_tuning"]
+__all__ = ["run_tuning", "unmet_message"]
 
 CAPTIONS = RETRIEVAL["msvd"]  # several captions a video are allowed, each a text of its own
 
@@ -94,7 +94,7 @@ def run_tuning(
     page = tuning_page(report, result, subject.kept_name)
     hand_over(report, wanted, missing, tuning_plot(result), page, written)
     if result.chosen is None:
-        raise ValueError(_unmet(result))
+        raise ValueError(unmet_message(result))
     return not failed and not (missing and files.is_drawing_asked)
 
 
@@ -115,9 +115,12 @@ def _captions(file: str, videos: Sequence[str]) -> dict[str, list[str]]:
     """Captions of each video, which annotations name without its directory.
 
     Raises:
-        ValueError: If the file is wrong or a video has none.
+        ValueError: If the file is wrong, a video has none, or two videos have one name.
     """
     annotated = read_retrieval(file, CAPTIONS)
+    _validate_names(videos, "videos")
+    asked = {Path(video).name for video in videos}
+    _validate_names([name for name in annotated.videos if Path(name).name in asked], repr(file))
     by_name = {
         Path(name).name: [annotated.texts[text] for text in texts]
         for name, texts in zip(annotated.videos, annotated.texts_of_video, strict=True)
@@ -130,6 +133,17 @@ def _captions(file: str, videos: Sequence[str]) -> dict[str, list[str]]:
             f"{file!r}. Add it, or leave the video out."
         )
     return found
+
+
+def _validate_names(videos: Sequence[str], where: str) -> None:
+    seen: dict[str, str] = {}
+    for video in videos:
+        other = seen.setdefault(Path(video).name, video)
+        if other != video:
+            raise ValueError(
+                f"--metric retrieval must find every video by its file's name alone, got {other!r} "
+                f"and {video!r} in {where}. Rename one."
+            )
 
 
 def _validate_clips(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> None:
@@ -162,11 +176,18 @@ def _write(result: TuneResult, output: Path) -> list[tuple[str, Path]]:
     return [("schedule", output)]
 
 
-def _unmet(result: TuneResult) -> str:
+def unmet_message(result: TuneResult) -> str:
+    """What of the target can be met here, and what to type instead."""
     near, name = result.nearest, result.target.name
     got = f"got {result.target.value:g}"
     if name == "speedup":
         most = floor(100 * near.speedup) / 100
+        if most < 1:
+            return (
+                "--target must be drift= or flop-ratio= here, where nothing is faster than the "
+                f"unmerged model, got {result.target}; the nearest is {most}x as fast. Use "
+                "--target flop-ratio=0.6."
+            )
         rest = f"at most {most} here, with drift {near.drift:.2g}, {got}. Lower it"
     else:
         least = _rounded_up(near.drift if name == "drift" else near.flop_ratio)

@@ -3,12 +3,18 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["validate_cache", "validate_output", "whole_file", "write_json"]
+__all__ = [
+    "validate_cache",
+    "validate_different",
+    "validate_output",
+    "whole_file",
+    "write_json",
+]
 
 
 def validate_output(path: Path, name: str = "--output") -> None:
@@ -28,6 +34,25 @@ def validate_output(path: Path, name: str = "--output") -> None:
             f"{name} must lie in a directory that is there and writable, got {str(path)!r}. "
             "Make the directory first."
         )
+
+
+def validate_different(places: Sequence[tuple[Path, str]]) -> None:
+    """Refuse to write one file over another.
+
+    Args:
+        places: Files, and what says each.
+
+    Raises:
+        ValueError: If two are the same file.
+    """
+    seen: dict[str, str] = {}
+    for path, name in places:
+        other = seen.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise ValueError(
+                f"{name} must not write over the file of {other}, got {str(path)!r} for both. "
+                "Name another."
+            )
 
 
 def validate_cache(path: Path | None) -> None:

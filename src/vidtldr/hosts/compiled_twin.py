@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.compiling import compile_model
+from vidtldr.hosts.compiling import clear_compiler_errors, compile_model
 from vidtldr.hosts.twin import twin
 
 __all__ = ["CompiledTwin"]
@@ -62,13 +62,7 @@ class CompiledTwin(Generic[ModelT]):
         clips = torch.zeros(self.input_shape)
         is_cuda = next(self.model.parameters()).device.type == "cuda"
         start = time.perf_counter()
-        try:
+        with clear_compiler_errors():
             for _ in range(3 if is_cuda else 1):  # compiled, tried, recorded as a CUDA graph
                 run(clips)
-        except torch._dynamo.exc.BackendCompilerFailed as error:
-            reason = (str(error).strip().splitlines() or ["no reason"])[0]
-            raise ImportError(
-                f"compile must find compilers that work, got an error from torch's: {reason:.200}. "
-                "Install g++ (for a GPU, Triton), or leave out compile."
-            ) from error
         self.compile_seconds = time.perf_counter() - start

@@ -2,18 +2,20 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from vidtldr.hosts.refusals import refuse_compiled, refuse_several_devices
 from vidtldr.hosts.registry import find_host
 
-__all__ = ["compile_model"]
+__all__ = ["clear_compiler_errors", "compile_model", "cpp_compiler", "finds_cpp_compiler"]
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-_COMPILERS = ("g++", "clang++", "c++")
 
 
 def compile_model(model: ModelT) -> ModelT:
@@ -45,10 +47,10 @@ def compile_model(model: ModelT) -> ModelT:
         raise NotImplementedError(
             f"device must be cpu or cuda to compile, got {device!r}. Leave out compile."
         )
-    if device == "cpu" and not _finds_compiler():
+    if device == "cpu" and not finds_cpp_compiler():
         raise ImportError(
-            f"compile must find a C++ compiler ({', '.join(_COMPILERS)} or CXX), got none. Install "
-            "g++, or leave out compile."
+            f"compile must find the C++ compiler {cpp_compiler()!r} (the variable CXX names "
+            "another), got none. Install g++, or leave out compile."
         )
     mode = "reduce-overhead" if device == "cuda" else None
     # One graph, so that nothing falls back to eager in silence; fixed shapes, as clips have.
@@ -56,6 +58,29 @@ def compile_model(model: ModelT) -> ModelT:
     return model
 
 
-def _finds_compiler() -> bool:
-    named = os.environ.get("CXX")
-    return any(shutil.which(name) for name in ((named,) if named else _COMPILERS))
+@contextmanager
+def clear_compiler_errors() -> Iterator[None]:
+    """Say what a person can do where a compiled model's first forward finds no working compiler.
+
+    Raises:
+        ImportError: In place of the errors of torch's compilers.
+    """
+    try:
+        yield
+    except torch._dynamo.exc.ShortenTraceback as error:  # of Triton, too, which is no backend's
+        inner = getattr(error, "inner_exception", error)
+        reason = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
+        raise ImportError(
+            f"compile must find compilers that work, got an error from torch's: {reason:.200}. "
+            "Install g++ (for a GPU, Triton), or leave out compile."
+        ) from error
+
+
+def finds_cpp_compiler() -> bool:
+    """Whether the compiler is there that torch takes for a CPU."""
+    return shutil.which(cpp_compiler()) is not None
+
+
+def cpp_compiler() -> str:
+    """The name that torch's own config has, which looks for no other one."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

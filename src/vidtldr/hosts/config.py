@@ -18,9 +18,10 @@ from vidtldr.method.schedule import (
     validate_speedup,
 )
 
-__all__ = ["Impl", "MergeConfig", "Metric", "Pooling", "Score", "Weighting"]
+__all__ = ["SCORES", "Impl", "MergeConfig", "Metric", "Pooling", "Score", "Weighting"]
 
 Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
+SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 Metric = Literal["x", "keys", "random"]
 Weighting = Literal["masked-saliency", "saliency", "mask"]
 Pooling = Literal["tokens", "mass"]

@@ -7,9 +7,8 @@ import torch
 __all__ = ["bfloat16_is_native", "has_bfloat16_products"]
 
 CPUINFO = Path("/proc/cpuinfo")
-# Of x86 by their names in /proc/cpuinfo and in torch alike; ARM calls its own bf16.
-_FEATURES = ("avx512_bf16", "amx_bf16")
-_ARM_FEATURES = ("bf16", "svebf16")
+# Of x86, which /proc/cpuinfo and torch call alike, and of ARM, whose last one they do not.
+_FEATURES = ("avx512_bf16", "amx_bf16", "bf16", "svebf16", "sve_bf16")
 
 
 def bfloat16_is_native(device: torch.device) -> bool:
@@ -31,5 +30,5 @@ def has_bfloat16_products(cpuinfo: str) -> bool:
     for line in cpuinfo.splitlines():
         name, _, features = line.partition(":")
         if name.strip() in ("flags", "Features"):
-            return not {*_FEATURES, *_ARM_FEATURES}.isdisjoint(features.split())
+            return not set(_FEATURES).isdisjoint(features.split())
     return False

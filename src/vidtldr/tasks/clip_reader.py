@@ -13,7 +13,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from vidtldr.models.umt.config import UMTConfig
-from vidtldr.video.decode import read_clip
+from vidtldr.video.decode import Clip, read_clip
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
@@ -63,13 +63,21 @@ class ClipReader:
         Raises:
             VideoError: If it cannot be read.
         """
-        clip = read_clip(
+        clip = self.read(path)
+        return Pixels(self.transform(clip.frames), clip.duration_seconds, clip.notes)
+
+    def read(self, path: str) -> Clip:
+        """Read one clip as it was decoded.
+
+        Raises:
+            VideoError: If it cannot be read.
+        """
+        return read_clip(
             path,
             self.sampling,
             max_seconds=self.max_seconds,
             time_limit_seconds=self.time_limit_seconds,
         )
-        return Pixels(self.transform(clip.frames), clip.duration_seconds, clip.notes)
 
 
 def umt_reader(

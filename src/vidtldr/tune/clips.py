@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vidtldr.tasks.clip_reader import ClipReader, read_ahead
 from vidtldr.tasks.fingerprint import file_sha256
-from vidtldr.video.decode import VideoError, read_clip
 
 __all__ = ["FailedVideo", "TunedClip", "read_clips"]
 
@@ -56,9 +55,9 @@ def read_clips(
 
     def read(path: str) -> TunedClip | FailedVideo:
         try:
-            clip = read_clip(path, reader.sampling, time_limit_seconds=reader.time_limit_seconds)
-            return TunedClip(path, file_sha256(path), reader.transform.resized(clip.frames))
-        except (VideoError, OSError, ValueError) as error:
+            frames = reader.transform.resized(reader.read(path).frames)
+            return TunedClip(path, file_sha256(path), frames)
+        except (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             return FailedVideo(path, str(error))
 
     clips: list[TunedClip] = []

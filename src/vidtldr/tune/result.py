@@ -89,7 +89,8 @@ class TuneResult:
     Attributes:
         target: What was to be reached.
         num_clips: Clips that every drift below is a mean over.
-        unmerged: Times of the unmerged model, in turn with those of `rows`.
+        unmerged: Times of the unmerged model, in turn with those of `rows`; rows that correct a
+            predicted speed-up were timed after them, in turn with the unmerged model again.
         scores: The best place of each score and metric, at one budget, least drift first.
         points: Everything tried on all clips.
         rows: What was timed, fastest first.
@@ -118,5 +119,6 @@ class TuneResult:
             "points": [point.to_dict() for point in self.points],
             "rows": [row.to_dict() for row in self.rows],
             "chosen": None if self.chosen is None else self.chosen.to_dict(),
+            "nearest": self.nearest.to_dict(),
             "num_forwards": self.num_forwards,
         }

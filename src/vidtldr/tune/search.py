@@ -16,7 +16,7 @@ from itertools import groupby
 from math import ceil, log
 
 from vidtldr.bench.latency import Timing
-from vidtldr.bench.quality_methods import merging, paper_setting, placement, random_dropping
+from vidtldr.bench.quality_methods import front_loaded, merging, placement, random_dropping
 from vidtldr.hosts.config import Metric, Score
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.frontier import best_for, frontier, nearest_to
@@ -53,8 +53,10 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
     winners = _race(board, start)
     scores = [board.add(way, start) for way in winners]
     ways: list[Way] = []
-    for leader in _leaders(board, dict(zip(winners, scores, strict=True)), start):
-        ways.append(_best_variant(board, leader, start, taken=ways))
+    leaders = _leaders(board, dict(zip(winners, scores, strict=True)), start)
+    for number, leader in enumerate(leaders, start=1):
+        ways.append(_best_variant(board, leader, start, taken=[*ways, *leaders[number:]]))
+        board.predicted(ways[-1], start)  # a variant may have another metric: it is a guess now
     _try_markers(board, start)
     _try_budgets(board, ways, start)
     _approach(board, ways, target)
@@ -124,7 +126,7 @@ def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Wa
 def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) -> Way:
     """A way with its other choices changed one after the other, where that is better.
 
-    It does not become one that is taken: the second leader is there to be another one.
+    It does not become one that is taken: two leaders are there to be two ways.
     """
     some = ceil(len(board.trials.clips) / 2)
     num_choices = len(list(variants(way, board.host)))
@@ -142,7 +144,7 @@ def _try_markers(board: Board, start: float) -> None:
     model = board.model
     first = tuple(layer for layer in placement(0) if layer < len(board.host.blocks))
     made: dict[str, Callable[[float], Setting]] = {
-        PAPER: lambda ratio: paper_setting(model, ratio, first),
+        PAPER: lambda ratio: front_loaded(model, ratio, first),
         TOME: lambda ratio: merging(model, ratio, first, score=None, metric="keys"),
         DROPPING: lambda ratio: random_dropping(model, ratio, first),
     }

@@ -8,6 +8,8 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -96,23 +98,20 @@ class Trials:
         Raises:
             ValueError: If an answer is not finite.
         """
-        twin: nn.Module | None = None
+        twin = cache(partial(setting.twin_of, self.subject.model))
         drifts: list[dict[str, Any]] = []
         for clip in self.clips[:num_clips]:
             key = {"context": self.context, "clip": clip.sha256, "setting": setting.to_dict()}
-            if key not in self.store:
-                twin = twin or setting.twin_of(self.subject.model)
-                self.store.get(key, lambda c=clip, t=twin: self._measure(t, c))  # type: ignore[misc]
-            drifts.append(self.store.get(key, dict))
+            drifts.append(self.store.get(key, partial(self._measure, twin, clip)))
             self.step()
         amounts = [each["drift"] for each in drifts]
         kept = [each["kept"] for each in drifts if each["kept"] is not None]
         share = statistics.fmean(kept) if kept else None
         return Outcome(statistics.fmean(amounts), max(amounts), share)
 
-    def _measure(self, twin: nn.Module, clip: TunedClip) -> dict[str, Any]:
+    def _measure(self, twin: Callable[[], nn.Module], clip: TunedClip) -> dict[str, Any]:
         self.num_forwards += 1
-        merged = self._read(twin, clip)
+        merged = self._read(twin(), clip)
         if clip.sha256 not in self._unmerged:
             self._unmerged[clip.sha256] = self._read(self.subject.model, clip)
         drift = self.subject.drift(merged, self._unmerged[clip.sha256], clip.path)
@@ -137,10 +136,14 @@ def _context(subject: Subject) -> str:
     reader = subject.reader
     decides: Mapping[str, Any] = {
         "weights": module_sha256(subject.model),
+        # What the weights do not tell, such as the number of heads.
+        "configs": sorted(
+            {repr(m.config) for m in subject.model.modules() if hasattr(m, "config")}
+        ),
         "dtype": str(parameter.dtype),
-        "device": device_name(parameter.device),
+        "device": [parameter.device.type, device_name(parameter.device)],
         "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
         "compared": dict(subject.describes),
-        "versions": [vidtldr.__version__, torch.__version__],
+        "versions": [vidtldr.__version__, *map(version, ("torch", "transformers", "av"))],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]

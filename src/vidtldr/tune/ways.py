@@ -16,7 +16,7 @@ from vidtldr.bench.quality_methods import (
     merging,
 )
 from vidtldr.hosts.budget import forward_costs
-from vidtldr.hosts.config import MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.hosts.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host
 from vidtldr.method.budget import default_layers, even_schedules
@@ -24,7 +24,6 @@ from vidtldr.tune.trials import Setting
 
 __all__ = ["Way", "first_ways", "flop_ratio_of", "lowest_flop_ratio", "places", "variants"]
 
-SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 Shares = Literal["even", "6:2:1"]
 SHARES = {"even": merging, "6:2:1": front_loaded}
 
