@@ -49,7 +49,7 @@ class PipelineOptions:
     ] = False
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that decode; default: one a core less one."),
+        typer.Option(min=1, help="Processes that decode; default: one a core, less one for a GPU."),
     ] = None
     batch: Annotated[
         int | None,

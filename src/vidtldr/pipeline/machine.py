@@ -57,8 +57,11 @@ class Machine:
 
     def __init__(self, request: IndexRequest, gpus: Sequence[str | None]) -> None:
         num_cores = _num_cores()
-        batch_size = request.batch_size or (_BATCH_ON_CPU if gpus[0] is None else _BATCH_ON_GPU)
-        num_workers = request.num_workers or max(1, num_cores - 1)
+        on_cpu = gpus[0] is None
+        batch_size = request.batch_size or (_BATCH_ON_CPU if on_cpu else _BATCH_ON_GPU)
+        # An encoder on the same cores waits for the thread that a lone decoder displaces, and the
+        # other cores with it; as many decoders as cores leave none of them waiting.
+        num_workers = request.num_workers or (num_cores if on_cpu else max(1, num_cores - 1))
         num_slots = _SLOTS_A_DECODER * num_workers + _BATCHES_IN_MEMORY * batch_size * len(gpus)
         self._shared_file = create_shared_file()
         job = EncodeJob(request.load, request.keep_tokens, num_cores)

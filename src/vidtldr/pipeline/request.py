@@ -23,7 +23,7 @@ class IndexRequest:
         segment_seconds: Length of a segment; None for one clip a video.
         keep_tokens: Keep visual tokens for re-ranking.
         batch_size: Clips that are encoded at once; None for 32 on a GPU and 8 on a CPU.
-        num_workers: Processes that decode; None for one a core less one, at least 1.
+        num_workers: Processes that decode; None for one a core, less one where a GPU encodes.
         time_limit_seconds: Give up a file, or a segment, after so long.
         memory_bytes: What a process that decodes may take.
         retry_failed: Read files again that failed before and have not changed.
