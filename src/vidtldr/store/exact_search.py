@@ -56,7 +56,8 @@ class ExactSearch:
                     values = batch.column("vector").flatten().to_numpy()
                     part = values.reshape(-1, num_channels)[: num_rows - filled]
                     self._vectors[filled : filled + len(part)] = part
-                    self._ids.append(batch.column("id"))
+                    # A copy: the column alone would keep the whole batch with its vectors.
+                    self._ids.append(batch.column("id").take(np.arange(len(part))))
                     filled += len(part)
         self.num_rows = filled
         self._vectors = self._vectors[:filled]
