@@ -1,7 +1,10 @@
 """Fixtures that every room's tests share."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +24,21 @@ def compiler() -> None:
     """What `torch.compile` needs on a CPU."""
     if not finds_cpp_compiler():
         pytest.skip(f"compiling for a CPU needs the C++ compiler {cpp_compiler()} (or CXX)")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray on this machine."""
+    pytest.importorskip("ray.data")
+    from vidtldr.pipeline.ray import require_ray
+
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    # Ray reads this name as it is; at its usual niceness a busy machine lets actors wait for ever.
+    os.environ.update(RAY_worker_niceness="0")
+    ray = require_ray()
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

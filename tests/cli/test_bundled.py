@@ -100,6 +100,15 @@ def test_a_named_model_is_not_announced(run: Run, umt: UMTFiles, videos: list[st
     assert run("search", TEXT, videos[0], "--model", f"umt:{BUNDLED}").stderr == ""
 
 
+def test_an_index_of_it_says_so_once(run: Run, folder: Path, videos: list[str]) -> None:
+    into = folder.parent / "my.index"
+    result = run("index", "add", folder, "--into", into, "--workers", 1, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == NOTE
+    for query in ([TEXT], ["--like", videos[0]]):
+        assert run("search", *query, "--in", into).stderr == NOTE
+
+
 def test_its_preset_is_for_no_other_model(run: Run, umt: UMTFiles, videos: list[str]) -> None:
     line = one_error_line(run("search", TEXT, videos[0], *umt.flags, "--preset", "shapes"))
     assert "--preset shapes must be used with the bundled model, got --model umt:" in line

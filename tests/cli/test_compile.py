@@ -1,16 +1,31 @@
 """`--compile`: the same answers as without."""
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cli.outcomes import one_error_line, rows
 from cli.umt_files import UMTFiles
 from click.testing import Result
+from pipeline.films import rows_of
 from tasks.umt_sets import VideoSet
 from tiny_files import VIDEOMAE_PROCESSOR, write_model
 from tiny_models import videomae
+
+from vidtldr.cli.index_model import IndexModel
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.hosts.config import MergeConfig
+from vidtldr.pipeline import local
+from vidtldr.pipeline.machine import Machine
+from vidtldr.pipeline.request import IndexRequest
+from vidtldr.store.settings import read_settings
+from vidtldr.store.video_index import VideoIndex
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,6 +99,98 @@ def test_embed(
         assert run("embed", *subject, "-o", file, *flags).exit_code == 0
         vectors.append(torch.tensor(pq.read_table(file).to_pylist()[0]["vector"]))
     torch.testing.assert_close(vectors[1], vectors[0], rtol=1e-4, atol=1e-4)
+
+
+def same_rows(directory: Path, expected: Path) -> None:
+    found, plain = rows_of(directory), rows_of(expected)
+    assert found.keys() == plain.keys()
+    for key, row in found.items():
+        ours, theirs = dict(row), dict(plain[key])
+        vectors = [torch.tensor(each.pop("vector")) for each in (ours, theirs)]
+        torch.testing.assert_close(*vectors, rtol=1e-4, atol=1e-4)
+        assert ours == theirs
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_index(
+    run: Run,
+    umt: UMTFiles,
+    films: VideoSet,
+    tmp_path: Path,
+    engine: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    if engine == "ray":
+        request.getfixturevalue("cluster")
+    flags = (*umt.flags, *MERGE, "--keep-tokens", "--batch", 2, "--workers", 1, "--device", "cpu")
+    plain, mixed = tmp_path / "plain.index", tmp_path / "mixed.index"
+    assert run("index", "add", films.directory, "--into", plain, *flags).exit_code == 1
+    begun = run("index", "add", films.paths[0], "--into", mixed, *flags)
+    assert begun.exit_code == 0, begun.output
+    # The model is that of the index; so goes the rest on compiled, and on again without.
+    again = ("index", "add", films.directory, "--into", mixed, "--batch", 2, "--device", "cpu")
+    result = run(*again, "--json", "--compile", "--engine", engine)
+    assert result.stderr.startswith("compiled for 2 x 4 x 3 x"), result.output
+    assert result.stderr.count("\n") == 1
+    report = json.loads(result.stdout)
+    assert (report["num_indexed"], report["num_unchanged"], report["num_failed"]) == (4, 1, 1)
+    same_rows(mixed, plain)
+    tokens = [VideoIndex(each).tokens(list(rows_of(plain))) for each in (mixed, plain)]
+    for key, (x, _) in tokens[0].items():
+        np.testing.assert_allclose(x, tokens[1][key][0], rtol=1e-3, atol=1e-3)
+    assert read_settings(mixed) == read_settings(plain)
+    report = json.loads(run(*again, "--json").stdout)
+    assert (report["num_unchanged"], report["num_failed_before"]) == (5, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_an_encoder_that_is_killed_compiles_again_and_loses_no_row(
+    model: str, films: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    class WatchedMachine(Machine):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            pids.extend(self.pids)
+
+    def kill_encoder(_: object) -> None:
+        if len(pids) == 2:
+            os.kill(pids.pop(), signal.SIGKILL)
+
+    def index(name: str, compile_for: int | None, on_progress: Callable[[object], None]) -> Path:
+        wanted = IndexRequest(named.loader(60.0, compile_for), "tiny", num_workers=1, batch_size=2)
+        directory, paths = tmp_path / name, films.paths
+        pids.clear()
+        report = local.index_videos(directory, paths, wanted, gpus=[None], on_progress=on_progress)
+        assert report.num_indexed == 5
+        return directory
+
+    monkeypatch.setattr(local, "Machine", WatchedMachine)
+    named = IndexModel(UMTOptions(model=model, device="cpu"), MergeConfig(r=[9, 5]), None)
+    plain, killed = index("plain", None, lambda _: None), index("killed", 2, kill_encoder)
+    assert len(pids) == 1  # the decoder's
+    same_rows(killed, plain)
+
+
+def test_an_index_cannot_be_compiled_for_without_a_compiler(
+    run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    into = ("--into", tmp_path / "my.index", "--device", "cpu", "--compile")
+    line = one_error_line(run("index", "add", films.directory, *umt.flags, *into))
+    assert "--compile must find a C++ compiler (g++, clang++, c++ or CXX), got none." in line
+    assert line.rstrip().endswith("Install g++, or leave out --compile.")
+    assert not (tmp_path / "my.index").exists()
+
+
+def test_the_help_of_an_index_says_what_is_compiled(run: Run) -> None:
+    text = " ".join(run("index", "add", "--help").stdout.replace("│", " ").split())
+    assert "Each encoder first compiles the model for a full batch" in text
+    assert "smaller batches, such as the last, run uncompiled" in text
 
 
 def test_a_comparison_cannot_be_compiled(run: Run, model: str, video: str) -> None:

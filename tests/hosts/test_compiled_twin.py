@@ -24,6 +24,16 @@ def test_the_copy_shares_the_weights() -> None:
         assert ours is theirs
 
 
+def test_a_batch_without_room_on_the_gpu_is_said_with_its_size() -> None:
+    compiled = CompiledTwin(videomae(), SHAPE)
+
+    def run(pixel_values: Tensor) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(ValueError, match=r"compile must have room .* got \(1, 6, 3, 32, 32\) and"):
+        compiled.warm_up(run)
+
+
 @pytest.mark.slow
 def test_a_compiler_that_does_not_work_is_said_before_any_video() -> None:
     compiled = CompiledTwin(videomae(num_hidden_layers=1), SHAPE)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from functools import partial
 
@@ -16,10 +17,12 @@ from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
 NUM_CHANNELS = 24
+SAID = "flat model: mean colours\n"
 
 
 def load(weights: str = "first", seconds: float = 0.0, broken: str = "") -> Embedder:
     """Mean colours of 3 x 2 places in each of 4 frames, of which 24 channels are left."""
+    sys.stderr.write(SAID)
     if broken == "load":
         raise ValueError("model must be good, got bad. Use another.")
     reader = ClipReader(

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from pipeline.films import failures_of, rows_of, write_folder
-from pipeline.flat_model import NUM_CHANNELS, load, request
+from pipeline.flat_model import NUM_CHANNELS, SAID, load, request
 from video.film import write_film
 
 from vidtldr.pipeline.discover import discover
@@ -140,6 +140,15 @@ def test_an_index_of_something_else_is_refused_with_the_reason(films, done, opti
     with pytest.raises(ValueError, match=words):
         index(directory, films.folder, **options)
     assert rows_of(directory) == before
+
+
+def test_what_loading_says_is_said_once_however_many_encoders(films, tmp_path, capfd):
+    files = discover([films.good[0]]).files
+    index_videos(tmp_path / "my.index", files, request(), gpus=[None, None])
+    assert capfd.readouterr() == ("", SAID)
+    with pytest.raises(ValueError, match="model must be good"):
+        index_videos(tmp_path / "other.index", files, request(broken="load"), gpus=[None])
+    assert capfd.readouterr() == ("", SAID)
 
 
 def test_a_model_that_cannot_be_loaded_stops_the_run(films, tmp_path):

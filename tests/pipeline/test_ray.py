@@ -2,29 +2,16 @@
 
 import os
 import signal
-import sys
 
 import pytest
 from pipeline.films import failures_of, rows_of
-from pipeline.flat_model import request
+from pipeline.flat_model import SAID, request
 
 from vidtldr.pipeline.discover import discover
 from vidtldr.pipeline.local import index_videos
-from vidtldr.pipeline.ray import index_videos_with_ray, require_ray
+from vidtldr.pipeline.ray import index_videos_with_ray
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    pytest.importorskip("ray.data")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    # Ray reads this name as it is; at its usual niceness a busy machine lets actors wait for ever.
-    os.environ.update(RAY_worker_niceness="0")
-    ray = require_ray()
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
 
 
 def equal(rows, expected):
@@ -42,10 +29,11 @@ def expected(films, tmp_path_factory):
     return rows_of(directory), failures_of(directory)
 
 
-def test_both_engines_write_the_same_rows(cluster, films, expected, tmp_path):
+def test_both_engines_write_the_same_rows(cluster, films, expected, tmp_path, capsys):
     directory = tmp_path / "my.index"
     files = discover([str(films.folder)]).files
     report = index_videos_with_ray(directory, files, request(), num_actors=2, files_a_batch=3)
+    assert capsys.readouterr() == ("", SAID)
     assert (report.num_indexed, report.num_failed) == (len(films.good), len(films.bad))
     equal(rows_of(directory), expected[0])
     assert failures_of(directory) == expected[1]
@@ -89,7 +77,7 @@ def actor_pids() -> list[int]:
 
 def test_an_error_of_the_model_is_raised_here(cluster, films, tmp_path):
     files = discover([str(films.folder)]).files
-    with pytest.raises(ValueError, match="model must be good, got bad"):
+    with pytest.raises(ValueError, match=r"^model must be good, got bad\. Use another\.$"):
         index_videos_with_ray(tmp_path / "my.index", files, request(broken="load"))
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 import tiny_models
 import torch
+from torch._dynamo.utils import counters
 
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import apply_patch
@@ -164,9 +165,12 @@ def test_clips_of_many_sizes_cannot_be_compiled_for():
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_classifier_embeds_alike():
-    classifier = pretrained(apply_patch(tiny_models.vivit(num_hidden_layers=2), r=[9]))
-    compiled = compile_classifier(classifier)
-    for clips in (tiny_models.clips(1), tiny_models.clips(2)):  # compiled for one clip, not for two
+    classifier = pretrained(apply_patch(tiny_models.vivit(num_hidden_layers=2), r=[9]).double())
+    compiled = compile_classifier(classifier, 2)
+    num_graphs = counters["stats"]["unique_graphs"]
+    batch = tiny_models.clips(2)
+    for clips in (batch, batch.double(), batch[:1]):  # cast here or before; too few: uncompiled
         expected = classifier_embedder(classifier).encode(clips)
         found = classifier_embedder(classifier, compiled=compiled).encode(clips)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] == num_graphs

@@ -50,7 +50,8 @@ def ask(
         from vidtldr.tasks.ask import ask_video
 
         model = load_answering(umt, merging.preset)
-        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compiled=compiled)
+        num_clips = 1 if compiled else None
+        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
         with status("watching the video"):
             result = ask_video(encoding, video, question, candidates, top=top)
         (print_json if run.as_json else print_table)(question, result)

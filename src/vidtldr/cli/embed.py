@@ -49,7 +49,8 @@ def embed(
         from vidtldr.tasks.embeddings_file import require_pyarrow
 
         require_pyarrow()
-        embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit, compiled=compiled)
+        num_clips = 1 if compiled else None
+        embedder, r = load_embedder(umt, merge, merging.preset, run.time_limit, num_clips)
         failed = embed_to_file(embedder, videos, output, umt.name, merge, r, as_json=run.as_json)
     if failed:
         raise typer.Exit(SOME_INPUTS_FAILED)

@@ -40,10 +40,9 @@ def load_embedder(
     merge: MergeConfig | None,
     preset: str | None,
     time_limit_seconds: float,
-    *,
-    compiled: bool = False,
+    compile_for: int | None = None,
 ) -> tuple[Embedder, tuple[int, ...] | None]:
-    """Load a model that makes vectors, UMT or a classifier; compile it for single clips if asked.
+    """Load a model that makes vectors, UMT or a classifier; compile it for so many clips if asked.
 
     Returns:
         The embedder, and the tokens that each layer removes; None if nothing is to merge.
@@ -54,15 +53,15 @@ def load_embedder(
     """
     if umt.is_umt:
         model = load_retrieval(umt, preset)
-        encoding = video_encoding(model, merge, time_limit_seconds, compiled=compiled)
+        encoding = video_encoding(model, merge, time_limit_seconds, compile_for=compile_for)
         return umt_embedder(encoding), _removed(model, merge)
     pretrained = load_pretrained(umt, None, None)
     if merge is not None:
         apply_patch(pretrained.model, merge)
     twin = None
-    if compiled:
+    if compile_for:
         with status("compiling the model"):
-            twin = compile_classifier(pretrained)
+            twin = compile_classifier(pretrained, compile_for)
         say_compiled(twin)
     embedder = classifier_embedder(
         pretrained, merge=merge, time_limit_seconds=time_limit_seconds, compiled=twin

@@ -1,16 +1,12 @@
 """The model of an index: how it is named, remembered, and loaded in another process."""
 
-import io
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidtldr.cli.embed_videos import load_embedder
-from vidtldr.cli.load_umt_model import BUNDLED_NOTE
 from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.umt_options import PREFIX, UMTOptions
 from vidtldr.hosts.config import MergeConfig
@@ -29,9 +25,11 @@ class IndexModel(NamedTuple):
     merge: MergeConfig | None
     preset: str | None
 
-    def loader(self, time_limit_seconds: float) -> Callable[[], Embedder]:
+    def loader(
+        self, time_limit_seconds: float, compile_for: int | None = None
+    ) -> Callable[[], Embedder]:
         """What loads it, in this process or, as it can be pickled, in another one."""
-        return partial(_load, self, time_limit_seconds)
+        return partial(_load, self, time_limit_seconds, compile_for)
 
     def options(self) -> dict[str, Any]:
         """What to remember of it."""
@@ -73,18 +71,9 @@ def model_of_index(settings: IndexSettings, umt: UMTOptions) -> IndexModel:
     return IndexModel(umt, None if merge is None else MergeConfig.from_dict(merge), None)
 
 
-def _load(model: IndexModel, time_limit_seconds: float) -> Embedder:
-    """Load the model; what is to be said of it goes to stderr, but not the name of the bundled one.
-
-    Whoever started the process says that once, and not each process again.
-    """
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            embedder, _ = load_embedder(model.umt, model.merge, model.preset, time_limit_seconds)
-    finally:
-        sys.stderr.write(said.getvalue().replace(f"{BUNDLED_NOTE}\n", ""))
-    return embedder
+def _load(model: IndexModel, time_limit_seconds: float, compile_for: int | None) -> Embedder:
+    """Load the model; what is to be said of it goes to stderr."""
+    return load_embedder(*model, time_limit_seconds, compile_for)[0]
 
 
 def _lasting(umt: UMTOptions) -> UMTOptions:

@@ -55,6 +55,14 @@ class PipelineOptions:
         int | None,
         typer.Option(min=1, help="Clips encoded at once; default: 32 on a GPU, 8 on a CPU."),
     ] = None
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Each encoder first compiles the model for a full batch, which takes time and "
+            "pays for many videos; smaller batches, such as the last, run uncompiled.",
+        ),
+    ] = False
     worker_memory: Annotated[
         float,
         typer.Option(min=0.1, metavar="GIB", help="Memory that reading one video may take."),

@@ -17,8 +17,11 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 @contextmanager
-def index_progress() -> Iterator[Callable[[Progress], None]]:
+def index_progress(first: str) -> Iterator[Callable[[Progress], None]]:
     """Show how far a run is.
+
+    Args:
+        first: What is being done until the first video is.
 
     Yields:
         A function to call with the state of the run, as often as one likes.
@@ -36,7 +39,7 @@ def index_progress() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[failed]}", style="red"),
     )
     with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("starting", total=None, rate="", failed="")
+        task = bars.add_task(first, total=None, rate="", failed="")
         clock = _Clock()
 
         def show(state: Progress) -> None:
@@ -70,10 +73,13 @@ class _Clock:
 
 class _Lines:
     def __init__(self) -> None:
-        self._start = self._last = time.monotonic()
+        self._start: float | None = None
+        self._last = 0.0
 
     def __call__(self, state: Progress) -> None:
         now = time.monotonic()
+        if self._start is None:  # loading and compiling the model are over
+            self._start = self._last = now
         if now - self._last < _SECONDS_BETWEEN_LINES or not state.num_done:
             return
         self._last = now

@@ -13,12 +13,12 @@ from vidtldr.cli.failed_videos import print_failed_videos
 from vidtldr.cli.index_model import typed_model
 from vidtldr.cli.index_options import PipelineOptions
 from vidtldr.cli.index_progress import index_progress
-from vidtldr.cli.load_umt_model import BUNDLED_NOTE
 from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.text import printable
 from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.pipeline.discover import Discovered, discover
+from vidtldr.pipeline.machine import default_batch_size, visible_gpus
 from vidtldr.pipeline.request import IndexRequest, RunReport
 from vidtldr.store.lance import require_lancedb
 from vidtldr.store.rows import FailureRow
@@ -59,23 +59,23 @@ def run_index(
         settings = read_settings(into)
         segment_seconds = segment_seconds or settings.segment_seconds
         keep_tokens = keep_tokens or settings.keep_tokens
-    if model.umt.is_bundled:
-        typer.echo(BUNDLED_NOTE, err=True)
+    device = resolve_device(umt.device).type
+    gpus = visible_gpus() if device == "cuda" and engine == "local" else [None]
+    batch_size = pipeline.batch or default_batch_size(gpus)
     request = IndexRequest(
-        load=model.loader(run.time_limit),
+        load=model.loader(run.time_limit, batch_size if pipeline.compiled else None),
         model=model.umt.name,
         options=model.options(),
         segment_seconds=segment_seconds,
         keep_tokens=keep_tokens,
-        batch_size=pipeline.batch,
+        batch_size=batch_size,
         num_workers=pipeline.workers,
         time_limit_seconds=run.time_limit,
         memory_bytes=int(pipeline.worker_memory * 2**30),
         retry_failed=pipeline.retry_failed,
     )
     failures: list[FailureRow] = []
-    device = resolve_device(umt.device).type
-    with index_progress() as on_progress:
+    with index_progress("compiling the model" if pipeline.compiled else "starting") as on_progress:
         if engine == "ray":
             from vidtldr.pipeline.ray import index_videos_with_ray
 
@@ -84,13 +84,12 @@ def run_index(
             )
         else:
             from vidtldr.pipeline.local import index_videos
-            from vidtldr.pipeline.machine import visible_gpus
 
             report = index_videos(
                 into,
                 found.files,
                 request,
-                gpus=visible_gpus() if device == "cuda" else [None],
+                gpus=gpus,
                 on_progress=on_progress,
                 on_failure=failures.append,
             )

@@ -71,7 +71,8 @@ def search(
         from vidtldr.tasks.search import search_videos
 
         model = load_retrieval(umt, merging.preset)
-        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compiled=compiled)
+        num_clips = 1 if compiled else None
+        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
         num_again = _RERANK if rerank is None else rerank
         with progress("videos", len(videos)) as on_step:
             results = search_videos(encoding, text, videos, rerank=num_again, on_step=on_step)

@@ -4,13 +4,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.index_model import IndexModel, typed_model
-from vidtldr.cli.load_umt_model import BUNDLED_NOTE, load_retrieval
+from vidtldr.cli.load_umt_model import load_retrieval
 from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.progress import status
 from vidtldr.cli.run_options import RunOptions
@@ -76,7 +75,6 @@ def _like(
             "videos with texts alone."
         )
     assert where.like is not None
-    _announce(model)
     embedder = model.loader(run.time_limit)()
     validate_model(index, embedder.identity())
     with status("searching"):
@@ -92,11 +90,6 @@ def _encoding(model: IndexModel, run: RunOptions) -> VideoEncoding:
     retrieval = load_retrieval(model.umt, model.preset)
     reader = umt_reader(retrieval.config, time_limit_seconds=run.time_limit)
     return VideoEncoding(retrieval, reader, model.merge)
-
-
-def _announce(model: IndexModel) -> None:
-    if model.umt.is_bundled:
-        typer.echo(BUNDLED_NOTE, err=True)
 
 
 def _print_json(found: Sequence[FoundClip], index: VideoIndex) -> None:

@@ -20,17 +20,15 @@ def video_encoding(
     time_limit_seconds: float,
     *,
     cache: Path | None = None,
-    compiled: bool = False,
+    compile_for: int | None = None,
 ) -> VideoEncoding:
-    """Read and encode videos one at a time; compile the model for that first, if asked.
+    """Read and encode videos; compile the model first for so many clips at once, if asked.
 
     Raises:
         ValueError, NotImplementedError, ImportError: As `VideoEncoding`.
     """
     reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
-    with status("compiling the model") if compiled else nullcontext():
-        encoding = VideoEncoding(
-            model, reader, merge, cache_dir=cache, compile_for=1 if compiled else None
-        )
+    with status("compiling the model") if compile_for else nullcontext():
+        encoding = VideoEncoding(model, reader, merge, cache_dir=cache, compile_for=compile_for)
     say_compiled(encoding.compiled)
     return encoding

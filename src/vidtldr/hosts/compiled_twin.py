@@ -57,12 +57,19 @@ class CompiledTwin(Generic[ModelT]):
                 inference mode or in another dtype the model would be compiled a second time.
 
         Raises:
+            ValueError: If the GPU has no room for so many clips.
             ImportError: If the C++ compiler that was found does not work.
         """
         clips = torch.zeros(self.input_shape)
         is_cuda = next(self.model.parameters()).device.type == "cuda"
         start = time.perf_counter()
-        with clear_compiler_errors():
-            for _ in range(3 if is_cuda else 1):  # compiled, tried, recorded as a CUDA graph
-                run(clips)
+        try:
+            with clear_compiler_errors():
+                for _ in range(3 if is_cuda else 1):  # compiled, tried, recorded as a CUDA graph
+                    run(clips)
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(
+                f"compile must have room for all clips of a batch, got {self.input_shape} and too "
+                "little memory. Lower the batch size, or leave out compile."
+            ) from error
         self.compile_seconds = time.perf_counter() - start

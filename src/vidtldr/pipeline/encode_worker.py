@@ -3,8 +3,11 @@
 Letters: `B` clips of a batch, `T` frames, `h` and `w` a frame, `C` channels, `N` tokens.
 """
 
+import io
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,7 +23,7 @@ from vidtldr.pipeline.shared_clips import ClipSlots
 from vidtldr.store.rows import KeptTokens
 from vidtldr.tasks.embed import Embedder
 
-__all__ = ["EncodeJob", "encode_batch"]
+__all__ = ["EncodeJob", "encode_batch", "load_and_describe"]
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,8 @@ class EncodeJob:
         """Encode batches until the connection closes."""
         torch.set_num_threads(self.num_threads)
         try:
-            embedder = self.load()
-            has_tokens = embedder.encode_with_tokens is not None
-            connection.send(
-                EncoderReady(
-                    embedder.reader,
-                    embedder.num_channels,
-                    embedder.identity(),
-                    has_tokens,
-                    embedder.device.type,
-                )
-            )
+            embedder, ready = load_and_describe(self.load)
+            connection.send(ready)
             self._encode(connection, embedder)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
@@ -68,6 +62,24 @@ class EncodeJob:
             vectors, tokens = encode_batch(embedder, x, self.keep_tokens)
             seconds = time.perf_counter() - start
             connection.send(VectorsEncoded(task.number, vectors, tokens, seconds))
+
+
+def load_and_describe(load: Callable[[], Embedder]) -> tuple[Embedder, EncoderReady]:
+    """Load a model and say what it is.
+
+    Raises:
+        Exception: What the loading raised; what it wrote to stderr is there then.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            embedder = load()
+    except BaseException:
+        sys.stderr.write(said.getvalue())
+        raise
+    has_tokens = embedder.encode_with_tokens is not None
+    about = (embedder.reader, embedder.num_channels, embedder.identity(), has_tokens)
+    return embedder, EncoderReady(*about, embedder.device.type, said.getvalue())
 
 
 def encode_batch(

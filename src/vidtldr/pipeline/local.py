@@ -1,6 +1,7 @@
 """Index many videos on one machine: read, encode and write at the same time."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,8 +49,8 @@ def index_videos(
     """
     refuse_if_locked(Path(directory))
     with Machine(request, visible_gpus() if gpus is None else gpus) as machine:
-        ready = machine.ready
-        settings = request.settings(ready.num_channels, ready.identity, ready.has_tokens)
+        sys.stderr.write(machine.ready.said)
+        settings = request.settings(machine.ready)
         with StopSignal() as stop, IndexWriter(directory, settings) as writer:
             log = RunLog(writer, files, request.retry_failed, on_progress, on_failure)
             for outcome in machine.outcomes(log.plan.work, stop):

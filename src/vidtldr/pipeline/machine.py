@@ -23,7 +23,7 @@ from vidtldr.pipeline.request import IndexRequest
 from vidtldr.pipeline.shared_clips import ClipSlots, create_shared_file
 from vidtldr.pipeline.stop_signal import StopSignal
 
-__all__ = ["Machine", "visible_gpus"]
+__all__ = ["Machine", "default_batch_size", "visible_gpus"]
 
 _TICK_SECONDS = 0.2
 _SLOTS_A_DECODER = 2
@@ -36,6 +36,11 @@ def visible_gpus() -> list[str | None]:
     num_gpus = torch.cuda.device_count()
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return list((names or list(map(str, range(num_gpus))))[:num_gpus]) or [None]
+
+
+def default_batch_size(gpus: Sequence[str | None]) -> int:
+    """Clips that are encoded at once where nobody says how many, see `visible_gpus`."""
+    return _BATCH_ON_CPU if gpus[0] is None else _BATCH_ON_GPU
 
 
 class Machine:
@@ -57,11 +62,12 @@ class Machine:
 
     def __init__(self, request: IndexRequest, gpus: Sequence[str | None]) -> None:
         num_cores = _num_cores()
-        on_cpu = gpus[0] is None
-        batch_size = request.batch_size or (_BATCH_ON_CPU if on_cpu else _BATCH_ON_GPU)
+        batch_size = request.batch_size or default_batch_size(gpus)
         # An encoder on the same cores waits for the thread that a lone decoder displaces, and the
         # other cores with it; as many decoders as cores leave none of them waiting.
-        num_workers = request.num_workers or (num_cores if on_cpu else max(1, num_cores - 1))
+        num_workers = request.num_workers or (
+            num_cores if gpus[0] is None else max(1, num_cores - 1)
+        )
         num_slots = _SLOTS_A_DECODER * num_workers + _BATCHES_IN_MEMORY * batch_size * len(gpus)
         self._shared_file = create_shared_file()
         job = EncodeJob(request.load, request.keep_tokens, num_cores)

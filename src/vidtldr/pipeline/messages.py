@@ -103,6 +103,7 @@ class EncoderReady:
         identity: See `Embedder.identity`.
         has_tokens: Whether it can give tokens.
         device: Where the model is.
+        said: What loading it wrote to stderr, for whoever started the run to say once.
     """
 
     reader: Any
@@ -110,6 +111,7 @@ class EncoderReady:
     identity: dict[str, Any]
     has_tokens: bool
     device: str
+    said: str
 
 
 @dataclass(frozen=True)

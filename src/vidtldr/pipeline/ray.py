@@ -8,6 +8,7 @@ leaves out what is there.
 
 import os
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +16,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vidtldr.pipeline.encode_worker import load_and_describe
 from vidtldr.pipeline.machine import Machine
+from vidtldr.pipeline.messages import EncoderReady
 from vidtldr.pipeline.plan import Work
 from vidtldr.pipeline.request import IndexRequest, Progress, RunReport
 from vidtldr.pipeline.run_log import RunLog
 from vidtldr.pipeline.stop_signal import StopSignal
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.rows import FailureRow
+from vidtldr.store.settings import IndexSettings
 from vidtldr.store.writer_lock import refuse_if_locked
+from vidtldr.tasks.embed import Embedder
 
 __all__ = ["VideoActor", "index_videos_with_ray", "require_ray"]
 
@@ -146,20 +151,19 @@ def _num_actors(resources: dict[str, float], num_gpus: float) -> int:
     return max(1, int(resources.get("CPU", 1) // 4))
 
 
-def _settings(ray: Any, request: IndexRequest, num_gpus: float) -> Any:
-    """Load the model once on the cluster, to say what it is."""
+def _settings(ray: Any, request: IndexRequest, num_gpus: float) -> IndexSettings:
+    """Load the model on the cluster before any actor does, to know what it is or what is wrong."""
 
-    def describe(asked: IndexRequest) -> Any:
-        embedder = asked.load()
-        has_tokens = embedder.encode_with_tokens is not None
-        return embedder.num_channels, embedder.identity(), has_tokens
+    def describe(load: Callable[[], Embedder]) -> EncoderReady:
+        return load_and_describe(load)[1]
 
     task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=1)(describe)
     try:
-        num_channels, identity, has_tokens = ray.get(task.remote(request))
+        ready: EncoderReady = ray.get(task.remote(request.load))
     except ray.exceptions.RayTaskError as error:
-        raise error.as_instanceof_cause() from None
-    return request.settings(num_channels, identity, has_tokens)
+        raise error.cause from error
+    sys.stderr.write(ready.said)
+    return request.settings(ready)
 
 
 def _dataset(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.pipeline.messages import EncoderReady
 from vidtldr.store.ann import AnnSettings
 from vidtldr.store.settings import IndexSettings
 from vidtldr.tasks.embed import Embedder
@@ -17,7 +18,8 @@ class IndexRequest:
     """What to do with each file.
 
     Attributes:
-        load: Makes the embedder in each encoder's process; must be picklable.
+        load: Makes the embedder in each encoder's process; must be picklable. What it writes to
+            stderr is written once, however many processes there are.
         model: The model as a person calls it.
         options: How to load the model again, ready for JSON.
         segment_seconds: Length of a segment; None for one clip a video.
@@ -48,24 +50,25 @@ class IndexRequest:
                     f"{name} must be above 0, got {value!r}. Leave it out or raise it."
                 )
 
-    def settings(
-        self, num_channels: int, identity: Mapping[str, Any], has_tokens: bool
-    ) -> IndexSettings:
+    def settings(self, ready: EncoderReady) -> IndexSettings:
         """The settings of an index that is made so.
+
+        Args:
+            ready: What an encoder says of the model.
 
         Raises:
             ValueError: If tokens are wanted of a model that gives none.
         """
-        if self.keep_tokens and not has_tokens:
+        if self.keep_tokens and not ready.has_tokens:
             raise ValueError(
                 f"keep_tokens must be False for a model without a fusion encoder, got True for "
                 f"{self.model!r}. Use a umt: model, or leave it out."
             )
         return IndexSettings(
             model=self.model,
-            schedule=schedule_text(identity.get("merge")),
-            num_channels=num_channels,
-            identity=identity,
+            schedule=schedule_text(ready.identity.get("merge")),
+            num_channels=ready.num_channels,
+            identity=ready.identity,
             segment_seconds=self.segment_seconds,
             keep_tokens=self.keep_tokens,
             options=self.options,

@@ -1,6 +1,6 @@
-"""A classifier compiled for one clip at a time.
+"""A classifier compiled for so many clips at a time.
 
-Letters: `T` frames of a clip, `S` side of a frame in pixels.
+Letters: `B` clips, `T` frames of a clip, `S` side of a frame in pixels.
 """
 
 import torch
@@ -12,11 +12,12 @@ from vidtldr.tasks.pretrained import Pretrained
 __all__ = ["compile_classifier"]
 
 
-def compile_classifier(pretrained: Pretrained) -> CompiledTwin[nn.Module]:
-    """Compile the transformer of a classifier for one clip (1, T, 3, S, S).
+def compile_classifier(pretrained: Pretrained, num_clips: int = 1) -> CompiledTwin[nn.Module]:
+    """Compile the transformer of a classifier for clips (B, T, 3, S, S).
 
     Args:
         pretrained: The classifier, patched first if it is to merge; it stays uncompiled.
+        num_clips: B, clips at once.
 
     Raises:
         ValueError: If videos of different sizes become clips of different sizes, or the family is
@@ -29,12 +30,14 @@ def compile_classifier(pretrained: Pretrained) -> CompiledTwin[nn.Module]:
             "compile must be used where all clips get one size, got a preprocessor config without "
             "crop_size. Add it, or leave out compile."
         )
-    compiled = CompiledTwin(pretrained.model, (1, pretrained.num_frames, 3, *size))
+    compiled = CompiledTwin(pretrained.model, (num_clips, pretrained.num_frames, 3, *size))
     parameter = next(pretrained.model.parameters())
 
-    @torch.inference_mode()
     def run(clips: Tensor) -> None:
-        compiled.model_for(clips)(pixel_values=clips.to(parameter.device, parameter.dtype))
+        # Moved before: a tensor that is made in inference mode would be compiled for by itself.
+        x = clips.to(parameter.device, parameter.dtype)
+        with torch.inference_mode():
+            compiled.model_for(x)(pixel_values=x)
 
     compiled.warm_up(run)
     return compiled

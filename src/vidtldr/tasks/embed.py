@@ -166,10 +166,11 @@ def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
         seen.append(args[0])
 
     parameter = next(model.parameters())
+    x = clips.to(parameter.device, parameter.dtype)
     handle = _head_of(model).register_forward_pre_hook(keep)
     try:
         with torch.inference_mode():
-            model(pixel_values=clips.to(parameter.device, parameter.dtype))
+            model(pixel_values=x)
     finally:
         handle.remove()
     return seen[0].float().cpu().clone()  # a tensor of inference mode is of no use to others

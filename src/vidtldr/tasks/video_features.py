@@ -133,16 +133,17 @@ class VideoEncoding:
 
     def encode_pixels(self, pixel_values: Tensor) -> VideoFeatures:
         """Encode clips (B, T, 3, S, S) with this schedule."""
+        x = pixel_values.to(self.device)
         if self.compiled is not None:
+            # As `torch.stack` lays clips out, and moved before inference mode, which marks what is
+            # made in it: other strides and marks would be compiled for again.
+            x = x.contiguous()
             with self.computing():
-                # As `torch.stack` lays clips out: other strides would be compiled again.
-                x = pixel_values.to(self.device).contiguous()
                 found: VideoFeatures = self.compiled.model_for(x)(x)
                 # A recorded CUDA graph writes the next clips' features over these.
                 mass = None if found.mass is None else found.mass.clone()
                 return VideoFeatures(found.tokens.clone(), found.pooled.clone(), mass)
         with patched(self.model, self.schedule), self.computing():
-            x = pixel_values.to(self.device)
             features: VideoFeatures = self.model.vision_encoder(x)
         return features
 
