@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from cli.outcomes import one_error_line, rows
 from cli.umt_files import UMTFiles
@@ -10,6 +11,7 @@ from click.testing import Result
 from PIL import Image
 from visualize.scenes import data_of
 
+from vidtldr.cli.show_run import LONGEST_TILE
 from vidtldr.shapes.bundled_model import bundled_merge
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.language import ANSWERS, LABELS
@@ -41,9 +43,8 @@ def test_without_anything_else_it_writes_a_page_with_the_bundled_model(
     html = (tmp_path / "report.html").read_text()
     assert clip.name in html
     assert f"Likeliest of {len(LABELS)} labels" in html
-    data = data_of(html)
-    assert len(data["methods"]) == 2
-    removed = [layer["tokensBefore"] - layer["tokens"] for layer in data["methods"][0]["layers"]]
+    assert len(data_of(html)["methods"]) == 2
+    removed = removed_in(tmp_path / "report.html")
     entries = bundled_merge().r or ()
     assert removed == [entry for entry in entries if entry]
     assert f"512 tokens became {512 - sum(removed)}" in result.stdout
@@ -83,6 +84,65 @@ def test_a_layer_can_be_chosen(run: Run, clip: Path, tmp_path: Path) -> None:
     result = run("show", clip, "-o", tmp_path / "x.html", "--layer", 4, *MERGE)
     assert result.exit_code == 2
     assert "--layer must be one of 0, 1, 2 (the layers that merge), got 4." in result.stderr
+
+
+def test_the_chosen_layer_is_in_the_pictures_and_the_video(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    """The later layer has merged more: more of the pictures is painted over."""
+    painted: dict[str, list[float]] = {"sheet": [], "video": []}
+    before = video_frames(clip)
+    for layer in (0, 2):
+        images, video = tmp_path / str(layer), tmp_path / f"{layer}.mp4"
+        flags = ("--images", images, "--video", video, "--layer", layer, *MERGE, *ONCE)
+        assert run("show", clip, *flags).exit_code == 0
+        sheet = np.asarray(Image.open(images / "contact-sheet.png").convert("RGB"))
+        seen, grouped = (sheet_row(sheet, place) for place in (0, 3))
+        painted["sheet"].append(float((seen != grouped).any(axis=-1).mean()))
+        after = video_frames(video)
+        painted["video"].append(float((np.abs(after - before).max(axis=-1) > 40).mean()))
+    for first, last in painted.values():
+        assert 0 < first < 0.97 * last
+
+
+def video_frames(path: Path) -> np.ndarray:
+    with av.open(str(path)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    return np.stack(frames).astype(int)
+
+
+def sheet_row(sheet: np.ndarray, place: int) -> np.ndarray:
+    """The pictures of a row of the sheet of square tiles, (h, w, 3)."""
+    row_height = LONGEST_TILE + 20 + 16
+    top = 24 + 3 * 20 + 16 + place * row_height + 20 + 8
+    return sheet[top : top + LONGEST_TILE, 24:-24]
+
+
+def test_the_preset_is_what_the_bundled_model_merges_by(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "a.html"
+    [row] = rows(run("show", clip, "--preset", "shapes", "-o", page, "--json", *ONCE))
+    assert row["error"] is None
+    assert removed_in(page) == [entry for entry in bundled_merge().r or () if entry]
+
+
+def test_a_file_of_a_schedule_says_what_is_merged(run: Run, clip: Path, tmp_path: Path) -> None:
+    page, schedule = tmp_path / "a.html", tmp_path / "schedule.json"
+    schedule.write_text('{"r": [0, 90, 30], "score": "received"}')
+    [row] = rows(run("show", clip, "--schedule", schedule, "-o", page, "--json", *ONCE))
+    assert row["error"] is None
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", "received on x", "ToMe"]
+    assert removed_in(page) == [90, 30]
+    facts = page.read_text()
+    assert "r = 0, 90, 30" in facts
+    assert "received, metric x" in facts
+
+
+def removed_in(page: Path) -> list[int]:
+    """Tokens that each merging layer of the first method removed."""
+    layers = data_of(page.read_text())["methods"][0]["layers"]
+    return [layer["tokensBefore"] - layer["tokens"] for layer in layers]
 
 
 def test_texts_and_questions_have_answers_on_every_side(

@@ -55,6 +55,12 @@ def open_browser(profile: Path) -> Iterator[Any]:
         driver.quit()
 
 
+def picture_of(url: str) -> np.ndarray:
+    """The picture in a data URL, shape (h, w, 3)."""
+    content = base64.b64decode(url.split(",")[1])
+    return np.asarray(Image.open(BytesIO(content)).convert("RGB"))
+
+
 class OpenReport:
     """A report in the browser."""
 
@@ -85,8 +91,7 @@ class OpenReport:
     def drawn(self, canvas: Any) -> np.ndarray:
         """What is on a canvas now, shape (h, w, 3)."""
         self.settle()
-        url = self.js("return arguments[0].toDataURL('image/png')", canvas)
-        return np.asarray(Image.open(BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
+        return picture_of(self.js("return arguments[0].toDataURL('image/png')", canvas))
 
     def settle(self) -> None:
         """Let everything that was asked for be drawn."""

@@ -21,6 +21,14 @@ from vidtldr.visualize.tiles import make_tiles
 
 R = (16, 8)
 HEIGHT, WIDTH = 60, 80
+#: No two sides have an answer's score, a cost or a time in common.
+ANSWERS = {
+    "unmerged": [Answer("a cat & a dog", "61.0%"), Answer("rain", "9.0%")],
+    "vid-TLDR": [Answer("a cat & a dog", "58.0%"), Answer("snow", "8.0%")],
+    "ToMe": [Answer("wind", "47.0%"), Answer("rain", "7.0%")],
+}
+FLOPS_A_TOKEN = {"unmerged": 12 * 10**6, "vid-TLDR": 11 * 10**6, "ToMe": 13 * 10**6}
+TIMES_MS = {"unmerged": [9.0, 6.0, 6.5], "vid-TLDR": [4.0, 2.0, 3.0], "ToMe": [5.5, 5.0, 4.5]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,10 +40,9 @@ class Scene:
 
     def side(self, name: str, title: str) -> Side:
         num_tokens = self.seen[name].num_tokens
-        flops = [tokens * 10**6 for tokens in num_tokens]
+        flops = [tokens * FLOPS_A_TOKEN[name] for tokens in num_tokens]
         layers = self.seen[name].layers
-        answers = [Answer("a cat & a dog", "61.0%"), Answer("rain", "9.0%")]
-        return Side(title, "", answers, num_tokens, sum(flops), flops, [4.0, 2.0, 3.0], layers)
+        return Side(title, "", ANSWERS[name], num_tokens, sum(flops), flops, TIMES_MS[name], layers)
 
     def report(self, **other: Any) -> Report:
         height, width = self.frames.shape[1:3]
@@ -43,7 +50,7 @@ class Scene:
         values: dict[str, Any] = {
             "video": "clip.mp4",
             "asked": "Likeliest of 2 labels",
-            "facts": [("Model", "tiny")],
+            "facts": [("Model", "tiny"), ("Schedule", "r = 16, 8"), ("Device", "cpu, float32")],
             "notes": [],
             "unmerged": self.side("unmerged", "Unmerged"),
             "merged": self.side("vid-TLDR", "vid-TLDR"),

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from visualize.scenes import Scene
 
-from vidtldr.visualize.charts import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, layer_chart, mass_chart
+from vidtldr.visualize.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    layer_chart,
+    mass_chart,
+)
 
 
 def test_tokens_fall_in_steps_and_the_table_says_the_same(scene: Scene) -> None:
@@ -23,6 +32,10 @@ def test_tokens_fall_in_steps_and_the_table_says_the_same(scene: Scene) -> None:
         [TOP + (1 - tokens / 60) * inner for tokens in (32, 32, 24, 24, 24, 24, 24, 24)], abs=0.1
     )
     assert heights[0] == pytest.approx([TOP + (1 - 48 / 60) * inner] * 8, abs=0.1)
+    step = (WIDTH - LEFT - RIGHT) / 4
+    edges = [LEFT + step * edge for edge in (0, 1, 1, 2, 2, 3, 3, 4)]
+    for line in chart.lines:
+        assert [float(p.split(",")[0]) for p in line.points.split()] == pytest.approx(edges)
 
 
 def test_masses_are_counted_in_ranges_that_double(scene: Scene) -> None:
@@ -33,6 +46,11 @@ def test_masses_are_counted_in_ranges_that_double(scene: Scene) -> None:
     assert chart.rows == [["1", "3"], ["1–2", "2"], ["2–4", "1"], ["4–8", "1"]]
     assert [bar.words for bar in chart.bars] == ["3", "2", "1", "1"]
     assert all(bar.y >= TOP for bar in chart.bars)
+    assert [bar.y + bar.height for bar in chart.bars] == pytest.approx([HEIGHT - BOTTOM] * 4)
+    slot = (WIDTH - LEFT - RIGHT) / 4
+    assert [bar.x for bar in chart.bars] == pytest.approx(
+        [LEFT + (i + 0.1) * slot for i in range(4)]
+    )
     assert chart.bars[0].height > chart.bars[1].height > chart.bars[2].height > 0
 
 

@@ -12,6 +12,7 @@ from vidtldr.visualize.contact_sheet import draw_sheet, feature_rows, layer_rows
 from vidtldr.visualize.tiles import make_tiles
 
 GOLDEN = Path(__file__).with_name("golden-contact-sheet.png")
+TILE, NUM_ROWS, NUM_COLUMNS = (90, 120), 4, 6
 
 
 def sheet_of(scene: Scene) -> Image.Image:
@@ -27,7 +28,39 @@ def test_the_sheet_is_the_one_that_was_looked_at(scene: Scene) -> None:
     assert found.shape == golden.shape
     distance = np.abs(found - golden).max(axis=-1)
     assert (distance > 24).mean() < 0.01, "letters may be drawn a little differently, no more"
-    assert distance.mean() < 1
+    assert far_tiles(found, golden) == []
+
+
+def test_one_patch_of_other_colours_would_be_seen(scene: Scene) -> None:
+    golden = np.asarray(Image.open(GOLDEN).convert("RGB")).astype(int)
+    for row, column in np.ndindex(NUM_ROWS, NUM_COLUMNS):
+        spoilt = golden.copy()
+        height, width = TILE[0] // 4, TILE[1] // 4
+        patch = tile_at(spoilt, row, column)[height : 2 * height, width : 2 * width]
+        patch[:] = 255 - patch
+        assert far_tiles(spoilt, golden) == [(row, column)]
+
+
+def far_tiles(found: np.ndarray, golden: np.ndarray) -> list[tuple[int, int]]:
+    """Row and column of each picture that is not the golden one; scaling may round otherwise."""
+    return [
+        (row, column)
+        for row, column in np.ndindex(NUM_ROWS, NUM_COLUMNS)
+        if np.abs(tile_at(found, row, column) - tile_at(golden, row, column)).mean() > 0.5
+    ]
+
+
+def tile_at(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
+    """A picture of the sheet: below 76 pixels of heading, under the 20 of its row's title."""
+    top, left = 76 + row * (TILE[0] + 28) + 20, 24 + column * (TILE[1] + 8)
+    return sheet[top : top + TILE[0], left : left + TILE[1]]
+
+
+def test_the_tiles_of_the_golden_sheet_are_where_they_are_looked_for(scene: Scene) -> None:
+    golden = np.asarray(Image.open(GOLDEN).convert("RGB")).astype(int)
+    tiles = make_tiles(scene.frames, Region(0, 0, 60, 80), 120)
+    for column, tile in enumerate(tiles):
+        assert np.abs(tile_at(golden, 0, column) - tile).mean() < 0.5
 
 
 def test_there_is_a_column_a_frame_and_a_row_a_thing(scene: Scene) -> None:

@@ -104,6 +104,24 @@ def test_a_gif_keeps_the_speed_and_the_size(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out.gif").info["loop"] == 0
 
 
+def test_a_gif_has_every_frame_in_its_place(tmp_path: Path) -> None:
+    source = write_film(tmp_path / "film.mp4", 6, size=SIZE)
+    out = tmp_path / "out.gif"
+    assert write_overlay_video(out, str(source), numbered_painter, range(6)) == 6
+    pictures = decoded(out)[0]
+    assert len(pictures) == 6  # a GIF's writer may merge equal frames; these differ
+    for number, picture in enumerate(pictures):
+        assert np.abs(picture.astype(int) - 40 * (number + 1)).max() <= 4  # a palette's rounding
+
+
+def test_a_gif_has_the_colours_of_the_groups(tmp_path: Path) -> None:
+    source = write_film(tmp_path / "film.mp4", 3, size=SIZE)
+    for ending in (".gif", ".mp4"):
+        write_overlay_video(tmp_path / f"out{ending}", str(source), painter(), [1])
+    gif, film = (decoded(tmp_path / f"out{ending}")[0] for ending in (".gif", ".mp4"))
+    assert np.abs(gif[1].astype(int) - film[1]).mean() < 16
+
+
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"video must end in \.mp4 or \.gif, got '.*out\.webm'"):
         write_overlay_video(tmp_path / "out.webm", "film.mp4", painter(), [0])

@@ -10,6 +10,7 @@ from visualize.read_page import HOSTILE, Page
 from visualize.scenes import Scene, data_of, frames_of, large_umt_scene
 
 from vidtldr.video.transform import Region
+from vidtldr.visualize.charts import layer_chart, mass_chart
 from vidtldr.visualize.report import render_report, write_report
 from vidtldr.visualize.report_facts import Answer
 from vidtldr.visualize.tiles import make_tiles
@@ -95,11 +96,74 @@ def test_the_verdict_says_whether_the_answer_stays(scene: Scene) -> None:
     report = scene.report()
     html = render_report(report)
     assert "The first answer stays. 48 tokens became 24 (50%)" in html
-    assert "3.0 ms instead of 3.0 ms (1.00x)" in html
+    assert "2.3 GFLOPs became 1.14" in html
+    assert "3.0 ms instead of 6.5 ms (2.17x)" in html
     other = replace(report.merged, answers=[Answer("rain", "9%")])
     assert "The first answer changes." in render_report(replace(report, merged=other))
     silent = replace(report.merged, answers=[])
     assert "first answer" not in render_report(replace(report, merged=silent))
+
+
+def test_the_table_has_the_figures_of_each_side_in_its_column(scene: Scene) -> None:
+    rows = Page(render_report(scene.report())).rows
+    assert rows[:7] == [
+        ["", "Unmerged", "vid-TLDR", "ToMe"],
+        ["answer 1", "a cat & a dog 61.0%", "a cat & a dog 58.0%", "wind 47.0%"],
+        ["answer 2", "rain 9.0%", "snow 8.0%", "rain 7.0%"],
+        ["tokens at the end", "48", "24", "24"],
+        ["GFLOPs", "2.30", "1.14", "1.35"],
+        [
+            "time of a forward",
+            "6.5 ms (6.0 ms to 9.0 ms)",
+            "3.0 ms (2.0 ms to 4.0 ms)",
+            "5.0 ms (4.5 ms to 5.5 ms)",
+        ],
+        ["speed-up", "–", "2.17x", "1.30x"],
+    ]
+
+
+def test_the_facts_are_listed_by_name(scene: Scene) -> None:
+    report = scene.report()
+    page = Page(render_report(report))
+    values = [text for text in page.text["bdi"] if text in dict(report.facts).values()]
+    assert list(zip(page.text["dt"], values, strict=True)) == report.facts
+    assert [name for name, _ in report.facts] == ["Model", "Schedule", "Device"]
+
+
+def test_methods_are_compared_by_what_their_last_layers_did(scene: Scene) -> None:
+    rows = Page(render_report(scene.report())).rows[7:13]
+    last = [scene.seen[name].layers[-1] for name in ("vid-TLDR", "ToMe")]
+    assert rows == [
+        ["", "vid-TLDR", "ToMe"],
+        ["tokens", "24", "24"],
+        ["patches dropped", *(str((layer.weight == 0).sum()) for layer in last)],
+        ["patches that share a token", *(str(layer.is_shared.sum()) for layer in last)],
+        ["patches in the largest group", *(str(layer.num_members.max()) for layer in last)],
+        ["largest mass", *(f"{layer.mass.max():.2f}" for layer in last)],
+    ]
+    assert all(mine != others for _, mine, others in rows[2:])
+
+
+def test_charts_are_drawn_where_they_were_worked_out(scene: Scene) -> None:
+    report = scene.report()
+    page = Page(render_report(report))
+    gflops = [[flops / 1e9 for flops in side.flops_per_layer] for side in report.sides]
+    num_tokens = [side.num_tokens for side in report.sides]
+    lines = [
+        line
+        for name, values in (("tokens", num_tokens), ("costs", gflops))
+        for line in layer_chart(name, "", "", report.sides, values).lines
+    ]
+    assert [(line["class"], line["points"]) for line in page.all("polyline")] == [
+        (f"line-{line.series}", line.points) for line in lines
+    ]
+    assert len({line.points for line in lines}) == 5  # both methods keep as many tokens
+    bars = [bar for bar in page.all("rect") if (bar.get("class") or "").startswith("bar-")]
+    drawn = [bar for bar in bars if "y" in bar]  # a key's has none
+    expected = mass_chart(report.methods).bars
+    assert [bar["class"] for bar in drawn] == [f"bar-{bar.series}" for bar in expected]
+    for side in ("x", "y", "width", "height"):
+        assert [bar[side] for bar in drawn] == [f"{getattr(bar, side):.1f}" for bar in expected]
 
 
 def test_what_is_not_known_is_left_out(scene: Scene) -> None:
