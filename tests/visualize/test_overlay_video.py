@@ -104,6 +104,39 @@ def test_a_gif_keeps_the_speed_and_the_size(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out.gif").info["loop"] == 0
 
 
+def test_a_gif_of_uneven_times_shows_each_frame_to_the_next(tmp_path: Path) -> None:
+    ticks = [0, 1, 2, 7, 8, 20, 21]
+    source = write_film(tmp_path / "film.mp4", 7, size=SIZE, pts=ticks, rate=25)
+    out = tmp_path / "out.gif"
+    write_overlay_video(out, str(source), numbered_painter, range(6))
+    assert decoded(out)[1] == [Fraction(tick, 25) for tick in ticks[:6]]
+
+
+def test_a_gif_does_not_wait_for_the_last_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Pillow keeps, the frames are not gathered before it."""
+    done: list[int] = []
+    seen: list[int] = []
+    save = Image.Image.save
+
+    def noted(self: Image.Image, *args: object, **options: object) -> None:
+        seen.append(len(done))
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "save", noted)
+    source = write_film(tmp_path / "film.mp4", 9, size=SIZE)
+    write_overlay_video(
+        tmp_path / "out.gif",
+        str(source),
+        numbered_painter,
+        range(6),
+        on_step=lambda: done.append(1),
+    )
+    assert seen == [1]
+    assert len(done) == 9
+
+
 def test_a_gif_has_every_frame_in_its_place(tmp_path: Path) -> None:
     source = write_film(tmp_path / "film.mp4", 6, size=SIZE)
     out = tmp_path / "out.gif"

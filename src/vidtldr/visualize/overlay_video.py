@@ -5,7 +5,6 @@ Letters: `H` and `W` the upright picture of the video, in pixels.
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,18 +178,40 @@ def _even(picture: Picture) -> Picture:
 def _write_gif(
     output: Path, source: Any, frames: Iterator[tuple[int, Picture]], on_step: Callable[[], object]
 ) -> int:
-    """A GIF counts hundredths of a second: the differences of rounded times keep the speed."""
-    ticks, pictures = [], []
-    for tick, picture in frames:
-        ticks.append(tick)
-        pictures.append(Image.fromarray(picture).quantize(128, Image.Quantize.FASTOCTREE))
-        on_step()
-    if not pictures:
+    """A GIF counts hundredths of a second: the differences of rounded times keep the speed.
+
+    Frames go to Pillow as they come. It asks for the duration of a frame when it has the frame, and
+    that is known with the next one: each is held back until its end has been appended.
+    """
+    durations_ms: list[int] = []
+
+    def pictures() -> Iterator[Image.Image]:
+        held: Image.Image | None = None
+        start = end_ms = 0
+        tick = 0
+        for tick, picture in frames:
+            if held is None:
+                start = tick
+            else:
+                end_ms = _append_duration(durations_ms, end_ms, (tick - start) * source.time_base)
+                yield held
+            held = Image.fromarray(picture).quantize(128, Image.Quantize.FASTOCTREE)
+            on_step()
+        if held is not None:
+            seconds = (tick + _ticks_a_frame(source) - start) * source.time_base
+            _append_duration(durations_ms, end_ms, seconds)
+            yield held
+
+    rest = pictures()
+    first = next(rest, None)
+    if first is None:
         return 0
-    ticks.append(ticks[-1] + _ticks_a_frame(source))
-    ends_ms = [10 * round(100 * (tick - ticks[0]) * source.time_base) for tick in ticks]
-    durations_ms = [max(20, end - start) for start, end in pairwise(ends_ms)]
-    pictures[0].save(
-        output, save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0
-    )
-    return len(pictures)
+    first.save(output, save_all=True, append_images=rest, duration=durations_ms, loop=0)
+    return len(durations_ms)
+
+
+def _append_duration(durations_ms: list[int], start_ms: int, end_seconds: Fraction) -> int:
+    """Add how long a frame that started is shown; gives when it ends, in milliseconds."""
+    end_ms = 10 * round(100 * end_seconds)
+    durations_ms.append(max(20, end_ms - start_ms))
+    return end_ms
