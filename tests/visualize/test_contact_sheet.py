@@ -8,7 +8,7 @@ from PIL import Image
 from visualize.scenes import Scene
 
 from vidtldr.video.transform import Region
-from vidtldr.visualize.contact_sheet import draw_sheet, feature_rows, layer_rows
+from vidtldr.visualize.contact_sheet import SheetRow, draw_sheet, feature_rows, layer_rows
 from vidtldr.visualize.tiles import make_tiles
 
 GOLDEN = Path(__file__).with_name("golden-contact-sheet.png")
@@ -90,6 +90,17 @@ def test_it_is_made_for_print(scene: Scene, tmp_path: Path) -> None:
     with Image.open(tmp_path / "sheet.png") as saved:
         assert saved.info["dpi"] == pytest.approx((300, 300), abs=0.1)
     assert sheet.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_letter_that_the_font_lacks_is_spelled_out(scene: Scene) -> None:
+    report = scene.report()
+    rows = [SheetRow("plain", report.tiles)]
+    sheets = [
+        np.asarray(draw_sheet(name, rows, report.times_seconds))
+        for name in ("\u732b \u00e9.mp4", "\\u732b \u00e9.mp4", "\u72ac \u00e9.mp4")
+    ]
+    assert (sheets[0] == sheets[1]).all()
+    assert (sheets[0] != sheets[2]).any()
 
 
 def test_tiles_are_what_the_model_sees(scene: Scene) -> None:

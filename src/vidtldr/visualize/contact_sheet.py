@@ -4,7 +4,7 @@ Letters: `T` frames of the clip, `h` and `w` a tile.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ from vidtldr.visualize.patch_grid import PatchGrid
 __all__ = ["SheetRow", "draw_sheet", "feature_rows", "layer_rows"]
 
 Picture = NDArray[np.uint8]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 DOTS_PER_INCH = 300
 _MARGIN, _GAP = 24, 8
 _LARGEST_TEXT, _SMALLEST_TEXT, _LETTERS_A_TILE = 20, 9, 10
+_IN_NO_FONT = "\uffff"  # no character
 _INK, _PAPER = (20, 24, 33), (255, 255, 255)
 
 
@@ -118,6 +120,8 @@ def draw_sheet(
     num_columns = len(rows[0].pictures)
     text = min(max(width // _LETTERS_A_TILE, _SMALLEST_TEXT), _LARGEST_TEXT)
     font, large = ImageFont.load_default(text), ImageFont.load_default(text * 1.3)
+    heading = _drawable(heading, large)
+    rows = [replace(row, title=_drawable(row.title, font)) for row in rows]
     words = [large.getlength(heading), *(font.getlength(row.title) for row in rows)]
     inner = max(num_columns * (width + _GAP) - _GAP, round(max(words)))
     row_height = height + text + 2 * _GAP
@@ -139,6 +143,19 @@ def draw_sheet(
             sheet.paste(Image.fromarray(picture), place)
     sheet.info["dpi"] = (DOTS_PER_INCH, DOTS_PER_INCH)
     return sheet
+
+
+def _drawable(words: str, font: Font) -> str:
+    """Words with what a font has no picture for spelled out, where it would draw a box."""
+    box = _picture_of(_IN_NO_FONT, font)
+    return "".join(
+        letter if _picture_of(letter, font) != box else ascii(letter)[1:-1] for letter in words
+    )
+
+
+def _picture_of(letter: str, font: Font) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)
 
 
 def _draw_scale(sheet: Image.Image, x: int, y: int, text: int) -> None:
