@@ -60,7 +60,8 @@ def saliency_page(report: Mapping[str, Any], results: Mapping[str, SaliencyResul
     """
     environment, options = report["environment"], report["options"]
     seeds = ", ".join(map(str, options["seeds"]))
-    clips = f"{options['num_clips']} {options['split']} clips of each of the seeds {seeds}"
+    which = f"each of the seeds {seeds}" if len(options["seeds"]) > 1 else f"seed {seeds}"
+    clips = f"{options['num_clips']} {options['split']} clips of {which}"
     return BenchPage(
         title="Which score finds the foreground",
         lead="vid-TLDR merges the background away, and tells it from the foreground by a score of "

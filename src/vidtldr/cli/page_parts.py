@@ -32,7 +32,7 @@ def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     versions = environment["versions"]
     named = [f"{name} {version}" for name, version in versions.items() if version is not None]
     facts = [
-        ("device", f"{environment['device']}, {environment['num_threads']} threads"),
+        ("device", f"{environment['device']}, {_threads(environment['num_threads'])}"),
         ("platform", f"{environment['platform']}, Python {environment['python']}"),
         ("versions", ", ".join(named)),
         ("date", environment["date"]),
@@ -40,6 +40,10 @@ def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     if environment["commit"] is not None:
         facts.append(("commit", environment["commit"]))
     return facts
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def as_sentence(note: str) -> str:
