@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from cli.outcomes import one_error_line, rows
 from cli.umt_files import UMTFiles
 from click.testing import Result
@@ -12,6 +13,7 @@ from PIL import Image
 from visualize.scenes import data_of
 
 from vidtldr.cli.show_run import LONGEST_TILE
+from vidtldr.hosts.device_name import device_name
 from vidtldr.shapes.bundled_model import bundled_merge
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.language import ANSWERS, LABELS
@@ -43,6 +45,12 @@ def test_without_anything_else_it_writes_a_page_with_the_bundled_model(
     html = (tmp_path / "report.html").read_text()
     assert clip.name in html
     assert f"Likeliest of {len(LABELS)} labels" in html
+    assert "knows generated clips of coloured shapes and nothing else" in html
+    assert "first answer" not in html + result.stdout  # nobody knows what the clip shows
+    for fact in ("Device", "Platform", "Versions", "Date", "Numbers"):
+        assert f"<dt>{fact}</dt>" in html
+    assert f"{device_name(torch.device('cpu'))}, 1 thread</bdi>" in html
+    assert "Made by</p>" in html
     assert len(data_of(html)["methods"]) == 2
     removed = removed_in(tmp_path / "report.html")
     entries = bundled_merge().r or ()
@@ -153,6 +161,7 @@ def test_texts_and_questions_have_answers_on_every_side(
     for side in row["sides"]:
         assert {answer["text"] for answer in side["answers"]} == {"a red star", "a blue <b>"}
         assert all("cosine " in answer["score"] for answer in side["answers"])
+    assert "The first answer" in (tmp_path / "a.html").read_text()
     assert "a blue &lt;b&gt;" in (tmp_path / "a.html").read_text()
     [row] = rows(run("show", clip, "--question", "what color is it", "--top", 3, *output))
     for side in row["sides"]:

@@ -11,7 +11,7 @@ from visualize.scenes import Scene, data_of, frames_of, large_umt_scene
 
 from vidtldr.video.transform import Region
 from vidtldr.visualize.charts import layer_chart, mass_chart
-from vidtldr.visualize.report import render_report, write_report
+from vidtldr.visualize.report import render_report, verdict, write_report
 from vidtldr.visualize.report_facts import Answer
 from vidtldr.visualize.tiles import make_tiles
 
@@ -102,6 +102,48 @@ def test_the_verdict_says_whether_the_answer_stays(scene: Scene) -> None:
     assert "The first answer changes." in render_report(replace(report, merged=other))
     silent = replace(report.merged, answers=[])
     assert "first answer" not in render_report(replace(report, merged=silent))
+
+
+def test_the_verdict_speaks_of_speed_only_where_the_times_tell_it(scene: Scene) -> None:
+    report = scene.report()
+    overlapping = replace(report, merged=replace(report.merged, times_ms=[4.0, 6.5, 5.0]))
+    assert verdict(overlapping).endswith(
+        "1.14. Their times do not tell them apart: a forward takes 4.0 ms to 6.5 ms merged, "
+        "6.0 ms to 9.0 ms unmerged."
+    )
+    once = replace(report, merged=replace(report.merged, times_ms=[1.0]))
+    assert verdict(once).endswith("1.14. One run of each does not tell their times apart.")
+    slower = replace(report, merged=replace(report.merged, times_ms=[10.0, 12.0, 14.0]))
+    assert verdict(slower).endswith("a forward takes 12.0 ms instead of 6.5 ms (0.54x).")
+    for unsure in (overlapping, once):
+        assert "x)" not in verdict(unsure)
+
+
+def test_a_caveat_stands_above_the_verdict_which_leaves_out_answers_without_meaning(
+    scene: Scene,
+) -> None:
+    report = scene.report(caveat=HOSTILE, notes=["It is cut off."], are_answers_meant=False)
+    html = render_report(report)
+    notes = [text for text in Page(html).text["li"] if text in (HOSTILE, "It is cut off.")]
+    assert notes == [HOSTILE, "It is cut off."]
+    assert html.index("It is cut off.") < html.index('class="verdict"')
+    assert "first answer" not in html
+
+
+def test_the_command_is_shown_where_it_is_known(scene: Scene) -> None:
+    assert HOSTILE in Page(render_report(scene.report(command=HOSTILE))).text["bdi"]
+    assert "Made by</p>" not in render_report(scene.report())
+
+
+def test_hatching_is_explained_where_it_is_drawn(scene: Scene) -> None:
+    words = "atched: background that was dropped"
+    assert "hatched: background that was dropped" in render_report(scene.report())
+    tome_first = scene.report(merged=scene.side("ToMe", "ToMe"), rival=None)
+    assert words not in render_report(tome_first)
+    beside = scene.report(
+        merged=scene.side("ToMe", "ToMe"), rival=scene.side("vid-TLDR", "vid-TLDR")
+    )
+    assert "Hatched: background that was dropped" in render_report(beside)
 
 
 def test_the_table_has_the_figures_of_each_side_in_its_column(scene: Scene) -> None:
@@ -196,7 +238,13 @@ def test_the_page_has_landmarks_one_heading_and_names_for_its_controls(scene: Sc
     for field in page.all("input"):
         assert field["type"] == "radio" or field["id"] in labelled
     for canvas in page.all("canvas"):
-        assert canvas["role"] == "img"
+        assert canvas["role"] == ("application" if "tabindex" in canvas else "img")
+    walked = [canvas for canvas in page.all("canvas") if "tabindex" in canvas]
+    assert [(canvas["data-view"], canvas["data-method"]) for canvas in walked] == [
+        ("groups", "0"),
+        ("groups", "1"),
+    ]
+    assert all(canvas["aria-describedby"] in identities for canvas in walked)
     for picture in page.all("svg"):
         assert picture.get("aria-hidden") == "true" or picture["aria-labelledby"] in identities
 

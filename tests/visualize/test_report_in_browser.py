@@ -1,6 +1,7 @@
 """The report as a person has it: opened from a file, moved about in, and what it draws."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from visualize.browser import OpenReport, why_not
 from visualize.read_page import HOSTILE
-from visualize.scenes import Scene
+from visualize.scenes import Scene, frames_of
 
+from vidtldr.video.transform import Region
 from vidtldr.visualize.colours import FOREGROUND, patch_colours
 from vidtldr.visualize.merged_layer import MergedLayer
 from vidtldr.visualize.report import write_report
+from vidtldr.visualize.tiles import make_tiles
 
 WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -154,15 +157,87 @@ def test_a_dropped_patch_says_so(page: OpenReport, scene: Scene) -> None:
     assert "merged with weight 0 in layer 0" in page.text("#facts")
 
 
-def test_a_click_holds_a_patch_and_chooses_its_frame(page: OpenReport) -> None:
+def test_a_click_holds_a_patch_and_says_how_to_let_go(page: OpenReport) -> None:
+    from selenium.webdriver import Keys
+
+    groups, picture = (
+        page.find(f"#stage .panels canvas[data-view={view}]") for view in ("groups", "picture")
+    )
+    for lets_go in ("click", "escape"):
+        page.hover(picture, 1, 1, GRID)
+        assert not page.find("#facts-held").is_displayed()
+        click_here(page)
+        held = page.text("#facts")
+        assert "row 1, column 1" in held
+        assert page.text("#facts-held") == ", held: click it again or press Esc"
+        page.hover(groups, 0, 0, GRID)
+        assert page.text("#facts") == held
+        if lets_go == "click":
+            page.hover(picture, 1, 1, GRID)
+            click_here(page)
+        else:
+            page.find("#theme").send_keys(Keys.ESCAPE)  # wherever the focus is
+            assert not page.find("#facts").is_displayed()
+        page.hover(groups, 2, 0, GRID)
+        assert "row 2, column 0" in page.text("#facts")
+        assert not page.find("#facts-held").is_displayed()
+
+
+def click_here(page: OpenReport) -> None:
+    """Click where the pointer is."""
+    from selenium.webdriver import ActionChains
+
+    ActionChains(page.driver, duration=0).click().perform()
+    page.settle()
+
+
+def test_a_click_on_a_small_picture_chooses_its_frame_and_holds_nothing(page: OpenReport) -> None:
     canvas = page.find_all(".strip canvas")[4]
     page.hover(canvas, 1, 1, GRID)
     canvas.click()
-    held = page.text("#facts")
-    assert page.text("#frame-value") == "frame 4, 2.00 s"
+    assert page.text("#frame-value") == "4, 2.00 s"
     assert "is-chosen" in page.find(".strip li:nth-child(5)").get_attribute("class")
+    assert not page.find("#facts-held").is_displayed()
     page.hover(page.find("#stage .panels canvas[data-view=picture]"), 0, 0, GRID)
-    assert page.text("#facts") == held
+    assert "row 0, column 0, frames 4–5" in page.text("#facts")
+
+
+def test_it_opens_on_the_patch_that_adds_most_to_the_largest_mass(
+    page: OpenReport, scene: Scene
+) -> None:
+    layer = scene.seen["vid-TLDR"].layers[1]
+    token = layer.mass.argmax()
+    weight = np.where(layer.group == token, layer.weight, 0)
+    t, row, column = np.unravel_index(weight.argmax(), weight.shape)
+    facts = page.text("#facts")
+    assert f"row {row}, column {column}, frames {2 * t}–{2 * t + 1}" in facts
+    assert f"{layer.mass.max():.2f}; this patch adds {weight.max():.2f}" in facts
+
+
+@pytest.mark.parametrize(("weight", "words"), [(1e-5, "less than 0.01"), (0.014, "0.01")])
+def test_a_patch_that_is_not_dropped_never_adds_nothing(
+    driver: Any, scene: Scene, tmp_path: Path, weight: float, words: str
+) -> None:
+    report = scene.report()
+    first, layer = report.merged.layers
+    light = replace(layer, weight=np.where(layer.is_dropped, 0, weight).astype(np.float32))
+    merged = replace(report.merged, layers=[first, light])
+    write_report(tmp_path / "light.html", replace(report, merged=merged))
+    page = OpenReport(driver, tmp_path / "light.html", 1440)
+    assert f"this patch adds {words}" in page.text("#facts")
+
+
+@pytest.mark.parametrize(("height", "width"), [(36, 640), (640, 36)])
+def test_a_very_flat_or_tall_clip_is_drawn_at_a_size_to_see(
+    driver: Any, scene: Scene, tmp_path: Path, height: int, width: int
+) -> None:
+    tiles = make_tiles(frames_of(6, height, width), Region(0, 0, height, width), 288)
+    write_report(tmp_path / "long.html", scene.report(tiles=tiles))
+    page = OpenReport(driver, tmp_path / "long.html", 1440)
+    for canvas in page.find_all("canvas"):
+        drawn = [int(canvas.get_attribute(side)) for side in ("height", "width")]
+        assert 0.39 < drawn[0] / drawn[1] < 2.51
+    assert page.complaints() == []
 
 
 def test_the_other_method_has_groups_of_its_own(page: OpenReport, scene: Scene) -> None:
@@ -181,22 +256,27 @@ def test_arrow_keys_walk_over_patches(page: OpenReport) -> None:
     from selenium.webdriver import Keys
 
     slide(page, "frame", 2)
-    canvas = page.find("#stage canvas[tabindex]")
-    look_away(page)
-    for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN):
-        canvas.send_keys(key)
-    assert "row 1, column 1, frames 2–3" in page.text("#facts")
-    canvas.send_keys(Keys.ESCAPE)
-    assert not page.find("#facts").is_displayed()
-    assert page.find("#facts-hint").is_displayed()
+    for selector, name in (("#stage", "vid-TLDR"), ("[aria-labelledby=rival-title]", "ToMe")):
+        canvas = page.find(f"{selector} canvas[tabindex]")
+        look_away(page)
+        for key in (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN):
+            canvas.send_keys(key)
+        assert "row 1, column 1, frames 2–3" in page.text("#facts")
+        assert page.text("#facts-method") == name
+        canvas.send_keys(Keys.ESCAPE)
+        assert not page.find("#facts").is_displayed()
+        assert page.find("#facts-hint").is_displayed()
+    canvas.send_keys(Keys.ARROW_DOWN)
+    page.hover(page.find("#stage .panels canvas[data-view=picture]"), 3, 2, GRID)
+    assert "row 3, column 2" in page.text("#facts")  # the pointer is not frozen
 
 
 def test_sliders_say_what_they_stand_at(page: OpenReport) -> None:
     slide(page, "layer", 0)
     slide(page, "frame", 3)
-    assert page.text("#layer-value") == "layer 0 (of 0 to 3): 48 → 32 tokens"
+    assert page.text("#layer-value") == "0 (of 0 to 3): 48 → 32 tokens"
     assert page.find("#layer").get_attribute("aria-valuetext") == page.text("#layer-value")
-    assert page.text("#frame-value") == "frame 3, 1.50 s"
+    assert page.text("#frame-value") == "3, 1.50 s"
     label = page.find("#stage .panels canvas[data-view=groups]").get_attribute("aria-label")
     assert label == "merged groups of frame 3, 1.50 s, layer 0, vid-TLDR"
 
@@ -222,6 +302,13 @@ def test_the_theme_can_be_chosen(page: OpenReport) -> None:
     assert found["light"] == "rgb(245, 246, 248)"
     assert found["dark"] == "rgb(16, 19, 26)"
     assert found["auto"] in (found["light"], found["dark"])
+
+
+def test_a_phone_shows_the_groups_at_full_width(page: OpenReport) -> None:
+    width = page.js("return document.documentElement.clientWidth")
+    panels = page.find("#stage .panels").size["width"]
+    groups = page.find("#stage .panels canvas[data-view=groups]").size["width"]
+    assert (groups == panels) == (width == 375)
 
 
 def test_nothing_is_wider_than_the_window(page: OpenReport) -> None:

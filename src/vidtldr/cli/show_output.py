@@ -20,7 +20,8 @@ def print_json(video: str, shown: Shown | str) -> None:
     row: dict[str, Any] = {"video": video, "error": shown if failed else None, "files": []}
     if isinstance(shown, Shown):
         row["files"] = [str(path) for path in shown.paths]
-        row["notes"] = [*shown.report.notes, *shown.notes]
+        caveat = [shown.report.caveat] if shown.report.caveat else []  # the table's is on stderr
+        row["notes"] = [*caveat, *shown.report.notes, *shown.notes]
         row["sides"] = [_side_row(side) for side in shown.report.sides]
     print(json.dumps(row))
 

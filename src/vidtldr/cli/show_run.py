@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from vidtldr.bench.comparison import merged_twin
+from vidtldr.bench.environment import environment
 from vidtldr.bench.flops import count_flops
 from vidtldr.bench.latency import time_in_turn
+from vidtldr.cli.page_parts import environment_facts
 from vidtldr.cli.show_options import WantedFiles
 from vidtldr.cli.show_subject import Subject
 from vidtldr.cli.show_write import write_images, write_page, write_video
@@ -165,13 +168,14 @@ def show_clip(
     sides = {
         name: _side(job, name, seen[name], flops[name], timings[name].times_ms) for name in runs
     }
+    made = environment(pixel_values.device)
     features = [seen[name].features for name in (UNMERGED, MERGED)]
     colours = features_to_rgb(*features)
     height, width = clip.frames.shape[1:3]
     return Report(
         video=printable(Path(clip.path).name),
         asked=subject.asked,
-        facts=_facts(job, clip, model_name),
+        facts=[*_facts(job, clip, model_name), *_run_facts(job, made)],
         notes=clip.notes,
         unmerged=sides[UNMERGED],
         merged=sides[MERGED],
@@ -182,6 +186,9 @@ def show_clip(
         features=(colours[0], colours[1]),
         cosine_kept=cosine_kept(*features),
         shown_layer=job.shown_layer,
+        caveat=subject.caveat,
+        are_answers_meant=subject.are_answers_meant,
+        command=printable(made["command"]),
     )
 
 
@@ -248,7 +255,6 @@ def _flops_per_layer(job: Show, config: MergeConfig | None) -> list[int] | None:
 
 
 def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
-    parameter = next(job.subject.model.parameters())
     config = job.configs[MERGED]
     amounts = ", ".join(f"{entry:g}" for entry in config.schedule)
     height, width = clip.frames.shape[1:3]
@@ -257,10 +263,16 @@ def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
         ("Model", printable(model_name)),
         ("Schedule", f"{'r' if config.ratio is None else 'ratio'} = {amounts}"),
         ("Score", f"{config.score or 'none'}, metric {config.metric}"),
-        ("Device", f"{parameter.device.type}, {str(parameter.dtype).removeprefix('torch.')}"),
         (
             "Clip",
             f"{len(set(clip.indices))} of {clip.num_frames_in_file} frames, {width}x{height}"
             f"{seconds}",
         ),
     ]
+
+
+def _run_facts(job: Show, made: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where, when and by what it was made, as the pages of benchmarks say it."""
+    dtype = next(job.subject.model.parameters()).dtype
+    facts = [(name.capitalize(), value) for name, value in environment_facts(made)]
+    return [*facts, ("Numbers", str(dtype).removeprefix("torch."))]

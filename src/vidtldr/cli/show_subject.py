@@ -4,7 +4,7 @@ Letters: `B` clips, `T` frames, `S` side of a frame.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,6 +27,11 @@ from vidtldr.visualize.report_facts import Answer
 __all__ = ["Subject", "load_subject"]
 
 NUM_RANKED = 128
+BUNDLED_CAVEAT = (
+    "The model is the small one in the package, which knows generated clips of coloured shapes and "
+    "nothing else: of any other clip its answers are guesses. What merges and what it costs is as "
+    "shown."
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Subject:
         asked: What its answers answer.
         forward: Runs the part that sees the video, given the model or its merged twin.
         read: What `forward` returned as answers.
+        caveat: What must be known before an answer is believed; may be empty.
+        are_answers_meant: Whether the answers tell anything of any clip.
     """
 
     model: nn.Module
@@ -48,6 +55,8 @@ class Subject:
     asked: str
     forward: Callable[[nn.Module, Tensor], Any]
     read: Callable[[Any], list[Answer]]
+    caveat: str = ""
+    are_answers_meant: bool = True
 
 
 def load_subject(umt: UMTOptions, asked: AskedOptions, preset: str | None) -> Subject:
@@ -57,10 +66,15 @@ def load_subject(umt: UMTOptions, asked: AskedOptions, preset: str | None) -> Su
         ValueError, TypeError, NotImplementedError, OSError: With what is wrong and what to do.
     """
     if asked.text is not None:
-        return _searching(umt, asked.text, preset)
-    if asked.question is not None:
-        return _answering(umt, asked, asked.question, preset)
-    return _labelling(umt, asked, preset)
+        subject = _searching(umt, asked.text, preset)
+    elif asked.question is not None:
+        subject = _answering(umt, asked, asked.question, preset)
+    else:
+        subject = _labelling(umt, asked, preset)
+    if not umt.is_bundled:
+        return subject
+    is_asked = (asked.labels, asked.text, asked.question) != (None, None, None)
+    return replace(subject, caveat=BUNDLED_CAVEAT, are_answers_meant=is_asked)
 
 
 def _labelling(umt: UMTOptions, asked: AskedOptions, preset: str | None) -> Subject:

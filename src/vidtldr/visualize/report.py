@@ -5,7 +5,7 @@ from pathlib import Path
 from vidtldr.visualize.charts import Chart, layer_chart, mass_chart
 from vidtldr.visualize.filled_page import encode_page, fill_page
 from vidtldr.visualize.page_data import page_data
-from vidtldr.visualize.report_facts import Report
+from vidtldr.visualize.report_facts import Report, Side
 
 __all__ = ["render_report", "verdict", "write_report"]
 
@@ -67,19 +67,37 @@ def _charts(report: Report) -> list[Chart]:
 
 
 def verdict(report: Report) -> str:
-    """The report in a sentence."""
+    """The report in a sentence or three; of speed only where the times tell it."""
     before, after = report.unmerged, report.merged
     share = after.num_tokens[-1] / before.num_tokens[-1]
     words = (
         f"{before.num_tokens[-1]} tokens became {after.num_tokens[-1]} ({share:.0%}), "
-        f"{before.flops / 1e9:.3g} GFLOPs became {after.flops / 1e9:.3g}, and a forward takes "
-        f"{milliseconds(after.median_ms)} instead of {milliseconds(before.median_ms)} "
-        f"({before.median_ms / after.median_ms:.2f}x)."
+        f"{before.flops / 1e9:.3g} GFLOPs became {after.flops / 1e9:.3g}{_speed(before, after)}"
     )
-    if not before.answers or not after.answers:
+    if not report.are_answers_meant or not before.answers or not after.answers:
         return words
     same = before.answers[0].text == after.answers[0].text
     return f"{'The first answer stays' if same else 'The first answer changes'}. {words}"
+
+
+def _speed(before: Side, after: Side) -> str:
+    """The end of the sentence that tells of FLOPs."""
+    if min(len(before.times_ms), len(after.times_ms)) == 1:
+        return ". One run of each does not tell their times apart."
+    apart = max(after.times_ms) < min(before.times_ms) or max(before.times_ms) < min(after.times_ms)
+    if not apart:
+        return (
+            f". Their times do not tell them apart: a forward takes {_range(after)} merged, "
+            f"{_range(before)} unmerged."
+        )
+    return (
+        f", and a forward takes {milliseconds(after.median_ms)} instead of "
+        f"{milliseconds(before.median_ms)} ({before.median_ms / after.median_ms:.2f}x)."
+    )
+
+
+def _range(side: Side) -> str:
+    return f"{milliseconds(min(side.times_ms))} to {milliseconds(max(side.times_ms))}"
 
 
 def milliseconds(time_ms: float) -> str:

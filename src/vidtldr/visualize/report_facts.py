@@ -57,6 +57,11 @@ class Side:
         """The median time, in milliseconds."""
         return float(np.median(self.times_ms))
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether a patch was dropped in some layer."""
+        return any(bool(layer.is_dropped.any()) for layer in self.layers)
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -76,6 +81,9 @@ class Report:
         features: Colours of the unmerged and the merged features, each (N0, 3), uint8.
         cosine_kept: How alike the features stay, in [-1, 1].
         shown_layer: The merging layer shown first, as an index of `merged.layers`.
+        caveat: What must be known before an answer is believed, a sentence; may be empty.
+        are_answers_meant: Whether the answers tell anything of this clip.
+        command: What was typed, any text; may be empty.
     """
 
     video: str
@@ -91,6 +99,9 @@ class Report:
     features: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     cosine_kept: float
     shown_layer: int = 0
+    caveat: str = ""
+    are_answers_meant: bool = True
+    command: str = ""
 
     @property
     def sides(self) -> list[Side]:

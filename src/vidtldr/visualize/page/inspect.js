@@ -1,6 +1,10 @@
 // What is said of the patch that is looked at.
 
 const share = (value) => (value / 65535).toFixed(2);
+const weightText = (value) => {
+  const isTiny = value > 0 && value / 65535 < 0.01;
+  return isTiny ? "less than 0.01" : share(value);
+};
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 function framesText(frames) {
@@ -47,7 +51,7 @@ function factsOf(method, layerIndex, patch) {
     "Token",
     count === 1 ? "one of its own" : `shared by ${plural(count, "patch").replace("patchs", "patches")}`,
   ]);
-  facts.push(["Mass", `${layer.mass[token].toFixed(2)}; this patch adds ${share(layer.weight[patch])}`]);
+  facts.push(["Mass", `${layer.mass[token].toFixed(2)}; this patch adds ${weightText(layer.weight[patch])}`]);
   facts.push(["Spans", framesText(framesOf(layer, patch))]);
   return facts;
 }

@@ -57,8 +57,13 @@ function prepareSome(deadline) {
   if (isPreparing) whenIdle(prepareSome);
 }
 
+// Patches of a very wide or very tall clip are drawn stretched, so that they can be seen.
+const FLATTEST = 0.4;
+const TALLEST = 2.5;
+
 function fit() {
-  const proportion = pictures[0].naturalHeight / pictures[0].naturalWidth;
+  const natural = pictures[0].naturalHeight / pictures[0].naturalWidth;
+  const proportion = Math.min(Math.max(natural, FLATTEST), TALLEST);
   panels.forEach(({ canvas }) => {
     const width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
     const height = Math.max(1, Math.round(width * proportion));
@@ -80,15 +85,16 @@ const viewNames = {
   mergedFeatures: "features, merged and given back to every patch",
 };
 
+/** Behind the word "Frame", which a label says. */
 function pictureText(picture) {
   const seconds = DATA.seconds[picture];
-  return seconds === null ? `frame ${picture}` : `frame ${picture}, ${seconds} s`;
+  return seconds === null ? `${picture}` : `${picture}, ${seconds} s`;
 }
 
 function layerText() {
   const layer = METHODS[0].layers[state.layer];
   const span = `${layer.tokensBefore} → ${layer.tokens} tokens`;
-  return `layer ${layer.layer} (of 0 to ${DATA.depth - 1}): ${span}`;
+  return `${layer.layer} (of 0 to ${DATA.depth - 1}): ${span}`;
 }
 
 function describe() {
@@ -97,7 +103,7 @@ function describe() {
   element("layer").setAttribute("aria-valuetext", layerText());
   element("frame").setAttribute("aria-valuetext", pictureText(state.picture));
   panels.forEach(({ canvas, view, method, picture }) => {
-    const where = pictureText(picture ?? state.picture);
+    const where = `frame ${pictureText(picture ?? state.picture)}`;
     const layer = METHODS[method].layers[state.layer];
     const after = view.endsWith("Features") ? "" : `, layer ${layer.layer}, ${METHODS[method].name}`;
     canvas.setAttribute("aria-label", `${viewNames[view]} of ${where}${after}`);
@@ -121,8 +127,8 @@ function inspect() {
   const list = element("facts");
   list.hidden = state.patch === null;
   element("facts-hint").hidden = state.patch !== null;
-  if (state.patch !== null) element("facts-method").textContent = METHODS[state.method].name;
-  else element("facts-method").textContent = "";
+  element("facts-method").textContent = state.patch === null ? "" : METHODS[state.method].name;
+  element("facts-held").hidden = !state.isPinned;
   if (state.patch !== null) showFacts(list, factsOf(state.method, state.layer, state.patch));
 }
 
@@ -140,44 +146,60 @@ function look(method, patch) {
   choose({ method, patch });
 }
 
+// A page that moves under a pointer at rest is no pointing: what the keys chose stays.
+const pointer = { x: null, y: null, hasWalkedAway: false };
+
+function isPointing(event) {
+  const isAtRest = event.screenX === pointer.x && event.screenY === pointer.y;
+  if (!isAtRest) pointer.hasWalkedAway = false;
+  [pointer.x, pointer.y] = [event.screenX, event.screenY];
+  return !state.isPinned && !pointer.hasWalkedAway;
+}
+
 panels.forEach((panel) => {
   const { canvas, method } = panel;
   canvas.addEventListener("pointermove", (event) => {
-    if (!state.isPinned) look(method, patchAt(panel, event));
+    if (isPointing(event)) look(method, patchAt(panel, event));
   });
-  canvas.addEventListener("pointerleave", () => {
-    if (!state.isPinned) look(method, null);
+  canvas.addEventListener("pointerleave", (event) => {
+    if (isPointing(event)) look(method, null);
   });
   canvas.addEventListener("click", (event) => {
+    if (panel.picture !== undefined) {
+      choose({ picture: panel.picture });
+      return;
+    }
     const patch = patchAt(panel, event);
     const isSame = state.isPinned && state.patch === patch && state.method === method;
-    state.isPinned = !isSame && patch !== null;
-    const picture = panel.picture ?? state.picture;
-    choose({ method, patch, picture });
+    choose({ method, patch, isPinned: !isSame && patch !== null });
   });
 });
 
-// With the keyboard: arrows walk over the patches of the large panel.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") choose({ patch: null, isPinned: false });
+});
+
+// With the keyboard: arrows walk over the patches of a large panel.
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 document.querySelectorAll("canvas[tabindex]").forEach((canvas) => {
   const method = Number(canvas.dataset.method);
   canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      state.isPinned = false;
-      look(method, null);
-      return;
-    }
     const step = STEPS[event.key];
     if (step === undefined) return;
     event.preventDefault();
     const frame = gridFrame(state.picture);
-    const isHere = state.patch !== null && place(state.patch).frame === frame;
+    const isHere =
+      state.patch !== null && state.method === method && place(state.patch).frame === frame;
     const from = isHere ? place(state.patch) : { row: 0, column: -step[1] };
     if (!isHere && step[0]) from.row = -step[0];
     const row = Math.min(Math.max(from.row + step[0], 0), GRID.rows - 1);
     const column = Math.min(Math.max(from.column + step[1], 0), GRID.columns - 1);
-    state.isPinned = true;
-    look(method, frame * PATCHES_A_FRAME + row * GRID.columns + column);
+    pointer.hasWalkedAway = true;
+    choose({
+      method,
+      patch: frame * PATCHES_A_FRAME + row * GRID.columns + column,
+      isPinned: false,
+    });
   });
 });
 
@@ -194,18 +216,20 @@ document.querySelectorAll("input[name=view]").forEach((input) => {
   });
 });
 
-new ResizeObserver(fit).observe(document.body);
-
-/** The first patch of the largest group of the first method: what to look at to begin with. */
+/** What to look at to begin with: of the token of the largest mass the patch that adds most. */
 function anExample() {
   const layer = METHODS[0].layers[state.layer];
-  const most = layer.members.indexOf(Math.max(...layer.members));
-  return layer.firstPatch[most];
+  const most = layer.mass.indexOf(Math.max(...layer.mass));
+  return layer.group.reduce((best, token, patch) => {
+    const isMore = best === null || layer.weight[patch] > layer.weight[best];
+    return token === most && isMore ? patch : best;
+  }, null);
 }
 
 Promise.all(pictures.map((picture) => picture.decode())).then(() => {
   const patch = anExample();
   choose({ patch, picture: place(patch).frame * GRID.framesPerToken });
   fit();
+  new ResizeObserver(fit).observe(document.body); // there is nothing to draw before
   document.documentElement.dataset.ready = "yes";
 });
