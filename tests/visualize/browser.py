@@ -65,6 +65,7 @@ class OpenReport:
     """A report in the browser."""
 
     def __init__(self, driver: Any, path: Path, width: int) -> None:
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
         from selenium.webdriver.support.wait import WebDriverWait
 
         self.driver, self.path = driver, path
@@ -72,6 +73,9 @@ class OpenReport:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         for log in ("browser", "performance"):
             driver.get_log(log)  # what came before is not this page's
+        corner = ActionBuilder(driver, duration=0)  # a pointer left on a picture would point
+        corner.pointer_action.move_to_location(0, 0)
+        corner.perform()
         driver.get(path.as_uri())
         ready = "return document.documentElement.dataset.ready === 'yes'"
         WebDriverWait(driver, 30).until(lambda d: d.execute_script(ready))

@@ -176,7 +176,9 @@ panels.forEach((panel) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") choose({ patch: null, isPinned: false });
+  if (event.key !== "Escape") return;
+  pointer.hasWalkedAway = true;
+  choose({ patch: null, isPinned: false });
 });
 
 // With the keyboard: arrows walk over the patches of a large panel.
