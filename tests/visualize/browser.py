@@ -97,6 +97,21 @@ class OpenReport:
         self.settle()
         return picture_of(self.js("return arguments[0].toDataURL('image/png')", canvas))
 
+    def picture_under(self, canvas: Any, number: int) -> np.ndarray:
+        """A picture of the report at a canvas's size, as the browser scales it, (h, w, 3)."""
+        code = """
+          const [canvas, number] = arguments;
+          const source = JSON.parse(document.getElementById("data").textContent).pictures[number];
+          const under = document.createElement("canvas");
+          [under.width, under.height] = [canvas.width, canvas.height];
+          const context = under.getContext("2d");
+          context.imageSmoothingQuality = "high";
+          const image = pictures.find((one) => one.src === source);
+          context.drawImage(image, 0, 0, under.width, under.height);
+          return under.toDataURL("image/png");
+        """
+        return picture_of(self.js(code, canvas, number))
+
     def settle(self) -> None:
         """Let everything that was asked for be drawn."""
         wait = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"

@@ -93,8 +93,8 @@ def test_dropped_patches_are_hatched_and_others_clear(page: OpenReport, scene: S
     slide(page, "frame", 0)
     look_away(page)
     layer = scene.seen["vid-TLDR"].layers[0]
-    groups = page.drawn(page.find("#stage .panels canvas[data-view=groups]")).astype(int)
-    plain = page.drawn(page.find("#stage .panels canvas[data-view=picture]")).astype(int)
+    canvas = page.find("#stage .panels canvas[data-view=groups]")
+    groups, plain = page.drawn(canvas).astype(int), page.picture_under(canvas, 0).astype(int)
     height, width = groups.shape[0] // GRID[0], groups.shape[1] // GRID[1]
     assert layer.is_dropped[0].any()
     for row, column in np.ndindex(*GRID):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from visualize.browser import OpenReport, picture_of, why_not
+from visualize.browser import OpenReport, why_not
 from visualize.scenes import Scene
 from visualize.test_report_in_browser import look_away, slide
 
@@ -38,22 +38,6 @@ def show(page: OpenReport, layer: int, frame: int) -> None:
     look_away(page)
 
 
-def plain(page: OpenReport, canvas: Any, frame: int) -> np.ndarray:
-    """The picture under a canvas at its size, as the browser scales it."""
-    code = """
-      const [canvas, number] = arguments;
-      const source = JSON.parse(document.getElementById("data").textContent).pictures[number];
-      const under = document.createElement("canvas");
-      [under.width, under.height] = [canvas.width, canvas.height];
-      const context = under.getContext("2d");
-      context.imageSmoothingQuality = "high";
-      const image = pictures.find((one) => one.src === source);
-      context.drawImage(image, 0, 0, under.width, under.height);
-      return under.toDataURL("image/png");
-    """
-    return picture_of(page.js(code, canvas, 2 * frame))
-
-
 def inside(picture: np.ndarray, row: int, column: int) -> np.ndarray:
     """A patch without the lines along its edges, (h, w, 3)."""
     height, width = picture.shape[0] / GRID[0], picture.shape[1] / GRID[1]
@@ -74,7 +58,7 @@ def check_groups(
     page: OpenReport, canvas: Any, layer: MergedLayer, frame: int, colours: np.ndarray
 ) -> None:
     """Every patch that shares a token is picture and colour mixed; one of its own is clear."""
-    under, found = plain(page, canvas, frame), page.drawn(canvas)
+    under, found = page.picture_under(canvas, 2 * frame), page.drawn(canvas)
     for row, column in np.ndindex(*GRID):
         at = (frame, row, column)
         if layer.is_dropped[at]:
@@ -118,7 +102,7 @@ def test_saliency_is_the_picture_and_its_heat_mixed(
     for frame in range(NUM_FRAMES):
         show(page, number, frame)
         canvas = page.find("#stage .panels canvas[data-view=saliency]")
-        under, found = plain(page, canvas, frame), page.drawn(canvas)
+        under, found = page.picture_under(canvas, 2 * frame), page.drawn(canvas)
         for row, column in np.ndindex(*GRID):
             colour = heat(layer.saliency[frame, row, column])
             expected = mixed(inside(under, row, column), colour, SALIENCY_ALPHA)
@@ -134,7 +118,7 @@ def test_background_is_darkened_and_foreground_is_the_picture(
     for frame in range(NUM_FRAMES):
         show(page, number, frame)
         canvas = page.find("#stage .panels canvas[data-view=background]")
-        under, found = plain(page, canvas, frame), page.drawn(canvas)
+        under, found = page.picture_under(canvas, 2 * frame), page.drawn(canvas)
         for row, column in np.ndindex(*GRID):
             bare = inside(under, row, column)
             is_bare = layer.is_foreground[frame, row, column]
