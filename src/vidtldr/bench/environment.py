@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +25,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         device: Where the models ran.
     """
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(sys.argv),
         "commit": _commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "device": device_name(device),
@@ -36,10 +37,24 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def _command(argv: Sequence[str]) -> str:
+    """What was typed; of absolute paths the last part alone, as such files are shown to others."""
+    program = Path(argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *map(_without_folders, argv[1:])])
+
+
+def _without_folders(argument: str) -> str:
+    option, equals, value = argument.rpartition("=")
+    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else argument
+
+
 def _commit() -> str | None:
     """The commit of the sources that run, and whether they differ from it; None outside git."""
     commit = _git("rev-parse", "HEAD")
-    if commit is None:
+    # An environment in somebody's own repository has that one's commit, which is not ours.
+    is_ours = _git("ls-files", "--error-unmatch", "bench/environment.py") is not None
+    if commit is None or not is_ours:
         return None
     return commit + (" with changes" if _git("status", "--porcelain", ".") else "")
 
