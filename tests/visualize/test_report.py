@@ -107,6 +107,7 @@ def test_the_verdict_says_whether_the_answer_stays(scene: Scene) -> None:
 def test_the_verdict_speaks_of_speed_only_where_the_times_tell_it(scene: Scene) -> None:
     report = scene.report()
     overlapping = replace(report, merged=replace(report.merged, times_ms=[4.0, 6.5, 5.0]))
+    assert ["speed-up", "–", "not told apart", "1.30x"] in Page(render_report(overlapping)).rows
     assert verdict(overlapping).endswith(
         "1.14. Their times do not tell them apart: a forward takes 4.0 ms to 6.5 ms merged, "
         "6.0 ms to 9.0 ms unmerged."

@@ -84,8 +84,7 @@ def _speed(before: Side, after: Side) -> str:
     """The end of the sentence that tells of FLOPs."""
     if min(len(before.times_ms), len(after.times_ms)) == 1:
         return ". One run of each does not tell their times apart."
-    apart = max(after.times_ms) < min(before.times_ms) or max(before.times_ms) < min(after.times_ms)
-    if not apart:
+    if not after.time_differs_from(before):
         return (
             f". Their times do not tell them apart: a forward takes {_range(after)} merged, "
             f"{_range(before)} unmerged."

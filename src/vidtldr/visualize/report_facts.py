@@ -57,6 +57,13 @@ class Side:
         """The median time, in milliseconds."""
         return float(np.median(self.times_ms))
 
+    def time_differs_from(self, other: "Side") -> bool:
+        """Whether several runs of each were all faster or all slower than the other's."""
+        mine, others = self.times_ms, other.times_ms
+        return min(len(mine), len(others)) > 1 and (
+            max(mine) < min(others) or max(others) < min(mine)
+        )
+
     @property
     def has_dropped(self) -> bool:
         """Whether a patch was dropped in some layer."""
