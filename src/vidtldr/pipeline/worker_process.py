@@ -44,7 +44,8 @@ class WorkerProcess:
     ) -> None:
         ours, theirs = socket.socketpair()
         given = [file for file in (theirs.fileno(), shared_file) if file >= 0]
-        command = [sys.executable, "-c", _CODE, json.dumps(sys.path)]
+        # -P: a json.py in the working directory is not ours to run.
+        command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path)]
         arguments = [str(theirs.fileno()), str(os.getpid()), *modules]
         self._process = subprocess.Popen(
             [*command, *arguments],
