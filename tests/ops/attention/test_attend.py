@@ -70,6 +70,21 @@ def test_every_implementation_equals_the_oracle(
         assert (found.score[b] - expected).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("score", ["sharpness", "received"])
+@pytest.mark.parametrize("num_threads", [1, 2, 4, 6, 64])
+def test_the_mean_over_heads_is_the_same_however_many_threads_share_it(
+    score: str, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidtldr.ops.attention.blocked._num_threads", lambda device: num_threads)
+    q, k, v = spread_out(2, 6, 9, 4)
+    for clips in (slice(1), slice(2)):
+        found = attend(q[clips], k[clips], v[clips], scale=0.5, score=score, impl="blocked")
+        for b in range(found.x.shape[0]):
+            x, expected = oracle(q[b], k[b], v[b], 0.5, torch.ones(9), score)
+            assert (found.x[b] - x).abs().max() < 1e-12
+            assert (found.score[b] - expected).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("score", [*SCORES, None])
 @pytest.mark.parametrize("dtype", DTYPES[1:])
