@@ -1,13 +1,12 @@
 """Merged against unmerged on a CPU: time, where it goes, and memory.
 
 Random weights, batch 1, 2 threads. For each model: the unmerged model on fused attention, merged
-    with
-`blocked` and merged with `reference` attention, in turn in one run after a warm-up; then each
-side's peak of resident memory in a process of its own.
+with `blocked` and merged with `reference` attention, in turn in one run after a warm-up; what
+merging adds to a merged forward; then each side's peak of resident memory in a process of its own.
+The last command needs timm.
 
     python benchmarks/01_cpu_speed.py videomae-b umt-b --output benchmarks/results/01_cpu_speed.json
-    python benchmarks/01_cpu_speed.py vit-b --output benchmarks/results/01_cpu_speed_timm.json   #
-    needs timm
+    python benchmarks/01_cpu_speed.py vit-b --output benchmarks/results/01_cpu_speed_timm.json
 """
 
 import argparse
@@ -66,7 +65,7 @@ def measure(name: str) -> dict[str, Any]:
         "r": subject.r,
         "dtype": "float32",
         "largest_difference_blocked_reference": difference,
-        "merging_share_of_blocked": merging_share(runs["blocked"]),
+        "added_share_of_blocked": added_share(runs["blocked"]),
         "sides": {
             side: {
                 "num_tokens": tokens[side],
@@ -91,28 +90,52 @@ def num_tokens(model: nn.Module, run: Callable[[], Tensor]) -> list[int]:
     return recorded.num_tokens
 
 
-def merging_share(run: Callable[[], Tensor]) -> dict[str, float]:
-    """The share of a forward that goes into masked saliency, matching and merging together."""
-    inner, spent = MergingForward.merge, 0.0
+def added_share(run: Callable[[], Tensor]) -> dict[str, dict[str, float]]:
+    """The share of a forward that merging adds.
 
-    def timed(*args: Any) -> Any:
-        nonlocal spent
-        start = time.perf_counter()
-        result = inner(*args)
-        spent += time.perf_counter() - start
+    `merge` is masked saliency, matching, merging and the source map; `score` what scored attention
+    takes beyond attention without a score, which is run beside it for that and not counted.
+    """
+    inner_merge, inner_attend = MergingForward.merge, MergingForward._attend
+    spent = dict.fromkeys(("merge", "score", "beside"), 0.0)
+
+    def timed_merge(*args: Any) -> Any:
+        result, seconds = clocked(lambda: inner_merge(*args))
+        spent["merge"] += seconds
         return result
 
-    MergingForward.merge = timed  # type: ignore[method-assign]
-    shares = []
+    def timed_attend(*args: Any, score: Any, **kwargs: Any) -> Any:
+        result, seconds = clocked(lambda: inner_attend(*args, score=score, **kwargs))
+        if score is not None:
+            _, plain = clocked(lambda: inner_attend(*args, score=None, **kwargs))
+            spent["score"] += seconds - plain
+            spent["beside"] += plain
+        return result
+
+    MergingForward.merge = timed_merge  # type: ignore[method-assign]
+    MergingForward._attend = timed_attend  # type: ignore[method-assign, assignment]
+    shares: dict[str, list[float]] = {"merge": [], "score": [], "together": []}
     try:
         for _ in range(NUM_WARMUPS + NUM_ROUNDS):
-            spent, start = 0.0, time.perf_counter()
-            run()
-            shares.append(spent / (time.perf_counter() - start))
+            spent.update(dict.fromkeys(spent, 0.0))
+            _, seconds = clocked(run)
+            forward = seconds - spent["beside"]
+            shares["merge"].append(spent["merge"] / forward)
+            shares["score"].append(spent["score"] / forward)
+            shares["together"].append((spent["merge"] + spent["score"]) / forward)
     finally:
-        MergingForward.merge = inner  # type: ignore[method-assign]
-    shares = shares[NUM_WARMUPS:]
-    return {"median": median(shares), "lowest": min(shares), "highest": max(shares)}
+        MergingForward.merge = inner_merge  # type: ignore[method-assign]
+        MergingForward._attend = inner_attend  # type: ignore[method-assign]
+    counted = {part: found[NUM_WARMUPS:] for part, found in shares.items()}
+    return {
+        part: {"median": median(found), "lowest": min(found), "highest": max(found)}
+        for part, found in counted.items()
+    }
+
+
+def clocked(call: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
 
 
 def resident_peak(name: str, side: str) -> int:
@@ -152,9 +175,10 @@ def main() -> None:
                 f"  resident peak x{s['peak_resident_ratio']:.2f}",
                 flush=True,
             )
+        added = {part: share["median"] for part, share in result["added_share_of_blocked"].items()}
         print(
-            f"{name:12} merging takes {result['merging_share_of_blocked']['median']:.1%} "
-            "of the merged forward"
+            f"{name:12} merging adds {added['together']:.1%} of the merged forward: "
+            f"{added['score']:.1%} the score, {added['merge']:.1%} the rest"
         )
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

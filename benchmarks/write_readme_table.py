@@ -22,6 +22,7 @@ TRAINING = BENCHMARKS / "results" / "03_training.json"
 QUALITY = BENCHMARKS / "results" / "03_quality.json"
 SALIENCY = BENCHMARKS / "results" / "03_saliency.json"
 LATENCY = BENCHMARKS / "results" / "09_latency_umt_b.json"
+TUNING = BENCHMARKS / "results" / "10_tune_search.json"
 SCALING = BENCHMARKS / "results" / "09_scaling.json"
 MEMORY = BENCHMARKS / "results" / "09_memory_umt_b.json"
 NEAR_BUDGET = 0.6
@@ -36,8 +37,9 @@ def measured() -> str:
     """Speed and memory, from the JSON of 01_cpu_speed.py."""
     reports = [json.loads((BENCHMARKS / "results" / name).read_text()) for name in RESULTS]
     lines = [
-        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | map stored | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | merging adds | map stored | "
+        "peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [speed_row(result) for report in reports for result in report["results"]]
     return "\n".join([*lines, "", *(footnote(report) for report in reports)])
@@ -53,6 +55,7 @@ def speed_row(result: dict[str, Any]) -> str:
         f"{plain['median_ms']:.0f} ms",
         f"{merged['median_ms']:.0f} ms",
         f"**{speed['median']:.2f}x** ({speed['lowest']:.2f} to {speed['highest']:.2f})",
+        f"{100 * result['added_share_of_blocked']['together']['median']:.1f} %",
         f"{stored['speedup']['median']:.2f}x",
         f"{merged['peak_resident_ratio']:.2f} of unmerged",
     ]
@@ -285,6 +288,31 @@ def saliency() -> str:
     return "\n".join([*lines, "", note, made_by(report)])
 
 
+def tuning() -> str:
+    """The search of `tune` beside an optimiser's samplers, from the JSON of 10_tune_search.py."""
+    report = json.loads(TUNING.read_text())
+    share = report["budget"]
+    lines = [
+        f"| search | settings tried | drift at {share} of the FLOPs | on clips not seen | frontier |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in report["median"].items():
+        has_frontier = name == "structured" or name.endswith("both")
+        cells = [
+            "`vidtldr tune`" if name == "structured" else f"Optuna, {name}",
+            f"{row['num_settings']:.0f}",
+            f"{row['drift']:.4f}",
+            f"{row['drift_unseen']:.4f}",
+            f"{row['hypervolume']:.3f}" if has_frontier else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    note = (
+        "Medians over sets of clips and seeds, each with as many forwards. Frontier: 1 less the "
+        "least drift within a budget, mean over budgets from 0.45 to 0.8; more is better. "
+    )
+    return "\n".join([*lines, "", note + "  ", made_by(report)])
+
+
 def precision_of(row: dict[str, Any]) -> float:
     return max(row["precision"]["mean"], row["precision_negated"]["mean"])
 
@@ -303,6 +331,7 @@ GENERATED = {
     "training": training,
     "quality": quality,
     "saliency": saliency,
+    "tuning": tuning,
     "reproduce": reproduce,
 }
 

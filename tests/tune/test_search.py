@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks.umt_sets import retrieval_model, write_tokenizer
 from tune.films import pretrained_videomae
 
 from vidtldr.bench.peers import Merging, RandomDropping
@@ -13,7 +14,7 @@ from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, TuneResult
 from vidtldr.tune.search import search
-from vidtldr.tune.subject import Subject, classifier_subject
+from vidtldr.tune.subject import Subject, classifier_subject, umt_subject
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Trials
 from vidtldr.tune.ways import Way
@@ -101,6 +102,24 @@ def test_ways_that_were_varied_are_two_and_among_the_guesses(
     assert len(set(ways)) == 2
     guessed = {(guess.point.name, guess.point.layers) for guess in board.guesses()}
     assert {(way.name, way.layers) for way in ways} <= guessed
+
+
+@pytest.mark.parametrize("best", ["tokens", "mass"])
+def test_what_counts_behind_the_encoder_is_chosen_first_by_its_drift(
+    best: str, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    umt = umt_subject(retrieval_model(write_tokenizer(tmp_path)), 60.0)
+    ways = [Way("sharpness", "x", (0,)), Way(None, "x", (0,)), Way(None, "x", (1,))]
+
+    def drift(_: Board, way: Way, *__: Any) -> float:
+        assert way.layers == (0,)
+        return float(way.pooling != best)
+
+    monkeypatch.setattr(Board, "drift", drift)
+    board = Board(Trials(umt, [], ResultStore()))
+    assert search_module._best_pooling(board, ways, 0.7, 1) == best
+    board = Board(Trials(subject, [], ResultStore()))  # VideoMAE has no such choice
+    assert search_module._best_pooling(board, ways, 0.7, 1) == "tokens"
 
 
 def test_the_papers_setting_stands_beside_in_a_model_of_two_layers(

@@ -1,6 +1,8 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tasks.umt_sets import retrieval_model, write_tokenizer
 from tiny_models import videomae
 
 from vidtldr.bench.peers import RandomDropping
@@ -18,10 +20,10 @@ WAY = Way("received", "x", (0, 1))
 
 
 def test_places_start_early_or_late_in_a_row_or_apart() -> None:
-    assert places(12) == ((0, 1, 2), (1, 2, 3), (3, 4, 5), (0, 2, 4), (0, 1, 2, 3, 4, 5))
+    assert places(12) == ((0, 1, 2), (1, 2, 3), (3, 4, 5), (0, 2, 4), (0, 1, 2, 3, 4, 5), (0,))
     assert places(4) == ((0,), (1,), (0, 1))
     assert places(1) == ((0,),)
-    assert len(first_ways(12)) == 7 * 5
+    assert len(first_ways(12)) == 7 * 6
 
 
 @pytest.mark.parametrize("ratio", [0.9, 0.6])
@@ -50,6 +52,13 @@ def test_variants_change_one_choice_each() -> None:
     assert [way.shares for way in shares] == ["6:2:1"]
     # Without a score there is nothing to weigh by, and one layer shares with none.
     assert list(variants(Way(None, "keys", (1,)), host)) == [[Way(None, "x", (1,))]]
+
+
+def test_a_model_that_pools_by_tokens_or_by_mass_is_tried_with_the_other(tmp_path: Path) -> None:
+    host = find_host(retrieval_model(write_tokenizer(tmp_path)))
+    for way, other in (("tokens", "mass"), ("mass", "tokens")):
+        changed = list(variants(replace(WAY, pooling=way), host))
+        assert [replace(WAY, pooling=other)] in changed
 
 
 def test_names_say_what_differs_from_plain_merging() -> None:

@@ -63,9 +63,13 @@ class Board:
 
     def best_first(self, ways: Sequence[Way], flop_ratio: float, num_clips: int) -> list[Way]:
         """Ways by their drift on the first clips; of equal ones the first stays first."""
-        outcomes = [self.trials.run(way.at(self.model, flop_ratio), num_clips) for way in ways]
-        order = sorted(range(len(ways)), key=lambda place: outcomes[place].mean)
+        drifts = [self.drift(way, flop_ratio, num_clips) for way in ways]
+        order = sorted(range(len(ways)), key=drifts.__getitem__)
         return [ways[place] for place in order]
+
+    def drift(self, way: Way, flop_ratio: float, num_clips: int) -> float:
+        """Mean drift of a way on the first clips."""
+        return self.trials.run(way.at(self.model, flop_ratio), num_clips).mean
 
     def add(self, way: Way, flop_ratio: float) -> Point:
         """Try a way at a budget on all clips."""

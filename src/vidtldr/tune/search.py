@@ -3,21 +3,24 @@
 The choices are few and discrete (seven methods, five places, a handful of variants and budgets), a
 trial costs about a second a clip, and a few dozen must do. So this is a race by halves and no
 library: every method is first tried in every place on a few clips, and only what leads goes on to
-more clips, to variants one at a time and to other budgets. That is not known to be the best order;
-no optimiser library was compared with it. It needs none, can be read at a glance, and is the same
-in every run, so that a stopped search goes on exactly where it was.
+more clips, to variants one at a time and to other budgets. With as many forwards, Optuna's samplers
+of two objectives find a worse frontier, and those of one, which search a single budget alone, a
+drift about as low there (`benchmarks/10_tune_search.py`). A race can be read at a glance and is the
+same in every run, so that a stopped search goes on exactly where it was.
 
 Time is not assumed: what leads is compared by the device's own times of the model's layers, and
 what is left is timed in turn with the unmerged model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import ceil, log
+from statistics import fmean
 
 from vidtldr.bench.latency import Timing
 from vidtldr.bench.quality_methods import front_loaded, merging, placement, random_dropping
-from vidtldr.hosts.config import Metric, Score
+from vidtldr.hosts.config import Metric, Pooling, Score
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.frontier import best_for, frontier, nearest_to
 from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoint, TuneResult
@@ -96,9 +99,11 @@ def _start(board: Board, target: Target) -> float:
 
 def _race(board: Board, start: float) -> list[Way]:
     """The best place of each score and metric."""
-    num_all = len(board.trials.clips)
+    num_all, num_layers = len(board.trials.clips), len(board.host.blocks)
     few, some = ceil(num_all / 4), ceil(num_all / 2)
-    ways = [way for way in first_ways(len(board.host.blocks)) if board.fits(way, start)]
+    first = [way for way in first_ways(num_layers) if board.fits(way, start)]
+    pooling = _best_pooling(board, first, start, few)
+    ways = [replace(way, pooling=pooling) for way in first]
     methods = [list(each) for _, each in groupby(ways, key=lambda way: (way.score, way.metric))]
     board.trials.begin("1 of 6: where to merge", few * len(ways))
     pairs = [board.best_first(places, start, few)[:2] for places in methods]
@@ -106,6 +111,23 @@ def _race(board: Board, start: float) -> list[Way]:
     winners = [board.best_first(pair, start, some)[0] for pair in pairs]
     board.trials.begin("2 of 6: which score", num_all * len(winners))
     return winners
+
+
+def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> Pooling:
+    """What counts behind the encoder, chosen first: where it matters it decides more than a place.
+
+    Compared over all methods in the place that comes first.
+    """
+    if board.host.pooling_method is None:
+        return "tokens"
+    placed = [way for way in ways if way.layers == ways[0].layers]
+    choices: tuple[Pooling, ...] = ("tokens", "mass")
+    board.trials.begin("1 of 6: what counts", few * len(placed) * len(choices))
+    drift = {
+        pooling: fmean(board.drift(replace(way, pooling=pooling), start, few) for way in placed)
+        for pooling in choices
+    }
+    return min(choices, key=drift.__getitem__)
 
 
 def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Way]:

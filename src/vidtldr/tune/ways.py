@@ -75,7 +75,7 @@ class Way:
 
 
 def places(num_layers: int) -> tuple[Layers, ...]:
-    """Sets of layers that may merge: first ones as in the paper, later, apart, and many."""
+    """Sets of layers that may merge: first ones as in the paper, later, apart, many, and one."""
     quarter = len(default_layers(num_layers))
     found = (
         range(quarter),
@@ -83,6 +83,7 @@ def places(num_layers: int) -> tuple[Layers, ...]:
         range(quarter, 2 * quarter),
         range(0, 2 * quarter, 2),
         range(2 * quarter),
+        range(1),
     )
     inside = (tuple(layer for layer in place if layer < num_layers) for place in found)
     return tuple(dict.fromkeys(place for place in inside if place))
@@ -102,7 +103,7 @@ def variants(way: Way, host: Host) -> Iterator[list[Way]]:
     if way.score is not None:
         yield [replace(way, weighting=w) for w in get_args(Weighting) if w != way.weighting]
     if host.pooling_method is not None:
-        yield [replace(way, pooling="mass")]
+        yield [replace(way, pooling="tokens" if way.pooling == "mass" else "mass")]
     if 1 < len(way.layers) <= len(PAPER_SHARES):
         yield [replace(way, shares="6:2:1")]
 
