@@ -55,11 +55,15 @@ def speed_row(result: dict[str, Any]) -> str:
         f"{plain['median_ms']:.0f} ms",
         f"{merged['median_ms']:.0f} ms",
         f"**{speed['median']:.2f}x** ({speed['lowest']:.2f} to {speed['highest']:.2f})",
-        f"{100 * result['added_share_of_blocked']['together']['median']:.1f} %",
+        added_cell(result.get("added_share_of_blocked")),
         f"{stored['speedup']['median']:.2f}x",
         f"{merged['peak_resident_ratio']:.2f} of unmerged",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def added_cell(added: dict[str, Any] | None) -> str:
+    return "-" if added is None else f"{100 * added['together']['median']:.1f} %"
 
 
 def footnote(report: dict[str, Any]) -> str:
