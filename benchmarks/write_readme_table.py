@@ -297,7 +297,7 @@ def tuning() -> str:
     report = json.loads(TUNING.read_text())
     share = report["budget"]
     lines = [
-        f"| search | settings tried | drift at {share} of the FLOPs | on clips not seen | frontier |",
+        f"| search | settings | drift at {share} of the FLOPs | on clips not seen | frontier |",
         "|---|---|---|---|---|",
     ]
     for name, row in report["median"].items():
