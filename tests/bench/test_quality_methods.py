@@ -1,5 +1,6 @@
 import pytest
 from bench.tiny_world_model import tiny_world_model
+from tiny_models import clips, vivit
 
 from vidtldr.bench.peers import Merging, RandomDropping, Unmerged
 from vidtldr.bench.quality_methods import (
@@ -17,6 +18,7 @@ from vidtldr.bench.quality_methods import (
     vision_flops,
 )
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.patching import apply_patch
 from vidtldr.models.umt.vision import VisionEncoder
 
 EARLY, LATE = placement(0), placement(2)
@@ -137,6 +139,17 @@ def test_the_papers_setting_shares_out_r_as_the_paper_does(
     assert list(config.r) == [most, most * 2 // 6, most // 6]
     with pytest.raises(ValueError, match=r"flop_ratio must be at least 0.* in these shares, got 0"):
         front_loaded(encoder, 0.1, EARLY)
+
+
+def test_the_papers_shares_leave_a_class_token_alone() -> None:
+    model = vivit(num_frames=6, image_size=24)  # 27 tokens that can merge: at most 13 do
+    with pytest.raises(ValueError, match="flop_ratio must be at least") as refused:
+        front_loaded(model, 0.1, (0,))
+    lowest = float(str(refused.value).split()[5])
+    r = front_loaded(model, lowest + 1e-3, (0,)).config.r
+    assert r == (13,)
+    apply_patch(model, r=r)
+    model(clips(1)[..., :24, :24])
 
 
 def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:

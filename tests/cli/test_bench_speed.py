@@ -65,12 +65,14 @@ def test_latency_of_a_umt_checkpoint_at_several_numbers_of_frames(run: Run, umt:
     ("arguments", "message"),
     [
         (["--batches", "0"], "--batches must be numbers from 1 on, got '0'."),
-        (["--batches", "one"], "--batches must be whole numbers with commas between"),
+        (["--batches", "one"], "between, got 'one'. Write --batches 1,2."),
         (["--dtypes", "int8"], "--dtypes must be of float32, bfloat16, float16 with commas"),
         (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
         (["--plot", "/no/where.png"], "--plot must lie in a directory that is there"),
         (["--report", "/no/where.html"], "--report must lie in a directory that is there"),
         (["--dtypes", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
+        (["--model", "videomae-b", "--sizes", "100"], "must be multiples of 16 for videomae-b"),
+        (["--model", "videomae-b", "--frames", "3"], "must be multiples of 2 for videomae-b"),
         (["--model", "./nowhere", "--device", "cpu"], "got './nowhere'"),
     ],
 )
@@ -142,6 +144,14 @@ def test_the_process_runs_no_file_of_the_directory_that_it_is_started_in(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ChildProcessError, match="ended with an error: KeyError: 'num_threads'"):
         peak_in_fresh_process(CHILD, "{}")
+
+
+def test_a_process_that_is_killed_is_said_to_be_whatever_it_printed() -> None:
+    code = (
+        "import os, sys; print('a warning', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    )
+    with pytest.raises(ChildProcessError, match="was killed by signal 9, perhaps for want of mem"):
+        peak_in_fresh_process(("-c", code))
 
 
 def test_a_process_that_fails_is_one_line(

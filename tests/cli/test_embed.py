@@ -22,6 +22,18 @@ pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'vidtldr[search]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def test_a_video_is_not_written_over(
+    run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path
+) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(Path(films.paths[0]).read_bytes())
+    link = tmp_path / "b.parquet"
+    link.symlink_to(video)
+    line = one_error_line(run("embed", video, *umt.flags, "-o", link))
+    assert "--output must not write over what is read" in line
+    assert video.read_bytes() == Path(films.paths[0]).read_bytes()
+
+
 def test_umt_vectors_are_written_with_the_failed_video_named(
     run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path
 ) -> None:

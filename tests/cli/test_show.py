@@ -59,6 +59,14 @@ def test_without_anything_else_it_writes_a_page_with_the_bundled_model(
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.parametrize("option", ["-o", "--video"])
+def test_the_video_that_is_shown_is_not_written_over(run: Run, clip: Path, option: str) -> None:
+    before = clip.read_bytes()
+    line = one_error_line(run("show", clip, option, clip))
+    assert "must not write over what is read" in line
+    assert clip.read_bytes() == before
+
+
 def test_everything_at_once(run: Run, clip: Path, tmp_path: Path) -> None:
     files = ("-o", tmp_path / "a.html", "--images", tmp_path / "new" / "dir")
     more = ("--video", tmp_path / "b.mp4", "--json", *MERGE, *ONCE)

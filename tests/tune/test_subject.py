@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from tasks.umt_sets import CONFIG, retrieval_model, write_tokenizer
@@ -30,6 +33,15 @@ def test_labels_drift_by_the_probability_that_moves() -> None:
     assert found.is_kept is False
     x = torch.randn(1, 6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert subject.read(subject.model, x).sum().item() == pytest.approx(1)
+
+
+def test_one_label_or_one_caption_says_nothing_and_is_refused(tmp_path: Path) -> None:
+    pretrained = pretrained_videomae()
+    with pytest.raises(ValueError, match="--metric labels must have two labels or more, got"):
+        label_subject(replace(pretrained, labels=pretrained.labels[:1]), 60.0)
+    model = retrieval_model(write_tokenizer(tmp_path))
+    with pytest.raises(ValueError, match="--metric retrieval must have two captions or more"):
+        caption_subject(model, {"a.mp4": ["a dog"], "b.mp4": ["a dog"]}, 60.0)
 
 
 def test_umt_is_compared_by_embeddings_or_by_its_videos_captions(tmp_path) -> None:

@@ -98,7 +98,7 @@ def front_loaded(model: nn.Module, budget: float, layers: Layers, **choices: Any
     config = MergeConfig(flop_ratio=budget, layers=layers, **choices)
     costs = forward_costs(find_host(model), config)
     ratio = 1.0
-    for most in range(1, costs.num_tokens // 2 + 1):
+    for most in range(1, (costs.num_tokens - costs.num_prefix_tokens) // 2 + 1):
         r = [0] * (layers[-1] + 1)
         for layer, share in zip(layers, PAPER_SHARES, strict=False):
             r[layer] = most * share // PAPER_SHARES[0]

@@ -116,12 +116,17 @@ def peak_in_fresh_process(arguments: Sequence[str], given: str = "") -> int:
         given: What it reads from its standard input.
 
     Raises:
-        ChildProcessError: If it ends with an error; the message has its last line.
+        ChildProcessError: If it is killed or ends with an error; the message has its last line.
     """
     command = [sys.executable, *arguments]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise ChildProcessError(
+            f"the process that was measured was killed by signal {-done.returncode}, perhaps for "
+            "want of memory. Use a smaller batch."
+        )
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["killed, perhaps for want of memory"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ChildProcessError(f"the process that was measured ended with an error: {reason}")
     return int(done.stdout.split()[-1])
 

@@ -11,6 +11,8 @@ from vidtldr.hosts.registry import find_host
 
 __all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
 
+PATCH_SIZE, TUBELET_SIZE = 16, 2  # of the built-in models
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -62,7 +64,7 @@ def build_subject(
         image_size: Side of a frame, pixels; None for 224.
 
     Raises:
-        ValueError: If the model is one for images and gets frames.
+        ValueError: If the model is one for images and gets frames, or a size does not fit.
     """
     built_in = BUILT_IN[name]
     if built_in.num_frames == 1 and num_frames not in (None, 1):
@@ -71,6 +73,16 @@ def build_subject(
             "out."
         )
     frames, side = num_frames or built_in.num_frames, image_size or 224
+    if side % PATCH_SIZE:
+        raise ValueError(
+            f"sizes must be multiples of {PATCH_SIZE} for {name}, got {side}. Use "
+            f"{PATCH_SIZE * max(1, round(side / PATCH_SIZE))}."
+        )
+    if name == "videomae-b" and frames % TUBELET_SIZE:
+        raise ValueError(
+            f"frames must be multiples of {TUBELET_SIZE} for {name}, got {frames}. Use "
+            f"{frames + 1}."
+        )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = spread_out_attention(built_in.build(frames, side).eval())

@@ -69,7 +69,8 @@ def _load_umt(name: SubjectName) -> Subject:
         umt = load_umt(source.weights, config=source.config, tokenizer=source.tokenizer)
     encoder, config = umt.vision_encoder.float().eval(), source.config
     shape = (config.num_frames, 3, config.image_size, config.image_size)
-    return Subject(encoder, shape, scaled_schedule(encoder))
+    own = BUILT_IN["umt-l16" if len(encoder.blocks) > 12 else "umt-b16"]
+    return Subject(encoder, shape, scaled_schedule(encoder, own.r, own.num_tokens))
 
 
 def _load_classifier(name: SubjectName) -> Subject:

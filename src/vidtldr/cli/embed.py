@@ -10,7 +10,7 @@ from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.run_options import CompileOption, RunOptions, VideosArgument
 from vidtldr.cli.spread_options import spread_options
 from vidtldr.cli.umt_options import UMTOptions
-from vidtldr.cli.write_output import validate_output
+from vidtldr.cli.write_output import validate_keeps_inputs, validate_output
 
 __all__ = ["embed"]
 
@@ -41,6 +41,7 @@ def embed(
     with clear_errors(run.debug, f"{str(output)!r} is not written"):
         merge = merging.parse()
         validate_output(output)
+        validate_keeps_inputs([(output, "--output")], videos)
         if umt.is_umt:
             _ = umt.checkpoint  # is there
         else:

@@ -56,7 +56,7 @@ def retrieval(
     Annotations are [{"video": "a.mp4", "caption": "..." or [...]}, ...].
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(umt, merging, options, annotations)
         rules = retrieval_protocol(protocol)
         if rerank:
             rules = replace(rules, k_test=rerank)
@@ -104,7 +104,7 @@ def answering(
     Annotations are [{"video": "a.mp4", "question": "...", "answer": "...", "question_id": 1}, ...].
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(umt, merging, options, annotations)
         from vidtldr.cli.evaluate_output import show
         from vidtldr.cli.evaluate_run import run_evaluation, settings_of
         from vidtldr.cli.load_umt_model import load_answering
@@ -144,7 +144,7 @@ def multiple_choice(
     Annotations are [{"video": "a.mp4", "caption": [five texts], "answer": 0}, ...].
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(umt, merging, options, annotations)
         from vidtldr.cli.evaluate_output import show
         from vidtldr.cli.evaluate_run import run_evaluation, settings_of
         from vidtldr.cli.load_umt_model import load_retrieval
@@ -164,11 +164,11 @@ def multiple_choice(
 
 
 def _checked(
-    umt: UMTOptions, merging: MergeOptions, options: EvaluateOptions
+    umt: UMTOptions, merging: MergeOptions, options: EvaluateOptions, annotations: Path
 ) -> MergeConfig | None:
     """What to merge; refuses what can be refused without torch."""
     merge, _ = merging.parse_for_compare(options.compare), umt.checkpoint
-    options.validate()
+    options.validate(annotations)
     return merge
 
 

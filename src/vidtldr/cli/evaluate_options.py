@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.run_options import CacheOption, CompareOption
-from vidtldr.cli.write_output import validate_cache, validate_output
+from vidtldr.cli.write_output import validate_cache, validate_keeps_inputs, validate_output
 
 __all__ = ["AnnotationsOption", "EvaluateOptions"]
 
@@ -36,12 +36,16 @@ class EvaluateOptions:
     batch: Annotated[int, typer.Option(min=1, help="Videos to encode at once.")] = 1
     readers: Annotated[int, typer.Option(min=1, help="Threads that read videos.")] = 2
 
-    def validate(self) -> None:
+    def validate(self, annotations: Path) -> None:
         """Refuse what cannot be, before a model is loaded.
 
+        Args:
+            annotations: The file that is read.
+
         Raises:
-            ValueError: If the output cannot be written, or the cache is a file.
+            ValueError: If the output cannot be written or is what is read, or the cache is a file.
         """
         validate_cache(self.cache)
         if self.output is not None:
             validate_output(self.output)
+            validate_keeps_inputs([(self.output, "--output")], [annotations])

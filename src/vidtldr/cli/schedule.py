@@ -31,7 +31,8 @@ def parse_counts(name: str, typed: str) -> list[int]:
     try:
         return [int(entry) for entry in typed.split(",")]
     except ValueError:
-        remedy = f"Write {name} {'0,1,2' if name == '--merge-layers' else '600,200,100'}."
+        examples = {"--r": "600,200,100", "--merge-layers": "0,1,2"}
+        remedy = f"Write {name} {examples.get(name, '1,2')}."
         if name == "--r" and "." in typed:
             remedy = "For shares use --ratio."
         raise ValueError(

@@ -48,7 +48,7 @@ def show(
     with clear_errors(run.debug):
         merge = _merge_of(merging, umt)
         asked.validate(umt, merging.preset)
-        wanted = files.parse()
+        wanted = files.parse(video)
         if wanted.report is not None:
             validate_report_extra()
         from vidtldr.cli.progress import progress

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from vidtldr.cli.umt_options import UMTOptions
-from vidtldr.cli.write_output import validate_output
+from vidtldr.cli.write_output import validate_keeps_inputs, validate_output
 
 __all__ = ["AskedOptions", "ShownFiles", "WantedFiles"]
 
@@ -57,23 +57,29 @@ class ShownFiles:
         ),
     ] = None
 
-    def parse(self) -> WantedFiles:
+    def parse(self, shown: str) -> WantedFiles:
         """What is wanted.
 
+        Args:
+            shown: The video that is read.
+
         Raises:
-            ValueError: If a place cannot be written to, or the video's ending is another one.
+            ValueError: If a place cannot be written to or is the video that is read, or the
+                video's ending is another one.
         """
         report = self.output
         if report is None and self.images is None and self.video_file is None:
             report = Path("report.html")
         if report is not None:
             validate_output(report)
+            validate_keeps_inputs([(report, "--output")], [shown])
         if self.images is not None and self.images.exists() and not self.images.is_dir():
             raise ValueError(
                 f"--images must be a directory, got the file {str(self.images)!r}. Name another."
             )
         if self.video_file is not None:
             validate_output(self.video_file, "--video")
+            validate_keeps_inputs([(self.video_file, "--video")], [shown])
             if self.video_file.suffix.lower() not in VIDEO_ENDINGS:
                 raise ValueError(
                     f"--video must end in {' or '.join(VIDEO_ENDINGS)}, got "

@@ -13,7 +13,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def positive_counts(name: str, typed: str) -> list[int]:
-    """Whole numbers from 1 on with commas between.
+    """Different whole numbers from 1 on with commas between.
 
     Raises:
         ValueError: If one is no such number.
@@ -21,7 +21,7 @@ def positive_counts(name: str, typed: str) -> list[int]:
     counts = parse_counts(name, typed)
     if min(counts) < 1:
         raise ValueError(f"{name} must be numbers from 1 on, got {typed!r}. Write {name} 1,8.")
-    return counts
+    return list(dict.fromkeys(counts))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SpeedOptions:
         Raises:
             ValueError: If one is unknown.
         """
-        names = [name.strip() for name in self.dtypes.split(",")]
+        names = list(dict.fromkeys(name.strip() for name in self.dtypes.split(",")))
         for name in names:
             if name not in DTYPES:
                 raise ValueError(

@@ -51,7 +51,7 @@ def tune(
     """
     with clear_errors(run.debug, _what_is_kept(files)):
         wanted, compared = parse_target(target), parse_compared(metric, umt)
-        files.validate()
+        files.validate([*videos, *([compared.file] if compared.file else [])])
         if umt.is_umt:
             _ = umt.checkpoint  # is there
         else:
@@ -64,4 +64,6 @@ def tune(
 
 
 def _what_is_kept(files: TuneFiles) -> str:
+    if not files.trials.exists():
+        return "nothing was tried yet"
     return f"{str(files.trials)!r} keeps what was tried. The same command goes on from there"

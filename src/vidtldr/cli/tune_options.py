@@ -1,5 +1,6 @@
 """Options of `vidtldr tune` alone; no torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -8,7 +9,11 @@ import typer
 
 from vidtldr.cli.result_options import ReportOption, ResultOptions
 from vidtldr.cli.umt_options import UMTOptions
-from vidtldr.cli.write_output import validate_different, validate_output
+from vidtldr.cli.write_output import (
+    validate_different,
+    validate_keeps_inputs,
+    validate_output,
+)
 from vidtldr.tune.target import Target
 
 __all__ = ["Compared", "TuneFiles", "parse_compared", "parse_target"]
@@ -53,17 +58,23 @@ class TuneFiles:
         """What was tried, for the next run to go on from."""
         return self.output.parent / f"{self.output.stem}.trials.jsonl"
 
-    def validate(self) -> None:
+    def validate(self, inputs: Sequence[str]) -> None:
         """Refuse places that cannot be written to.
 
+        Args:
+            inputs: Files that are read.
+
         Raises:
-            ValueError: If one is such a place, or two are one file.
+            ValueError: If one is such a place, or two are one file, or one is an input.
         """
         validate_output(self.output)
+        validate_output(self.trials, "what is tried")
         results = self.results(as_json=False)
         results.validate()
         kept = [(self.output, "--output"), (self.trials, "what is tried")]
-        validate_different([*kept, *results.places()])
+        places = [*kept, *results.places()]
+        validate_different(places)
+        validate_keeps_inputs(places, inputs)
 
     def results(self, *, as_json: bool) -> ResultOptions:
         """What is wanted beside the schedule, as benchmarks have it."""

@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "validate_cache",
     "validate_different",
+    "validate_keeps_inputs",
     "validate_output",
     "whole_file",
     "write_json",
@@ -52,6 +53,25 @@ def validate_different(places: Sequence[tuple[Path, str]]) -> None:
             raise ValueError(
                 f"{name} must not write over the file of {other}, got {str(path)!r} for both. "
                 "Name another."
+            )
+
+
+def validate_keeps_inputs(places: Sequence[tuple[Path, str]], inputs: Sequence[str | Path]) -> None:
+    """Refuse to write a result over what it is made of.
+
+    Args:
+        places: Files to write, and what says each.
+        inputs: Files that are read.
+
+    Raises:
+        ValueError: If one is both.
+    """
+    read = {os.path.realpath(each) for each in inputs}
+    for path, name in places:
+        if os.path.realpath(path) in read:
+            raise ValueError(
+                f"{name} must not write over what is read, got {str(path)!r} for both. Name "
+                "another."
             )
 
 

@@ -1,6 +1,6 @@
 """Search score, metric, weighting, layers and amount of merging for one model and its videos.
 
-The choices are few and discrete (seven methods, five places, a handful of variants and budgets), a
+The choices are few and discrete (seven methods, six places, a handful of variants and budgets), a
 trial costs about a second a clip, and a few dozen must do. So this is a race by halves and no
 library: every method is first tried in every place on a few clips, and only what leads goes on to
 more clips, to variants one at a time and to other budgets. With as many forwards, Optuna's samplers

@@ -88,7 +88,16 @@ def classifier_subject(pretrained: Pretrained, time_limit_seconds: float) -> Sub
 
 
 def label_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
-    """Compare probabilities of labels by their total variation: half the sum of all changes."""
+    """Compare probabilities of labels by their total variation: half the sum of all changes.
+
+    Raises:
+        ValueError: If there is one label alone, whose probability is always 1.
+    """
+    if len(pretrained.labels) < 2:
+        raise ValueError(
+            f"--metric labels must have two labels or more, got {list(pretrained.labels)}. Write "
+            "labels=a,b or name a file that is there."
+        )
 
     def drift(merged: Tensor, unmerged: Tensor, _: str) -> Drift:
         return Drift(_variation(merged, unmerged), bool(merged.argmax() == unmerged.argmax()))
@@ -114,8 +123,16 @@ def caption_subject(
         model: The model, on its device.
         captions: Texts of each video, at least one; they may repeat.
         time_limit_seconds: Give up reading a video after so long.
+
+    Raises:
+        ValueError: If all captions are one text, whose probability is always 1.
     """
     texts = list(dict.fromkeys(text for own in captions.values() for text in own))
+    if len(texts) < 2:
+        raise ValueError(
+            f"--metric retrieval must have two captions or more that differ, got {texts}. Add "
+            "videos, or use feature-cosine."
+        )
     tokens = prompt_tokens(model.tokenizer, texts, "captions")
     encoded = encode_texts(model, tokens)
     # Outside inference mode the copy is an ordinary tensor, which a module may hold.
