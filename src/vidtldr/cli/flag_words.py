@@ -21,7 +21,7 @@ _AS_FLAGS = (
     (r"Give a schedule of your own with r\.", "Give a schedule of your own with --r."),
     (r"^target (?=speedup|drift|flop-ratio|must)", "--target "),
     (r"Write one with convert_checkpoint\.", "Write one with vidtldr convert."),
-    (r"^compile must", "--compile must"),
+    (r"^(compile|peers|frames|sizes) must", r"--\1 must"),
     (r"([Ll])eave out compile\.", r"\1eave out --compile."),
 )
 

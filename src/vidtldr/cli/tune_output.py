@@ -38,8 +38,9 @@ def tuning_headline(result: TuneResult) -> str:
 def tuning_note(result: TuneResult, width: int) -> str:
     """What a reader of the tables must know; `width` as in `score_table`."""
     spread = "" if width >= WIDE else f" {_spread(result)}"
+    chosen = "" if result.chosen is None else "> chosen, "
     return (
-        "> chosen, * on the frontier of drift and speed. drift: mean over the clips, on which "
+        f"{chosen}* on the frontier of drift and speed. drift: mean over the clips, on which "
         f"the settings were chosen, too. speed-up: median of {len(result.unmerged.times_ms)} "
         f"rounds in turn with the unmerged model, one clip.{spread} Layers count from 0."
     )

@@ -135,8 +135,8 @@ def is_faster_in_blocks(q: Tensor) -> bool:
     """Whether `attend` without a score works in blocks of rows and not by the fused call.
 
     So it does in bfloat16 on a CPU that multiplies it, where torch's fused attention takes as long
-    as in float32. With mass, 12 heads of 64 channels, blocks took 1.16 of its time for 64 tokens,
-    0.95 for 256, 0.80 for 512 and 0.72 for 2352 (two AVX-512 cores, torch 2.13).
+    as in float32. With mass, 12 heads of 64 channels, blocks took 1.08 of its time for 197 tokens,
+    0.75 for 588 and 0.74 for 2352 (two AVX-512 cores, torch 2.13).
     """
     return q.device.type == "cpu" and q.shape[2] >= FASTER_IN_BLOCKS_FROM and multiplies_bfloat16(q)
 
