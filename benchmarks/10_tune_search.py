@@ -40,7 +40,6 @@ from vidtldr.tune.ways import Way, flop_ratio_of, places
 
 BUDGET, RANGE = 0.6, (0.45, 0.8)
 NUM_CLIPS, NUM_SETS, NUM_UNSEEN, NUM_SEEDS = 8, 3, 24, 3
-START = 8192  # of the clips; the search was mended on those at the beginning of the world
 METHODS = [*((score, "x") for score in SCORES), (None, "keys")]
 
 Samples = list[tuple[float, float, Setting]]  # FLOP ratio, drift, setting
@@ -200,7 +199,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         num_clips = NUM_SETS * NUM_CLIPS + NUM_UNSEEN
-        indices = export_clips(folder / "clips", world, num_clips, start=START)
+        indices = export_clips(folder / "clips", world, num_clips)
         paths = [str(folder / "clips" / clip_name(world, index)) for index in indices]
         clips, failed = read_clips(subject.reader, paths)
         assert not failed
