@@ -37,9 +37,8 @@ def measured() -> str:
     """Speed and memory, from the JSON of 01_cpu_speed.py."""
     reports = [json.loads((BENCHMARKS / "results" / name).read_text()) for name in RESULTS]
     lines = [
-        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | merging adds | map stored | "
-        "peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | map stored | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [speed_row(result) for report in reports for result in report["results"]]
     return "\n".join([*lines, "", *(footnote(report) for report in reports)])
@@ -55,15 +54,10 @@ def speed_row(result: dict[str, Any]) -> str:
         f"{plain['median_ms']:.0f} ms",
         f"{merged['median_ms']:.0f} ms",
         f"**{speed['median']:.2f}x** ({speed['lowest']:.2f} to {speed['highest']:.2f})",
-        added_cell(result.get("added_share_of_blocked")),
         f"{stored['speedup']['median']:.2f}x",
         f"{merged['peak_resident_ratio']:.2f} of unmerged",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def added_cell(added: dict[str, Any] | None) -> str:
-    return "-" if added is None else f"{100 * added['together']['median']:.1f} %"
 
 
 def footnote(report: dict[str, Any]) -> str:
