@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -26,7 +26,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @contextmanager
-def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
+def clear_errors(debug: bool, if_interrupted: str | Callable[[], str] = "") -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
 
     Only what a person can mend is worded so: a value, a type, a file, a missing extra, an
@@ -35,7 +35,8 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
 
     Args:
         debug: Whether to let the error through.
-        if_interrupted: What to add if the person interrupts, such as what was kept.
+        if_interrupted: What to add if the person interrupts, such as what was kept; a function
+            where that depends on how far the command came.
     """
     try:
         yield
@@ -48,6 +49,6 @@ def clear_errors(debug: bool, if_interrupted: str = "") -> Iterator[None]:
         typer.echo(f"error: {one_line(in_flags(str(error)))}", err=True)
         raise typer.Exit(_USAGE) from None
     except KeyboardInterrupt:
-        added = f"; {printable(if_interrupted)}" if if_interrupted else ""
-        typer.echo(f"interrupted{added}", err=True)
+        said = if_interrupted() if callable(if_interrupted) else if_interrupted
+        typer.echo(f"interrupted; {printable(said)}" if said else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -49,7 +49,7 @@ def tune(
     Exit codes: 0 written, 1 some videos failed or a --plot or --report could not be made, 2
     nothing could start or the target is not met.
     """
-    with clear_errors(run.debug, _what_is_kept(files)):
+    with clear_errors(run.debug, lambda: _what_is_kept(files)):
         wanted, compared = parse_target(target), parse_compared(metric, umt)
         files.validate([*videos, *([compared.file] if compared.file else [])])
         if umt.is_umt:
