@@ -178,16 +178,20 @@ def test_ceilings_are_rates_of_what_was_done(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def scaling(most_map_bytes: int, dtype: torch.dtype = torch.float32) -> list[Any]:
-    return measure_scaling(
-        [32, 64, 128],
-        num_heads=2,
-        channels=8,
-        batch=1,
-        device=CPU,
-        dtype=dtype,
-        num_rounds=1,
-        most_map_bytes=most_map_bytes,
-    )
+    return [
+        row
+        for num_tokens in (32, 64, 128)
+        for row in measure_scaling(
+            num_tokens,
+            num_heads=2,
+            channels=8,
+            batch=1,
+            device=CPU,
+            dtype=dtype,
+            num_rounds=1,
+            most_map_bytes=most_map_bytes,
+        )
+    ]
 
 
 def test_memory_of_a_scored_layer_grows_with_tokens_and_not_with_their_square() -> None:

@@ -33,6 +33,7 @@ ENVIRONMENT = {
 REPORT = {
     "environment": ENVIRONMENT,
     "model": "umt-b16",
+    "not_measured": [],
     "weights": {"file": "bundled"},
     "options": {"num_clips": 4, "split": "test", "seeds": [0, 1]},
 }
@@ -42,6 +43,13 @@ SETTINGS = [Setting(1, "float32", 12, 224), Setting(8, "float32", 12, 224)]
 def speed_row(peer: str, setting: Setting, median: float) -> SpeedRow:
     ratios = {"median": 30 / median, "lowest": 1.0, "highest": 2.0}
     return SpeedRow(peer, setting, 10**9, None, None, (median,), ratios, None, 0.1, None)
+
+
+def test_a_page_says_what_was_not_measured() -> None:
+    failed = {"what": "batch 8", "error": "too little memory"}
+    rows = [speed_row("unmerged", SETTINGS[0], 30)]
+    page = latency_page(REPORT | {"not_measured": [failed]}, rows, {}, {})
+    assert page.facts[-1] == ("not measured", "batch 8: too little memory")
 
 
 def test_where_and_when_it_was_run_is_said() -> None:

@@ -10,6 +10,7 @@ from cli.umt_files import UMTFiles
 from click.testing import Result
 from rich.console import Console
 
+from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.resident import MemoryRow, peak_in_fresh_process
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import SIDES, ScalingRow
@@ -109,6 +110,71 @@ def test_outputs_that_are_no_numbers_are_one_line(
     monkeypatch.setattr("vidtldr.cli.latency_run.measure_setting", fails)
     line = one_error_line(run("bench", "latency", "--model", model, "--device", "cpu"))
     assert "outputs of 'merged' must be finite" in line
+
+
+HUGE_BATCH = 2**36  # clips of which no machine has room for one channel of one pixel each
+
+
+def test_what_there_is_no_room_for_is_named_and_the_rest_is_measured(
+    run: Run, model: str, tmp_path: Path
+) -> None:
+    output, page = tmp_path / "latency.json", tmp_path / "latency.html"
+    command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
+    command += ["--peers", "merged", "--no-roofline", "--batches", f"{HUGE_BATCH},1"]
+    command += ["--scaling", f"{HUGE_BATCH},32"]
+    done = run(*command, "-o", output, "--report", page)
+    assert done.exit_code == 1, done.output
+    first, second = (
+        f"batch {HUGE_BATCH}, float32, 6 x 32²",
+        f"attention of {HUGE_BATCH} tokens, float32",
+    )
+    for what in (first, second):
+        assert f"not measured: {what}: the device has too little memory for it (" in done.stderr
+    assert "peers out" in done.stderr
+    report = json.loads(output.read_text())
+    assert [row["setting"]["batch"] for row in report["rows"]] == [1, 1]
+    assert {row["num_tokens"] for row in report["scaling"]["float32"]} == {32}
+    assert [each["what"] for each in report["not_measured"]] == [first, second]
+    assert "too little memory" in page.read_text()
+
+
+def test_without_room_for_anything_there_is_one_line(run: Run, model: str) -> None:
+    command = ("bench", "latency", "--model", model, "--device", "cpu", "--no-roofline")
+    line = one_error_line(run(*command, "--batches", str(HUGE_BATCH)))
+    assert f"batch {HUGE_BATCH}, float32" in line
+    assert "too little memory" in line
+
+
+def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory() -> None:
+    failed = NotMeasured()
+    with pytest.raises(RuntimeError, match="shapes"), failed.caught("batch 1"):
+        raise RuntimeError("shapes do not fit")
+    with failed.caught("batch 2"):
+        torch.empty(2**50)
+    assert list(failed.errors) == ["batch 2"]
+
+
+@needs_proc
+def test_peaks_of_what_there_is_room_for_are_written(run: Run, model: str, tmp_path: Path) -> None:
+    output = tmp_path / "memory.json"
+    command = ["bench", "memory", "--model", model, "--device", "cpu", "--rounds", "1"]
+    done = run(*command, "--peers", "merged", "--batches", f"{HUGE_BATCH},1", "-o", output)
+    assert done.exit_code == 1, done.output
+    assert f"not measured: batch {HUGE_BATCH}, float32, 6 x 32²: the process" in done.stderr
+    assert [row["setting"]["batch"] for row in json.loads(output.read_text())["rows"]] == [1, 1]
+
+
+def test_every_size_is_checked_before_the_first_is_timed(
+    run: Run, umt: UMTFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a setting was timed")
+
+    monkeypatch.setattr("vidtldr.cli.latency_run.measure_setting", never)
+    flags = ("--model", f"umt:{umt.retrieval}", "--arch", umt.arch, "--r", "20")
+    done = run("bench", "latency", "--device", "cpu", *flags, "--frames", "3,1")
+    assert done.exit_code == 2, done.output
+    assert "error: r[0] must be in [0, 8]" in done.stderr
 
 
 @pytest.mark.parametrize(

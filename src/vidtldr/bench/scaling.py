@@ -3,7 +3,7 @@
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class ScalingRow:
 
 @torch.inference_mode()
 def measure_scaling(
-    num_tokens: Sequence[int],
+    num_tokens: int,
     *,
     num_heads: int,
     channels: int,
@@ -67,37 +67,33 @@ def measure_scaling(
     dtype: torch.dtype,
     num_rounds: int,
     most_map_bytes: int,
-    on_step: Callable[[], object] = lambda: None,
 ) -> list[ScalingRow]:
     """Time attention of random queries, keys and values, with mass and a score and without.
 
     Args:
-        num_tokens: Every N.
+        num_tokens: N.
         num_heads: H.
         channels: D.
         batch: B.
         device: Where.
         dtype: Of queries, keys and values.
         num_rounds: Rounds that count, after one to warm up.
-        most_map_bytes: Maps that would take more memory are not stored; their rows are empty.
-        on_step: Called after every N.
+        most_map_bytes: Maps that would take more memory are not stored; their row is empty.
     """
-    rows: list[ScalingRow] = []
-    for count in num_tokens:
-        runs = _runs(count, num_heads, channels, batch, device, dtype)
-        size = torch.finfo(dtype).bits // 8
-        pair_bytes = NUM_MAPS * size + (FLOAT32_BYTES if size < FLOAT32_BYTES else 0)
-        fits = pair_bytes * batch * num_heads * count**2 <= most_map_bytes
-        if not fits:
-            del runs[MATERIALISED]
-        timings = time_in_turn(runs, num_repeats=num_rounds, device=device)
-        for side, run in runs.items():
-            slowdown = paired_ratios(timings[side], timings[SDPA])
-            peak = peak_tensor_bytes(run, device)
-            rows.append(ScalingRow(side, count, timings[side].times_ms, peak, slowdown))
-        if not fits:
-            rows.append(ScalingRow(MATERIALISED, count, (), None, None))
-        on_step()
+    runs = _runs(num_tokens, num_heads, channels, batch, device, dtype)
+    size = torch.finfo(dtype).bits // 8
+    pair_bytes = NUM_MAPS * size + (FLOAT32_BYTES if size < FLOAT32_BYTES else 0)
+    fits = pair_bytes * batch * num_heads * num_tokens**2 <= most_map_bytes
+    if not fits:
+        del runs[MATERIALISED]
+    timings = time_in_turn(runs, num_repeats=num_rounds, device=device)
+    rows = []
+    for side, run in runs.items():
+        slowdown = paired_ratios(timings[side], timings[SDPA])
+        peak = peak_tensor_bytes(run, device)
+        rows.append(ScalingRow(side, num_tokens, timings[side].times_ms, peak, slowdown))
+    if not fits:
+        rows.append(ScalingRow(MATERIALISED, num_tokens, (), None, None))
     return rows
 
 

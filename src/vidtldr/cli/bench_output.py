@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES, Plot, require_matplotlib
 from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.text import one_line, printable
@@ -15,7 +16,7 @@ from vidtldr.cli.write_output import whole_file, write_json
 from vidtldr.visualize.bench_page import BenchPage, PageFigure, write_bench_page
 from vidtldr.visualize.report_extra import validate_report_extra
 
-__all__ = ["hand_over", "missing_extras"]
+__all__ = ["hand_over", "missing_extras", "print_not_measured"]
 
 PLOTS, REPORT = "plots", "report"
 
@@ -80,6 +81,12 @@ def hand_over(
         files.append(("page", wanted.report))
     for _, file in files:
         typer.echo(f"wrote {printable(str(file))}", err=True)
+
+
+def print_not_measured(failed: NotMeasured) -> None:
+    """Say on stderr what could not be measured and why; nothing if there is none."""
+    for what, error in failed.errors.items():
+        typer.echo(f"not measured: {what}: {one_line(error)}", err=True)
 
 
 def _figure(plot: Plot) -> PageFigure:

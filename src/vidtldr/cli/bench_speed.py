@@ -37,7 +37,8 @@ def latency(
     Unmerged with fused attention and eager, merged by each score, ToMe, and with whole attention
     maps stored as the authors' program does. Without a schedule the paper's for MSRVTT, scaled.
 
-    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
+    Exit codes: 0 all done, 1 a setting could not be measured or a plot or page be made, 2 nothing
+    could.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()
@@ -72,7 +73,8 @@ def memory(
 ) -> None:
     """Measure the peak of memory above the loaded model's, each in a process of its own.
 
-    Exit codes: 0 all done, 1 plot or page could not be made, 2 nothing could start.
+    Exit codes: 0 all done, 1 a setting could not be measured or a plot or page be made, 2 nothing
+    could.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()

@@ -9,26 +9,24 @@ import torch
 from rich.console import Console
 
 from vidtldr.bench.environment import environment
+from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.roofline import Ceilings, measure_ceilings
 from vidtldr.bench.scaling import ScalingRow, measure_scaling
 from vidtldr.bench.speed import Setting, SpeedRow, measure_setting
-from vidtldr.bench.speed_peers import choose_peers
 from vidtldr.bench.speed_plot import latency_plot
 from vidtldr.bench.subject import Subject
-from vidtldr.cli.bench_output import hand_over, missing_extras
-from vidtldr.cli.bench_subject import SubjectName, load_subject
+from vidtldr.cli.bench_output import hand_over, missing_extras, print_not_measured
+from vidtldr.cli.bench_subject import load_subject
 from vidtldr.cli.progress import phases, status
-from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.speed_options import SpeedOptions
 from vidtldr.cli.speed_pages import latency_page
+from vidtldr.cli.speed_plan import SpeedPlan, plan_speed, prepare
 from vidtldr.cli.speed_tables import print_latency, print_scaling
-from vidtldr.cli.typed_dtype import typed_dtype
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.tasks.pretrained import resolve_device
 
-__all__ = ["config_for", "prepare", "run_latency_job", "schedule_of", "subject_names"]
+__all__ = ["run_latency_job"]
 
 OnStep = Callable[[str, int, int], None]
 MOST_MAP_BYTES = 8 * 2**30
@@ -57,32 +55,36 @@ def run_latency_job(
         roofline: Whether to measure the device's ceilings.
 
     Returns:
-        Whether everything that was asked for is there: without matplotlib no plot is.
+        Whether everything that was asked for is there.
 
     Raises:
         ValueError, OSError, NotImplementedError, ImportError: With what is wrong and what to do.
     """
     missing = missing_extras(wanted)
     device = prepare(speed)
+    plans = plan_speed(speed, config, choices)
     rows: list[SpeedRow] = []
-    schedules: list[dict[str, Any]] = []
     curves: dict[str, list[ScalingRow]] = {}
+    failed = NotMeasured()
     with phases() as on_step:
-        for name in subject_names(speed):
-            subject = load_subject(name)
-            merge = config_for(subject, config, choices)
-            schedules.append(schedule_of(subject, merge))
-            rows += _rows_of(subject, merge, speed, rounds, on_step)
+        for plan in plans:
+            subject = load_subject(plan.name)
+            for setting in plan.settings:
+                with failed.caught(setting.headline):
+                    rows += _rows_of(subject, plan, setting, rounds, on_step)
+        failed.validate_any(rows)
         for dtype in speed.parse_dtypes() if scaling else ():
-            curves[dtype] = _curve(subject, dtype, scaling, device, on_step)
+            if curve := _curve(subject, dtype, scaling, device, failed, on_step):
+                curves[dtype] = curve
     ceilings = _ceilings(speed, device) if roofline else {}
     report = {
         "environment": environment(device),
         "model": speed.model,
-        "schedules": schedules,
+        "schedules": [plan.schedule() for plan in plans],
         "rows": [row.to_dict() for row in rows],
         "scaling": {dtype: [row.to_dict() for row in curve] for dtype, curve in curves.items()},
         "ceilings": {dtype: each.to_dict() for dtype, each in ceilings.items()},
+        "not_measured": failed.to_list(),
         "note": "1 MAC = 2 FLOPs; speed-ups are ratios of the same rounds",
     }
     if not wanted.as_json:
@@ -90,81 +92,52 @@ def run_latency_job(
         print_latency(console, rows, ceilings)
         for dtype, curve in curves.items():
             print_scaling(console, dtype, curve)
+    print_not_measured(failed)
     page = latency_page(report, rows, curves, ceilings)
     hand_over(report, wanted, missing, latency_plot(rows, curves), page)
-    return not missing
-
-
-def subject_names(speed: SpeedOptions) -> Iterator[SubjectName]:
-    """The model at every size that is asked for."""
-    for frames, side in itertools.product(speed.counts("frames"), speed.counts("sizes")):
-        yield SubjectName(speed.model, speed.arch, frames, side, speed.device)
-
-
-def config_for(
-    subject: Subject, config: MergeConfig | None, choices: dict[str, Any]
-) -> MergeConfig:
-    """What to merge in one model."""
-    return config or MergeConfig(r=subject.r, **choices)
-
-
-def schedule_of(subject: Subject, merge: MergeConfig) -> dict[str, Any]:
-    """What is merged in one model, ready for JSON."""
-    return {"input_shape": subject.input_shape, "merge": merge.to_dict()}
-
-
-def prepare(speed: SpeedOptions) -> torch.device:
-    """Check device and dtypes and set the number of threads, before anything is measured.
-
-    Raises:
-        ValueError: If the device is not there or does not compute a dtype.
-    """
-    device = resolve_device(speed.device)
-    for dtype in speed.parse_dtypes():
-        typed_dtype(dtype, device)  # refuses those that the device does not compute
-    if speed.threads is not None:
-        torch.set_num_threads(speed.threads)
-    quiet_transformers()
-    return device
+    return not missing and not failed.errors
 
 
 def _rows_of(
-    subject: Subject, merge: MergeConfig, speed: SpeedOptions, rounds: int, on_step: OnStep
+    subject: Subject, plan: SpeedPlan, setting: Setting, rounds: int, on_step: OnStep
 ) -> list[SpeedRow]:
-    peers = choose_peers(merge, speed.parse_peers(), with_compiled=speed.compiled)
-    rows: list[SpeedRow] = []
-    for batch, dtype in itertools.product(speed.counts("batches"), speed.parse_dtypes()):
-        assert batch is not None
-        setting = Setting(batch, dtype, subject.num_frames, subject.image_size)
-        what = f"batch {batch}, {dtype}, {subject.num_frames} x {subject.image_size}"
-        step = partial(_step, on_step, what, itertools.count(1), len(peers) * (rounds + 2))
-        rows += measure_setting(
-            subject.model,
-            subject.pixel_values(batch),
-            setting,
-            peers,
-            num_rounds=rounds,
-            on_step=step,
-        )
-    return rows
+    num_steps = len(plan.peers) * (rounds + 2)
+    return measure_setting(
+        subject.model,
+        subject.pixel_values(setting.batch),
+        setting,
+        plan.peers,
+        num_rounds=rounds,
+        on_step=partial(_step, on_step, setting.headline, itertools.count(1), num_steps),
+    )
 
 
 def _curve(
-    subject: Subject, dtype: str, scaling: Sequence[int], device: torch.device, on_step: OnStep
+    subject: Subject,
+    dtype: str,
+    scaling: Sequence[int],
+    device: torch.device,
+    failed: NotMeasured,
+    on_step: OnStep,
 ) -> list[ScalingRow]:
     host = find_host(subject.model)
     sizes = host.sizes(host.blocks[0])
-    return measure_scaling(
-        scaling,
-        num_heads=sizes.num_heads,
-        channels=sizes.head_channels,
-        batch=1,
-        device=device,
-        dtype=getattr(torch, dtype),
-        num_rounds=SCALING_ROUNDS,
-        most_map_bytes=MOST_MAP_BYTES,
-        on_step=partial(_step, on_step, f"attention, {dtype}", itertools.count(1), len(scaling)),
-    )
+    step = partial(_step, on_step, f"attention, {dtype}", itertools.count(1), len(scaling))
+    rows: list[ScalingRow] = []
+    for num_tokens in scaling:
+        with failed.caught(f"attention of {num_tokens} tokens, {dtype}"):
+            rows += measure_scaling(
+                num_tokens,
+                num_heads=sizes.num_heads,
+                channels=sizes.head_channels,
+                batch=1,
+                device=device,
+                dtype=getattr(torch, dtype),
+                num_rounds=SCALING_ROUNDS,
+                most_map_bytes=MOST_MAP_BYTES,
+            )
+        step()
+    return rows
 
 
 def _step(on_step: OnStep, what: str, done: Iterator[int], num_steps: int) -> None:

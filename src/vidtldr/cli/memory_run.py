@@ -2,24 +2,24 @@
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 
 from vidtldr.bench.environment import environment
+from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.resident import MemoryRow, peak_in_fresh_process
 from vidtldr.bench.speed import Setting
-from vidtldr.bench.speed_peers import UNMERGED, choose_peers
+from vidtldr.bench.speed_peers import UNMERGED
 from vidtldr.bench.speed_plot import memory_plot
-from vidtldr.cli.bench_output import hand_over, missing_extras
-from vidtldr.cli.bench_subject import load_subject
-from vidtldr.cli.latency_run import config_for, prepare, schedule_of, subject_names
+from vidtldr.cli.bench_output import hand_over, missing_extras, print_not_measured
 from vidtldr.cli.progress import phases
 from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.speed_options import SpeedOptions
 from vidtldr.cli.speed_pages import memory_page
+from vidtldr.cli.speed_plan import SpeedPlan, plan_speed, prepare
 from vidtldr.cli.speed_tables import print_memory
 from vidtldr.hosts.config import MergeConfig
 
@@ -55,49 +55,43 @@ def run_memory_job(
     """
     missing = missing_extras(wanted)
     device = prepare(speed)
-    schedules: list[dict[str, Any]] = []
-    orders: list[tuple[Setting, list[dict[str, Any]]]] = []
-    for name in subject_names(speed):
-        subject = load_subject(name)
-        merge = config_for(subject, config, choices)
-        schedules.append(schedule_of(subject, merge))
-        peers = choose_peers(merge, speed.parse_peers(), with_compiled=speed.compiled)
-        for peer in peers:
-            peer.build(subject.model)  # mistakes are found here, before the first process
-        for batch, dtype in itertools.product(speed.counts("batches"), speed.parse_dtypes()):
-            assert batch is not None
-            setting = Setting(batch, dtype, subject.num_frames, subject.image_size)
-            order = {
-                "subject": asdict(name),
-                "merge": merge.to_dict(),
-                "batch": batch,
-                "dtype": dtype,
-                "num_threads": speed.threads,
-            }
-            orders.append((setting, [order | {"peer": peer.name} for peer in peers]))
-        del subject
+    plans = plan_speed(speed, config, choices)
+    rows: list[MemoryRow] = []
+    failed = NotMeasured()
     with phases() as on_step:
-        rows = [row for order in orders for row in _rows_of(*order, rounds, on_step)]
+        for plan in plans:
+            for setting in plan.settings:
+                with failed.caught(setting.headline):
+                    rows += _rows_of(plan, setting, speed.threads, rounds, on_step)
+    failed.validate_any(rows)
     report = {
         "environment": environment(device),
         "model": speed.model,
-        "schedules": schedules,
+        "schedules": [plan.schedule() for plan in plans],
         "rows": [row.to_dict() for row in rows],
+        "not_measured": failed.to_list(),
     }
     if not wanted.as_json:
         print_memory(Console(highlight=False), rows)
+    print_not_measured(failed)
     hand_over(report, wanted, missing, memory_plot(rows), memory_page(report, rows))
-    return not missing
+    return not missing and not failed.errors
 
 
 def _rows_of(
-    setting: Setting, orders: Sequence[dict[str, Any]], rounds: int, on_step: OnStep
+    plan: SpeedPlan, setting: Setting, num_threads: int | None, rounds: int, on_step: OnStep
 ) -> list[MemoryRow]:
     """Peaks of all peers at one setting, in turn; each has an order for `memory_child`."""
-    peaks: dict[str, list[int]] = {order["peer"]: [] for order in orders}
-    turns = itertools.product(range(rounds), orders)
-    for step, (_, order) in enumerate(turns, start=1):
-        peaks[order["peer"]].append(peak_in_fresh_process(CHILD, json.dumps(order)))
-        on_step(f"batch {setting.batch}, {setting.dtype}", step, rounds * len(orders))
+    order = {
+        "subject": asdict(plan.name),
+        "merge": plan.merge.to_dict(),
+        "batch": setting.batch,
+        "dtype": setting.dtype,
+        "num_threads": num_threads,
+    }
+    peaks: dict[str, list[int]] = {peer.name: [] for peer in plan.peers}
+    for step, (_, name) in enumerate(itertools.product(range(rounds), peaks), start=1):
+        peaks[name].append(peak_in_fresh_process(CHILD, json.dumps(order | {"peer": name})))
+        on_step(setting.headline, step, rounds * len(peaks))
     base = tuple(peaks[UNMERGED])
     return [MemoryRow(peer, setting, tuple(found), base) for peer, found in peaks.items()]

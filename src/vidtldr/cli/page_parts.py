@@ -7,7 +7,7 @@ from rich.table import Table
 
 from vidtldr.visualize.bench_page import PageTable
 
-__all__ = ["PAGE_WIDTH", "as_sentence", "environment_facts", "page_table"]
+__all__ = ["PAGE_WIDTH", "as_sentence", "environment_facts", "page_table", "report_facts"]
 
 PAGE_WIDTH = 200  # columns of a terminal on which every table has all it can have
 
@@ -25,6 +25,14 @@ def page_table(table: Table, title: str, names: str, notes: Sequence[str] = ()) 
     cells = [[str(cell) for cell in column.cells] for column in table.columns]
     strong = [number for number, row in enumerate(table.rows) if row.style == "bold"]
     return PageTable(title, columns, list(zip(*cells, strict=True)), notes, strong)
+
+
+def report_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The model, where and when it was measured, and what could not be."""
+    failed = [
+        ("not measured", f"{each['what']}: {each['error']}") for each in report["not_measured"]
+    ]
+    return [("model", report["model"]), *environment_facts(report["environment"]), *failed]
 
 
 def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_peers import MERGED, UNMERGED
-from vidtldr.cli.page_parts import PAGE_WIDTH, as_sentence, environment_facts, page_table
+from vidtldr.cli.page_parts import PAGE_WIDTH, as_sentence, page_table, report_facts
 from vidtldr.cli.speed_tables import (
     LATENCY_NOTE,
     ceiling_note,
@@ -39,7 +39,7 @@ def latency_page(
     """Show how long every peer takes.
 
     Args:
-        report: With the environment and the model.
+        report: With the environment, the model and what was not measured.
         rows: Of `measure_setting`.
         curves: Of `measure_scaling`, by dtype.
         ceilings: Of `measure_ceilings`, by dtype.
@@ -61,7 +61,7 @@ def latency_page(
         "in turn on one machine after its outputs were compared.",
         verdict=_latency_verdict(rows),
         command=report["environment"]["command"],
-        facts=[("model", report["model"]), *environment_facts(report["environment"])],
+        facts=report_facts(report),
         tables=tables,
     )
 
@@ -70,7 +70,7 @@ def memory_page(report: Mapping[str, Any], rows: Sequence[MemoryRow]) -> BenchPa
     """Show how much memory every peer needs.
 
     Args:
-        report: With the environment and the model.
+        report: With the environment, the model and what was not measured.
         rows: Of every peer.
     """
     tables = []
@@ -83,7 +83,7 @@ def memory_page(report: Mapping[str, Any], rows: Sequence[MemoryRow]) -> BenchPa
         "its own; the median of several.",
         verdict=_memory_verdict(rows),
         command=report["environment"]["command"],
-        facts=[("model", report["model"]), *environment_facts(report["environment"])],
+        facts=report_facts(report),
         tables=tables,
     )
 
