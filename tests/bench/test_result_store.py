@@ -40,11 +40,11 @@ def test_a_torn_last_line_is_passed_over_and_the_next_one_is_whole(
     assert last.get(KEY, never) == 1
 
 
-@pytest.mark.parametrize("line", ["{}", "[]", "7", '{"key": {}}'])
-def test_a_line_that_is_no_entry_is_passed_over(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize("line", [b"{}", b"[]", b"7", b'{"key": {}}', b"\xff\xfe{"])
+def test_a_line_that_is_no_entry_is_passed_over(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "quality.jsonl"
     ResultStore(file).get(KEY, lambda: 1)
-    file.write_text(f"{line}\n{file.read_text()}")
+    file.write_bytes(line + b"\n" + file.read_bytes())
     assert ResultStore(file).get(KEY, never) == 1
 
 

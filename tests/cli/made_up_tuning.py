@@ -30,6 +30,7 @@ def made_up_tuning() -> TuneResult:
             **vars(point),
             timing=Timing((1900 / speed, 1950 / speed)),
             speedups={"median": speed, "lowest": speed - 0.04, "highest": speed + 0.09},
+            timed_on="2026-01-01",
         )
         for point, speed in zip(points, speeds, strict=True)
     ]

@@ -97,7 +97,9 @@ def test_what_decides_the_times_is_in_the_fingerprint(monkeypatch: pytest.Monkey
     prints.append(module.fingerprint(host, CONFIG))
     monkeypatch.setattr(module, "device_name", lambda _: "another processor")
     prints.append(module.fingerprint(host, CONFIG))
-    assert len({json.dumps(each) for each in prints}) == 4
+    monkeypatch.setattr(module, "source_digest", lambda: "other code")
+    prints.append(module.fingerprint(host, CONFIG))
+    assert len({json.dumps(each) for each in prints}) == 5
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"fingerprint": {}}', "null"])

@@ -6,18 +6,20 @@ import pytest
 from tasks.umt_sets import retrieval_model, write_tokenizer
 from tune.films import pretrained_videomae
 
+from vidtldr.bench.latency import Timing
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
+from vidtldr.hosts.config import MergeConfig
 from vidtldr.tune import search as search_module
-from vidtldr.tune.board import Board
+from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.plot import tuning_plot
-from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, TuneResult
+from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, Point, TimedPoint, TuneResult
 from vidtldr.tune.search import search
 from vidtldr.tune.subject import Subject, classifier_subject, umt_subject
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Trials
-from vidtldr.tune.ways import Way
+from vidtldr.tune.ways import Way, flop_ratio_of
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,46 @@ def test_a_target_out_of_reach_has_a_nearest_row(
     assert found.chosen is None
     mergings = [row for row in found.rows if isinstance(row.setting, Merging)]
     assert found.nearest == max(mergings, key=lambda row: row.speedup)
+
+
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.3])
+def test_a_speedup_is_met_closely_on_a_device_that_is_not_as_predicted(
+    power: float,
+    subject: Subject,
+    tuned_clips: list[TunedClip],
+    file: Path,
+    result: TuneResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def predicted(board: Board, config: MergeConfig) -> float:
+        return 1 / flop_ratio_of(board.model, Merging(config))
+
+    def timed(_: Trials, points: list[Point], __: int) -> tuple[Timing, list[TimedPoint]]:
+        rows = []
+        for point in points:
+            speedup = (1 / point.flop_ratio) ** power
+            speedups = dict.fromkeys(("median", "lowest", "highest"), speedup)
+            rows.append(
+                TimedPoint(
+                    **vars(point), timing=Timing((1 / speedup,)), speedups=speedups, timed_on=""
+                )
+            )
+        return Timing((1.0,)), rows
+
+    monkeypatch.setattr(Board, "_speedup", predicted)
+    monkeypatch.setattr(Board, "guesses", guesses_of_all)
+    monkeypatch.setattr(search_module, "time_points", timed)
+    trials = Trials(subject, tuned_clips, ResultStore(file))
+    found = search(trials, Target("speedup", 1.3), num_rounds=1)
+    close = [row for row in found.rows if row.kind == TUNED and 1.3 <= row.speedup <= 1.3 * 1.05]
+    assert close
+    assert found.chosen is not None
+    assert found.chosen.speedup >= 1.3
+    assert found.chosen.drift <= min(row.drift for row in close)
+
+
+def guesses_of_all(board: Board) -> list[Guess]:
+    return [Guess(point, 1 / point.flop_ratio) for point in board.of_kind(TUNED)]
 
 
 def test_it_is_drawn(result: TuneResult, tmp_path: Path) -> None:

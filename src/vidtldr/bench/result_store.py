@@ -21,12 +21,12 @@ class ResultStore:
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
         self._values: dict[str, Any] = {}
-        lines = [] if file is None or not file.exists() else file.read_text("utf-8").split("\n")
+        lines = [] if file is None or not file.exists() else file.read_bytes().split(b"\n")
         for line in lines[:-1]:  # a whole line ends, and after the last end there is nothing
             try:
                 entry = json.loads(line)
                 self._values[_text(entry["key"])] = entry["value"]
-            except (ValueError, TypeError, KeyError):  # torn, with the next run's first line behind
+            except (ValueError, TypeError, KeyError):  # torn or damaged
                 continue
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:

@@ -30,7 +30,6 @@ __all__ = ["run_latency_job"]
 
 OnStep = Callable[[str, int, int], None]
 MOST_MAP_BYTES = 8 * 2**30
-SCALING_ROUNDS = 3
 
 
 def run_latency_job(
@@ -74,7 +73,7 @@ def run_latency_job(
                     rows += _rows_of(subject, plan, setting, rounds, on_step)
         failed.validate_any(rows)
         for dtype in speed.parse_dtypes() if scaling else ():
-            if curve := _curve(subject, dtype, scaling, device, failed, on_step):
+            if curve := _curve(subject, dtype, scaling, device, rounds, failed, on_step):
                 curves[dtype] = curve
     ceilings = _ceilings(speed, device) if roofline else {}
     report = {
@@ -117,6 +116,7 @@ def _curve(
     dtype: str,
     scaling: Sequence[int],
     device: torch.device,
+    rounds: int,
     failed: NotMeasured,
     on_step: OnStep,
 ) -> list[ScalingRow]:
@@ -133,7 +133,7 @@ def _curve(
                 batch=1,
                 device=device,
                 dtype=getattr(torch, dtype),
-                num_rounds=SCALING_ROUNDS,
+                num_rounds=rounds,
                 most_map_bytes=MOST_MAP_BYTES,
             )
         step()

@@ -42,7 +42,8 @@ def tuning_note(result: TuneResult, width: int) -> str:
     return (
         f"{chosen}* on the frontier of drift and speed. drift: mean over the clips, on which "
         f"the settings were chosen, too. speed-up: median of {len(result.unmerged.times_ms)} "
-        f"rounds in turn with the unmerged model, one clip.{spread} Layers count from 0."
+        f"rounds in turn with the unmerged model, one clip, on {_dates(result)}.{spread} Layers "
+        "count from 0."
     )
 
 
@@ -103,6 +104,10 @@ def _time_cells(row: TimedPoint, is_wide: bool) -> list[str]:
         cells += [f"{row.speedups['lowest']:.2f}x", f"{row.speedups['highest']:.2f}x"]
         cells += [f"{row.timing.median_ms:.0f}", ",".join(map(str, row.setting.to_dict()["r"]))]
     return cells
+
+
+def _dates(result: TuneResult) -> str:
+    return " and ".join(sorted({row.timed_on for row in result.rows}))
 
 
 def _spread(result: TuneResult) -> str:

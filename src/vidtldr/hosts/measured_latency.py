@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import nn
 
-import vidtldr
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.device_name import device_name
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward
+from vidtldr.hosts.source_digest import source_digest
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.latency import Curve, LatencyModel
 from vidtldr.ops.attention import attend
@@ -96,7 +96,8 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
         "device_type": weight.device.type,
         "num_threads": torch.get_num_threads() if weight.device.type == "cpu" else None,
         "dtype": str(weight.dtype),
-        "versions": {"torch": torch.__version__, "vidtldr": vidtldr.__version__},
+        "torch": torch.__version__,
+        "source": source_digest(),
         "family": host.family,
         "layer": shapes[0],
         "num_heads": host.sizes(host.blocks[0]).num_heads,

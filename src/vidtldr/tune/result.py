@@ -66,10 +66,12 @@ class TimedPoint(Point):
     Attributes:
         timing: Of one clip's forward.
         speedups: Median, lowest and highest of the ratios of the same rounds.
+        timed_on: The date; a search that goes on reads times that it has taken before.
     """
 
     timing: Timing
     speedups: dict[str, float]
+    timed_on: str
 
     @property
     def speedup(self) -> float:
@@ -79,7 +81,7 @@ class TimedPoint(Point):
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         times = {"times_ms": self.timing.times_ms, "median_ms": self.timing.median_ms}
-        return super().to_dict() | times | {"speedup": self.speedups}
+        return super().to_dict() | times | {"speedup": self.speedups, "timed_on": self.timed_on}
 
 
 @dataclass(frozen=True)

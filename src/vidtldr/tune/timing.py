@@ -1,6 +1,7 @@
 """Time settings in turn with the unmerged model, and keep the times."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def time_points(
     }
     trials.begin("6 of 6: timing the best in turn", (1 + num_rounds) * (1 + len(points)))
 
-    def measure() -> list[list[float]]:
+    def measure() -> dict[str, Any]:
         x, read = trials.pixel_values(clip), trials.subject.read
 
         def run_of(model: nn.Module) -> Callable[[], object]:
@@ -54,11 +55,17 @@ def time_points(
         runs = {str(number): run_of(model) for number, model in enumerate(models)}
         with torch.random.fork_rng():
             timings = time_in_turn(runs, num_repeats=num_rounds, device=device, on_step=trials.step)
-        return [list(timing.times_ms) for timing in timings.values()]
+        times_ms = [list(timing.times_ms) for timing in timings.values()]
+        return {"times_ms": times_ms, "date": datetime.now(UTC).strftime("%Y-%m-%d")}
 
-    times = trials.store.get(key, measure)
-    unmerged, *merged = (Timing(tuple(each)) for each in times)
+    found = trials.store.get(key, measure)
+    unmerged, *merged = (Timing(tuple(each)) for each in found["times_ms"])
     return unmerged, [
-        TimedPoint(**vars(point), timing=timing, speedups=paired_ratios(unmerged, timing))
+        TimedPoint(
+            **vars(point),
+            timing=timing,
+            speedups=paired_ratios(unmerged, timing),
+            timed_on=found["date"],
+        )
         for point, timing in zip(points, merged, strict=True)
     ]

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import vidtldr
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.source_digest import source_digest
 from vidtldr.tasks.fingerprint import module_sha256
 from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.subject import Subject
@@ -144,6 +144,7 @@ def _context(subject: Subject) -> str:
         "device": [parameter.device.type, device_name(parameter.device)],
         "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
         "compared": dict(subject.describes),
-        "versions": [vidtldr.__version__, *map(version, ("torch", "transformers", "av"))],
+        "versions": [*map(version, ("torch", "transformers", "av"))],
+        "source": source_digest(),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
