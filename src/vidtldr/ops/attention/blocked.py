@@ -50,7 +50,7 @@ def blocked_attention(
     for clips in _clips_at_once(q, _work_dtype(q)):
         values = _weigh(v[clips], mass if mass is None else mass[clips])
         for rows, attn in _blocks_of_attention(q[clips], k[clips], scale, _work_dtype(q)):
-            x[clips, :, rows] = _mean_of_values(attn, values, v.shape[-1])
+            x[clips, :, rows] = _mean_of_values(attn, values, has_mass=mass is not None)
             _add_score_of_rows(total[clips], rows, attn, score)
     return x, total
 
@@ -84,7 +84,7 @@ def blocked_values(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor |
     for clips in _clips_at_once(q, q.dtype):
         values = _weigh(v[clips], mass if mass is None else mass[clips])
         for rows, attn in _blocks_of_attention(q[clips], k[clips], scale, q.dtype):
-            x[clips, :, rows] = _mean_of_values(attn, values, v.shape[-1])
+            x[clips, :, rows] = _mean_of_values(attn, values, has_mass=mass is not None)
     return x
 
 
@@ -141,21 +141,26 @@ def _rows_per_block(q: Tensor, work: torch.dtype) -> int:
 
 
 def _weigh(v: Tensor, mass: Tensor | None) -> Tensor:
-    """Values, (B, H, N, D), or values times mass and the mass as one channel more: contiguous.
+    """Contiguous values, (B, H, N, D), or values times mass and mass as a row, (B, H, D + 1, N).
 
     They keep their dtype if the device multiplies it: else every block would be rounded to it.
     """
     values = v if multiplies_bfloat16(v) else v.to(_work_dtype(v))
     if mass is None:
         return values.contiguous()  # or every block's product would copy them
-    weights = mass.to(values.dtype)[:, None, :, None]
-    return torch.cat([values * weights, weights.expand_as(values[..., :1])], dim=-1)
+    weights = mass.to(values.dtype)[:, None, None, :]
+    rows = values.transpose(-1, -2)
+    return torch.cat([rows * weights, weights.expand_as(rows[:, :, :1])], dim=-2)
 
 
-def _mean_of_values(attn: Tensor, values: Tensor, channels: int) -> Tensor:
-    """Mean of values by probability and mass of their keys, (B, H, R, D)."""
-    x = attn.to(values.dtype) @ values
-    return x if x.shape[-1] == channels else x[..., :channels] / x[..., channels:]
+def _mean_of_values(attn: Tensor, values: Tensor, *, has_mass: bool) -> Tensor:
+    """Mean of what `_weigh` returns by the probability of its keys, (B, H, R, D)."""
+    attn = attn.to(values.dtype)
+    if not has_mass:
+        return attn @ values
+    # As columns of a product 65 channels would take a fifth more time than 64, as rows they do not.
+    x = (values @ attn.transpose(-1, -2)).transpose(-1, -2)
+    return x[..., :-1] / x[..., -1:]
 
 
 def _work_dtype(q: Tensor) -> torch.dtype:
