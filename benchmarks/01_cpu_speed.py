@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from vidtldr.bench.environment import environment
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import paired_ratios, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.bench.resident import peak_above_load, peak_in_fresh_process
 from vidtldr.bench.speed import forward_of
@@ -30,6 +29,7 @@ from vidtldr.bench.subject import Subject, build_subject
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.merging_forward import MergingForward
 from vidtldr.hosts.patching import trace
+from vidtldr.hosts.timing import paired_ratios, time_in_turn
 from vidtldr.hosts.twin import merged_twin
 
 NUM_THREADS, NUM_ROUNDS, NUM_WARMUPS = 2, 7, 2

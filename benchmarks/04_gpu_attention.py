@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vidtldr.bench.environment import environment
-from vidtldr.bench.latency import paired_ratios, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
+from vidtldr.hosts.timing import paired_ratios, time_in_turn
 from vidtldr.ops.attention import AttentionOutput, attend
 
 HEADS, NUM_TOKENS, CHANNELS, DTYPE = 12, 2352, 64, torch.bfloat16

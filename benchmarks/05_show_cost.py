@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.bench.comparison import merged_twin
-from vidtldr.bench.latency import time_in_turn
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.timing import time_in_turn
 from vidtldr.models.umt import build_vision_encoder
 from vidtldr.video.transform import Region
 from vidtldr.visualize.contact_sheet import draw_sheet, feature_rows, layer_rows

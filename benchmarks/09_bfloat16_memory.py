@@ -2,7 +2,7 @@
 
 UMT-B at the schedule of its MSRVTT preset, each in a process of its own, three forwards: the peak
 of resident memory above the loaded model's, the peak of the tensors alone, and how much of what has
-grown is code that was generated for the shapes that came by, or pages of libraries. Once with
+grown is code that was generated for the shapes that came by, or pages of mapped files. Once with
 glibc's heap as it is, and once with every allocation of 1 MiB or more in pages of its own, which
 leaves no holes. Linux alone.
 
@@ -31,9 +31,9 @@ from vidtldr.bench.speed_peers import speed_peers
 from vidtldr.bench.subject import build_subject
 from vidtldr.hosts.config import MergeConfig
 
-CPU, NUM_THREADS, NUM_PROCESSES = torch.device("cpu"), 2, 5
+CPU, NUM_THREADS, NUM_PROCESSES = torch.device("cpu"), 2, 3
 HEAPS = {"default": {}, "no holes": {"MALLOC_MMAP_THRESHOLD_": str(2**20)}}
-SIDES, BATCHES, DTYPES = ("unmerged", "merged"), (1, 4), ("float32", "bfloat16")
+SIDES, BATCHES = ("unmerged", "merged"), (1, 4)
 MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ (\d+)")
 
 
@@ -42,24 +42,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        side, dtype, batch = arguments.child
-        print(json.dumps(measured(side, getattr(torch, dtype), int(batch))))
+        side, batch = arguments.child
+        print(json.dumps(measured(side, int(batch))))
         return
-    rows = [row_of(heap, dtype, batch) for heap in HEAPS for dtype in DTYPES for batch in BATCHES]
+    rows = [row_of(heap, batch) for heap in HEAPS for batch in BATCHES]
     torch.set_num_threads(NUM_THREADS)
     report = {"environment": environment(CPU), "num_processes": NUM_PROCESSES, "rows": rows}
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def row_of(heap: str, dtype: str, batch: int) -> dict[str, Any]:
-    """Medians over processes, in turn, and what merging takes of each part over unmerged."""
+def row_of(heap: str, batch: int) -> dict[str, Any]:
+    """Medians over processes, both sides in turn, and the ratio of their peaks."""
     found: dict[str, list[dict[str, int]]] = {side: [] for side in SIDES}
     for _ in range(NUM_PROCESSES):
         for side in SIDES:
-            found[side].append(in_fresh_process(heap, side, dtype, batch))
+            found[side].append(in_fresh_process(heap, side, batch))
     sides = {
         side: {part: median(each[part] for each in rows) for part in rows[0]}
         for side, rows in found.items()
@@ -71,25 +71,25 @@ def row_of(heap: str, dtype: str, batch: int) -> dict[str, Any]:
     ratio = {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
     for side, parts in sides.items():
         said = ", ".join(f"{part} {size / 1e6:.1f}" for part, size in parts.items())
-        print(f"{heap}, {dtype}, batch {batch}, {side}: {said} MB", flush=True)
+        print(f"{heap}, batch {batch}, {side}: {said} MB", flush=True)
     print(f"  merged / unmerged: {ratio['median']:.2f}", flush=True)
-    return {"heap": heap, "dtype": dtype, "batch": batch, "ratio": ratio, "sides": sides}
+    return {"heap": heap, "batch": batch, "ratio": ratio, "sides": sides}
 
 
-def in_fresh_process(heap: str, side: str, dtype: str, batch: int) -> dict[str, int]:
+def in_fresh_process(heap: str, side: str, batch: int) -> dict[str, int]:
     command = [sys.executable, __file__, "--output", os.devnull]
-    command += ["--child", side, dtype, str(batch)]
+    command += ["--child", side, str(batch)]
     done = subprocess.run(
-        command, env=os.environ | HEAPS[heap], capture_output=True, text=True, check=True
+        command, env=os.environ | HEAPS[heap], stdout=subprocess.PIPE, text=True, check=True
     )
     found: dict[str, int] = json.loads(done.stdout)
     return found
 
 
-def measured(side: str, dtype: torch.dtype, batch: int) -> dict[str, int]:
+def measured(side: str, batch: int) -> dict[str, int]:
     """In the fresh process."""
     torch.set_num_threads(NUM_THREADS)
-    run = forward(side, dtype, batch)
+    run = forward(side, batch)
     before = resident()
     peak = peak_above_load(run, CPU)
     grown = resident()
@@ -97,16 +97,16 @@ def measured(side: str, dtype: torch.dtype, batch: int) -> dict[str, int]:
     return {
         "peak_resident_bytes": peak,
         "generated_code_bytes": grown["generated code"],
-        "library_bytes": grown["library"],
+        "mapped_file_bytes": grown["mapped file"],
         "peak_tensor_bytes": peak_tensor_bytes(run, CPU),
     }
 
 
-def forward(side: str, dtype: torch.dtype, batch: int) -> Callable[[], object]:
+def forward(side: str, batch: int) -> Callable[[], object]:
     subject = build_subject("umt-b16")
-    x = subject.pixel_values(batch).to(dtype)
+    x = subject.pixel_values(batch).bfloat16()
     peers = speed_peers(MergeConfig(r=subject.r))
-    return forward_of(peers[side].build(subject.model.to(dtype)), x)
+    return forward_of(peers[side].build(subject.model.bfloat16()), x)
 
 
 def resident() -> Counter[str]:
@@ -116,8 +116,8 @@ def resident() -> Counter[str]:
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if match := MAPPING.match(line):
             permissions, inode = match.groups()
-            is_ours = inode == "0"
-            kind = "library" if not is_ours else "generated code" if "x" in permissions else "rest"
+            made = "generated code" if "x" in permissions else "rest"
+            kind = made if inode == "0" else "mapped file"
         elif line.startswith("Rss:"):
             kinds[kind] += int(line.split()[1]) * 1024
     return kinds

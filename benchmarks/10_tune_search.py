@@ -212,6 +212,7 @@ def main() -> None:
     report = {
         "environment": environment(torch.device("cpu")) | {"optuna": optuna.__version__},
         "budget": BUDGET,
+        "first_clip": FIRST_CLIP,
         "num_clips": NUM_CLIPS,
         "median": {
             name: {

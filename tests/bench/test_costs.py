@@ -8,7 +8,6 @@ from torch import nn
 import vidtldr
 from vidtldr.bench.comparison import compare_on_clip, merged_twin
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.ops.attention.triton_op import triton_attention, triton_score
@@ -80,25 +79,6 @@ def test_the_peak_is_the_same_every_time_and_lower_when_merged() -> None:
     model = videomae()
     peaks = [peak_tensor_bytes(lambda: model(pixel_values=clips()), CPU) for _ in range(2)]
     assert peaks[0] == peaks[1]
-
-
-def test_runs_are_timed_in_turn_after_a_warm_up() -> None:
-    order: list[str] = []
-    steps: list[int] = []
-    runs = {name: lambda name=name: order.append(name) for name in "ab"}
-    timings = time_in_turn(
-        runs, num_repeats=3, num_warmups=2, device=CPU, on_step=lambda: steps.append(1)
-    )
-    assert order == ["a", "b"] * 5
-    assert len(steps) == 10
-    assert all(len(timing.times_ms) == 3 for timing in timings.values())
-    fastest, slowest = timings["a"].spread_ms
-    assert 0 <= fastest <= timings["a"].median_ms <= slowest
-
-
-def test_no_repeats_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_repeats must be at least 1, got 0"):
-        time_in_turn({}, num_repeats=0, device=CPU)
 
 
 def test_the_twin_shares_every_weight_and_leaves_the_original_alone() -> None:

@@ -12,7 +12,6 @@ from torch import nn
 from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
 from vidtldr.bench import speed
-from vidtldr.bench.latency import Timing, paired_ratios
 from vidtldr.bench.materialised import eager_twin, materialised_twin, two_maps
 from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES
 from vidtldr.bench.resident import MemoryRow, peak_above_load, peak_in_fresh_process
@@ -23,6 +22,7 @@ from vidtldr.bench.speed_peers import SpeedPeer, choose_peers, speed_peers
 from vidtldr.bench.speed_plot import latency_plot, memory_plot
 from vidtldr.bench.subject import BUILT_IN, build_subject, scaled_schedule
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.timing import Timing
 from vidtldr.hosts.twin import merged_twin, twin
 from vidtldr.models.umt import build_vision_encoder
 from vidtldr.ops.attention import attend
@@ -154,11 +154,6 @@ def test_a_compiler_that_does_not_work_is_said() -> None:
     peers = [speed_peers(CONFIG)["unmerged"], broken]
     with pytest.raises(ImportError, match=r"compile must find compilers .* cc is not found"):
         measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
-
-
-def test_ratios_are_of_the_same_rounds() -> None:
-    ratios = paired_ratios(Timing((4.0, 6.0, 9.0)), Timing((2.0, 2.0, 9.0)))
-    assert ratios == {"median": 2, "lowest": 1, "highest": 3}
 
 
 def test_bytes_of_a_product_worked_by_hand() -> None:

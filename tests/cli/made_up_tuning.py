@@ -1,8 +1,8 @@
 """A result of a search with the longest names there are."""
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.timing import Timing
 from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, Point, TimedPoint, TuneResult
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome

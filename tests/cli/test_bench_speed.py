@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from cli.outcomes import one_error_line
-from cli.umt_files import UMTFiles
+from cli.umt_files import UMTFiles, write_wide_umt
 from click.testing import Result
 from rich.console import Console
 
-from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.resident import MemoryRow, peak_in_fresh_process
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import speed_peers
+from vidtldr.cli.bench_subject import SubjectName, load_subject
 from vidtldr.cli.memory_child import measure_peak
 from vidtldr.cli.memory_run import CHILD
 from vidtldr.cli.speed_tables import print_latency, print_memory, print_scaling
@@ -60,6 +60,15 @@ def test_latency_of_a_umt_checkpoint_at_several_numbers_of_frames(run: Run, umt:
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert [row["setting"]["num_frames"] for row in report["rows"]] == [2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("num_layers", "r"), [(12, (600, 200, 100)), (24, (550, 400))])
+def test_a_checkpoint_merges_as_the_paper_does_in_a_model_of_its_depth(
+    num_layers: int, r: tuple[int, ...], tmp_path: Path
+) -> None:
+    umt = write_wide_umt(tmp_path, num_layers)
+    name = SubjectName(f"umt:{umt.retrieval}", str(umt.arch), None, None, "cpu")
+    assert load_subject(name).r == r
 
 
 @pytest.mark.parametrize(
@@ -112,7 +121,7 @@ def test_outputs_that_are_no_numbers_are_one_line(
     assert "outputs of 'merged' must be finite" in line
 
 
-HUGE_BATCH = 2**36  # clips of which no machine has room for one channel of one pixel each
+HUGE_BATCH = 2**44  # clips or tokens of one number each are more than a process can address
 
 
 def test_what_there_is_no_room_for_is_named_and_the_rest_is_measured(
@@ -145,23 +154,55 @@ def test_without_room_for_anything_there_is_one_line(run: Run, model: str) -> No
     assert "too little memory" in line
 
 
-def test_an_error_of_ours_is_not_taken_for_a_lack_of_memory() -> None:
-    failed = NotMeasured()
-    with pytest.raises(RuntimeError, match="shapes"), failed.caught("batch 1"):
-        raise RuntimeError("shapes do not fit")
-    with failed.caught("batch 2"):
-        torch.empty(2**50)
-    assert list(failed.errors) == ["batch 2"]
-
-
 @needs_proc
 def test_peaks_of_what_there_is_room_for_are_written(run: Run, model: str, tmp_path: Path) -> None:
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--rounds", "1"]
     done = run(*command, "--peers", "merged", "--batches", f"{HUGE_BATCH},1", "-o", output)
     assert done.exit_code == 1, done.output
-    assert f"not measured: batch {HUGE_BATCH}, float32, 6 x 32²: the process" in done.stderr
+    first = f"batch {HUGE_BATCH}, float32, 6 x 32², unmerged"
+    assert f"not measured: {first}: the process" in done.stderr
     assert [row["setting"]["batch"] for row in json.loads(output.read_text())["rows"]] == [1, 1]
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_a_peer_whose_process_is_killed_loses_no_other_peaks(
+    debug: list[str], run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def peak(_: object, given: str) -> int:
+        started.append(json.loads(given)["peer"])
+        if started[-1] == "ToMe":
+            raise ChildProcessError("the process that was measured was killed by signal 9.")
+        return 2**20
+
+    monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", peak)
+    command = ["bench", "memory", "--model", model, "--device", "cpu", "--peers", "ToMe;merged"]
+    done = run(*command, "-o", tmp_path / "memory.json", *debug)
+    if debug:
+        assert isinstance(done.exception, ChildProcessError)
+        return
+    assert done.exit_code == 1
+    assert "6 x 32², ToMe: the process that was measured was killed" in done.stderr
+    assert started.count("ToMe") == 1
+    rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert [row["peer"] for row in rows] == ["unmerged", "merged"]
+    assert all(len(row["peaks_bytes"]) == 3 for row in rows)
+
+
+def test_without_a_ceiling_the_rest_is_written(
+    run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ceilings(*_: object) -> None:
+        torch.empty(2**50)
+
+    monkeypatch.setattr("vidtldr.cli.latency_run.measure_ceilings", ceilings)
+    command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
+    done = run(*command, "--peers", "merged", "-o", tmp_path / "latency.json")
+    assert done.exit_code == 1, done.output
+    assert "not measured: what the device can do in float32: the device has too" in done.stderr
+    assert len(json.loads((tmp_path / "latency.json").read_text())["rows"]) == 2
 
 
 def test_every_size_is_checked_before_the_first_is_timed(

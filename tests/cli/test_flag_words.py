@@ -1,6 +1,7 @@
 """Remedies are taken from the library itself: one that is reworded there fails here."""
 
 import pytest
+import torch
 from models.umt.official_names import (
     PUBLISHED,
     answering_shapes,
@@ -9,6 +10,7 @@ from models.umt.official_names import (
 )
 
 from vidtldr.cli.flag_words import in_flags
+from vidtldr.evaluate.metrics import best_ranks
 from vidtldr.hosts.presets import preset
 from vidtldr.models.umt.architecture import likely_architecture
 
@@ -33,6 +35,12 @@ def test_schedules_are_named_by_their_flag(sizes: dict[str, int], remedy: str) -
     with pytest.raises(ValueError, match="must be used on") as caught:
         preset("umt-b16/msvd-qa", **sizes)
     assert in_flags(str(caught.value)).endswith(remedy)
+
+
+def test_the_type_of_numbers_is_named_by_its_flag() -> None:
+    with pytest.raises(ValueError, match="must be numbers") as caught:
+        best_ranks(torch.full((2, 2), torch.nan), [[0], [1]])
+    assert in_flags(str(caught.value)).endswith("got NaN. Use --dtype float32.")
 
 
 def test_other_messages_stay_as_they_are() -> None:

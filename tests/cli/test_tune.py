@@ -209,6 +209,29 @@ def test_a_speedup_out_of_reach_is_advised_one_that_a_target_can_be(
     assert said in unmet_message(unmet)
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_an_interruption_says_what_is_kept_by_then(
+    keeps: bool,
+    run: Run,
+    model: str,
+    videos: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = tmp_path / "schedule.trials.jsonl"
+
+    def interrupted(*_: object) -> None:
+        if keeps:
+            tried.write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidtldr.cli.tune_run.search", interrupted)
+    done = run("tune", *videos, "--model", model, *QUICK, "-o", tmp_path / "schedule.json")
+    assert done.exit_code == 130
+    said = f"{str(tried)!r} keeps what was tried" if keeps else "nothing was tried yet"
+    assert f"interrupted; {said}" in done.stderr
+
+
 def started(arguments: list[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "vidtldr", *arguments]

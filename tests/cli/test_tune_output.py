@@ -1,10 +1,11 @@
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from cli.made_up_tuning import LONG, made_up_tuning
 from rich.console import Console
 
-from vidtldr.cli.tune_output import print_tuning
+from vidtldr.cli.tune_output import print_tuning, tuning_note
 
 
 def printed(width: int, kept_name: str | None) -> str:
@@ -37,6 +38,13 @@ def test_wide_terminals_show_counts_and_the_range_of_rounds() -> None:
     assert "1.58x" in text
     assert "Its rounds differ" not in text
     assert "Its rounds differ by up to 0.13." in printed(80, None).replace("\n", " ")
+
+
+def test_times_of_two_days_are_said_to_be() -> None:
+    result = made_up_tuning()
+    assert "one clip, on 2026-01-01. Its" in tuning_note(result, 80)
+    rows = (replace(result.rows[0], timed_on="2025-12-31"), *result.rows[1:])
+    assert "on 2025-12-31 and 2026-01-01. Its" in tuning_note(replace(result, rows=rows), 80)
 
 
 def test_the_chosen_row_and_the_frontier_are_marked() -> None:

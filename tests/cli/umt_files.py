@@ -43,11 +43,11 @@ def write_umt(directory: Path) -> UMTFiles:
     return files
 
 
-def write_wide_umt(directory: Path) -> UMTFiles:
-    """As many layers and tokens as UMT-B, which the paper's presets are for, of few channels."""
+def write_wide_umt(directory: Path, num_layers: int = 12) -> UMTFiles:
+    """As many tokens, and by default layers, as the paper's presets are for; few channels."""
     tokenizer = write_tokenizer(directory / "tokenizer")
     config = replace(
-        CONFIG, image_size=224, patch_size=16, num_frames=12, hidden_size=8, num_layers=12
+        CONFIG, image_size=224, patch_size=16, num_frames=12, hidden_size=8, num_layers=num_layers
     )
     files = UMTFiles(directory, directory / "umt.pth", Path(), directory / "arch.json", tokenizer)
     state = spread_weights(UMTRetrieval(config, tokenizer), seed=1).state_dict()

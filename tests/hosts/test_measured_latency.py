@@ -16,6 +16,7 @@ from vidtldr import MergeConfig
 from vidtldr.hosts import measured_latency as module
 from vidtldr.hosts.budget import resolve_budget, resolved_r
 from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.timing import Timing
 from vidtldr.models.umt import build_vision_encoder
 
 CONFIG = MergeConfig(speedup=1.2, layers=[0, 1])
@@ -28,20 +29,18 @@ class Clock:
     def __init__(self) -> None:
         self.tokens: list[int] = []
 
-    def __call__(
-        self, runs: Mapping[str, Callable[[], object]], _: torch.device
-    ) -> dict[str, float]:
+    def __call__(self, runs: Mapping[str, Callable[[], object]], **_: Any) -> dict[str, Timing]:
         for run in runs.values():
             run()
         self.tokens.append(runs["mlp"]().shape[1])
-        return {name: SECONDS[name] * self.tokens[-1] for name in runs}
+        return {name: Timing((1e3 * SECONDS[name] * self.tokens[-1],)) for name in runs}
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     clock = Clock()
     monkeypatch.setattr(module, "_UNWRITTEN", {})
-    monkeypatch.setattr(module, "seconds_in_turn", clock)
+    monkeypatch.setattr(module, "time_in_turn", clock)
     monkeypatch.setenv("VIDTLDR_CACHE", str(tmp_path / "cache"))
     return clock
 
@@ -144,11 +143,3 @@ def test_layers_of_different_sizes_are_refused(clock: Clock) -> None:
     layer.dense = nn.Linear(48, 90)
     with pytest.raises(NotImplementedError, match="speedup must be used on a model whose layers"):
         module.fingerprint(find_host(model), CONFIG)
-
-
-def test_the_real_clock_takes_the_median_in_turn() -> None:
-    order: list[str] = []
-    runs = {name: lambda name=name: order.append(name) for name in "ab"}
-    taken = module.seconds_in_turn(runs, torch.device("cpu"))
-    assert order == ["a", "b"] * 6
-    assert set(taken) == {"a", "b"}

@@ -25,6 +25,11 @@ def done(films, tmp_path_factory):
     return directory, index(directory, films.folder)
 
 
+def test_without_a_batch_size_there_is_one(films, tmp_path):
+    report = index(tmp_path / "my.index", films.folder, request(batch_size=None))
+    assert report.num_indexed == len(films.good)
+
+
 def test_every_good_file_has_a_row_and_every_bad_one_a_reason(films, done):
     directory, report = done
     opened = VideoIndex(directory)

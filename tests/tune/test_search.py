@@ -6,10 +6,10 @@ import pytest
 from tasks.umt_sets import retrieval_model, write_tokenizer
 from tune.films import pretrained_videomae
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.timing import Timing
 from vidtldr.tune import search as search_module
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.clips import TunedClip
@@ -18,7 +18,7 @@ from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, Point, TimedPoint,
 from vidtldr.tune.search import search
 from vidtldr.tune.subject import Subject, classifier_subject, umt_subject
 from vidtldr.tune.target import Target
-from vidtldr.tune.trials import Trials
+from vidtldr.tune.trials import Outcome, Trials
 from vidtldr.tune.ways import Way, flop_ratio_of
 
 
@@ -143,6 +143,17 @@ def test_the_same_search_again_runs_nothing(
     assert file.stat().st_size == size
 
 
+def test_times_that_are_read_again_say_when_they_were_taken(
+    subject: Subject, tuned_clips: list[TunedClip], file: Path, result: TuneResult, tmp_path: Path
+) -> None:
+    [today] = {row.timed_on for row in result.rows}
+    kept = tmp_path / "tried.jsonl"
+    kept.write_text(file.read_text().replace(today, "2001-02-03"))
+    trials = Trials(subject, tuned_clips, ResultStore(kept))
+    again = search(trials, Target("flop-ratio", 0.7), num_rounds=2)
+    assert {row.timed_on for row in again.rows} == {"2001-02-03"}
+
+
 def test_another_target_goes_on_from_what_is_there(
     subject: Subject, tuned_clips: list[TunedClip], file: Path, result: TuneResult
 ) -> None:
@@ -178,28 +189,61 @@ def test_a_speedup_is_met_closely_on_a_device_that_is_not_as_predicted(
     def predicted(board: Board, config: MergeConfig) -> float:
         return 1 / flop_ratio_of(board.model, Merging(config))
 
+    calls: list[int] = []
+
     def timed(_: Trials, points: list[Point], __: int) -> tuple[Timing, list[TimedPoint]]:
-        rows = []
-        for point in points:
-            speedup = (1 / point.flop_ratio) ** power
-            speedups = dict.fromkeys(("median", "lowest", "highest"), speedup)
-            rows.append(
-                TimedPoint(
-                    **vars(point), timing=Timing((1 / speedup,)), speedups=speedups, timed_on=""
-                )
-            )
-        return Timing((1.0,)), rows
+        calls.append(len(points))
+        return Timing((1.0,)), [timed_point(point, point.flop_ratio**-power) for point in points]
 
     monkeypatch.setattr(Board, "_speedup", predicted)
     monkeypatch.setattr(Board, "guesses", guesses_of_all)
     monkeypatch.setattr(search_module, "time_points", timed)
     trials = Trials(subject, tuned_clips, ResultStore(file))
-    found = search(trials, Target("speedup", 1.3), num_rounds=1)
-    close = [row for row in found.rows if row.kind == TUNED and 1.3 <= row.speedup <= 1.3 * 1.05]
-    assert close
-    assert found.chosen is not None
-    assert found.chosen.speedup >= 1.3
-    assert found.chosen.drift <= min(row.drift for row in close)
+    chosen = search(trials, Target("speedup", 1.3), num_rounds=1).chosen
+    assert chosen is not None
+    assert 1.3 <= chosen.speedup <= 1.3 * search_module.LITTLE_FASTER
+    assert calls[1:] == [1] * (len(calls) - 1)
+    assert len(calls) <= 1 + search_module.NUM_CORRECTIONS
+
+
+def timed_point(point: Point, speedup: float) -> TimedPoint:
+    speedups = dict.fromkeys(("median", "lowest", "highest"), speedup)
+    return TimedPoint(**vars(point), timing=Timing((1 / speedup,)), speedups=speedups, timed_on="")
+
+
+@pytest.mark.parametrize(
+    ("speedups", "corrected"),
+    [
+        ({"a": 1.02, "b": 1.5}, None),  # the one of less drift is close
+        ({"a": 1.5, "b": 1.02}, "a"),  # it is not, whatever the other one is
+        ({"a": 0.9, "b": 1.5}, "b"),
+        ({"a": 0.9, "b": 0.8}, "a"),
+        ({"a": 0.5, "b": 0.8}, "b"),
+    ],
+)
+def test_what_would_be_chosen_is_corrected(
+    speedups: dict[str, float],
+    corrected: str | None,
+    subject: Subject,
+    tuned_clips: list[TunedClip],
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ways = {"a": Way(None, "x", (0,)), "b": Way("received", "x", (0,))}
+    board = Board(Trials(subject, tuned_clips[:1], ResultStore(file)))
+    rows = []
+    for name, way in ways.items():
+        point = replace(board.add(way, 0.8), outcome=Outcome(0.1 * ord(name), 0, None))
+        rows.append(timed_point(point, speedups[name]))
+    asked: list[tuple[Way, float]] = []
+    monkeypatch.setattr(Board, "predicted", lambda *_: 2.0)
+    monkeypatch.setattr(search_module, "_add_for_speedup", lambda _, *rest: asked.append(rest))
+    search_module._correction(board, list(ways.values()), rows, Target("speedup", 1.0))
+    if corrected is None:
+        assert not asked
+    else:
+        needed = 2.0 / speedups[corrected] * search_module.CLEARLY_FASTER
+        assert asked == [(ways[corrected], pytest.approx(needed))]
 
 
 def guesses_of_all(board: Board) -> list[Guess]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import Timing, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.hosts.patching import trace
+from vidtldr.hosts.timing import Timing, time_in_turn
 from vidtldr.hosts.twin import merged_twin
 from vidtldr.tasks.classify import classify_pixels
 

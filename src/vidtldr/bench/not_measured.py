@@ -8,20 +8,30 @@ import torch
 
 __all__ = ["NotMeasured"]
 
+# What the allocators of a CPU, of MPS, of CUDA's libraries and of C++ say, without a type.
+_UNTYPED = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "bad_alloc")
+
 
 class NotMeasured:
     """Errors of the parts of a benchmark that failed.
+
+    Args:
+        debug: Whether to let errors through.
 
     Attributes:
         errors: By what was measured.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, debug: bool = False) -> None:
         self.errors: dict[str, str] = {}
+        self._debug = debug
 
     @contextmanager
     def caught(self, what: str) -> Iterator[None]:
-        """Keep the error of a part that runs out of memory, has no finite outputs or is killed.
+        """Keep the error of a part.
+
+        Such are: too little memory, outputs that are no numbers or not those that they must be, and
+        a process that was killed or ended with an error. Anything else is a mistake of ours.
 
         Args:
             what: What is measured, as a person says it.
@@ -29,13 +39,16 @@ class NotMeasured:
         try:
             yield
         except (FloatingPointError, ChildProcessError) as error:
+            if self._debug:
+                raise
             self.errors[what] = str(error)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if self._debug or not _is_out_of_memory(error):
                 raise
+            said = "; ".join([*getattr(error, "__notes__", ()), _first_sentence(error)])
             self.errors[what] = (
-                f"the device has too little memory for it ({_first_sentence(error)}). Use fewer "
-                "clips or tokens at once, or leave peers out."
+                f"the device has too little memory for it ({said}). Use fewer clips or tokens at "
+                "once, or leave peers out."
             )
 
     def validate_any(self, measured: object) -> None:
@@ -54,9 +67,9 @@ class NotMeasured:
 
 
 def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    # The CPU's allocator of torch raises no type of its own.
-    is_typed = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return is_typed or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(words in str(error) for words in _UNTYPED)
 
 
 def _first_sentence(error: Exception) -> str:

@@ -9,11 +9,11 @@ from typing import Any, Self
 import torch
 
 from vidtldr.bench.environment import device_name
-from vidtldr.bench.latency import time_in_turn
 from vidtldr.bench.peers import Peer, Unmerged
 from vidtldr.bench.quality_methods import Cell, Layers, vision_flops
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.seed_exam import SeedExam
+from vidtldr.hosts.timing import time_in_turn
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.factors import Split
 from vidtldr.shapes.model import ShapesUMT

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vidtldr.bench.latency import time_in_turn
+from vidtldr.hosts.timing import time_in_turn
 
 __all__ = ["Ceilings", "count_bytes", "measure_ceilings"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
 from vidtldr.bench.materialised import two_maps
 from vidtldr.bench.memory import peak_tensor_bytes
+from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
 from vidtldr.ops.attention import AttentionScore, attend
 
 __all__ = ["SIDES", "ScalingRow", "measure_scaling"]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
 from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.bench.roofline import count_bytes
 from vidtldr.bench.speed_peers import UNMERGED, SpeedPeer
 from vidtldr.hosts.compiling import clear_compiler_errors
+from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
 
 __all__ = ["Setting", "SpeedRow", "features_of", "forward_of", "measure_setting"]
 
@@ -149,7 +149,7 @@ def measure_setting(
     runs = {peer.name: forward_of(peer.build(cast), x) for peer in peers}
     # A compiled peer may write its next output over the last one.
     with clear_compiler_errors():
-        outputs = {name: run().float().clone() for name, run in runs.items()}
+        outputs = {name: _named(name, run).float().clone() for name, run in runs.items()}
     differences = _checked_differences(peers, outputs, is_exact=is_exact)
     exact = outputs if is_exact else _in_float32(peers, model, pixel_values)
     work = {peer.name: _work(runs[peer.name], x.device) for peer in peers if _is_eager(peer)}
@@ -190,7 +190,16 @@ def _in_float32(
     peers: Sequence[SpeedPeer], model: nn.Module, pixel_values: Tensor
 ) -> dict[str, Tensor]:
     eager = (peer for peer in peers if _is_eager(peer))
-    return {peer.name: forward_of(peer.build(model), pixel_values)() for peer in eager}
+    return {p.name: _named(p.name, forward_of(p.build(model), pixel_values)) for p in eager}
+
+
+def _named(name: str, run: Callable[[], Tensor]) -> Tensor:
+    """Run a peer; its errors say which it was."""
+    try:
+        return run()
+    except Exception as error:
+        error.add_note(name)
+        raise
 
 
 def _work(run: Callable[[], Tensor], device: torch.device) -> tuple[int, int | None, int | None]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.plot import Panel, Plot, panels_plot
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_peers import UNMERGED
+from vidtldr.hosts.timing import Timing
 
 __all__ = ["latency_plot", "memory_plot"]
 

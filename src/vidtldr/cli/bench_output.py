@@ -10,6 +10,7 @@ import typer
 
 from vidtldr.bench.not_measured import NotMeasured
 from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES, Plot, require_matplotlib
+from vidtldr.cli.flag_words import in_flags
 from vidtldr.cli.result_options import ResultOptions
 from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.write_output import whole_file, write_json
@@ -86,7 +87,7 @@ def hand_over(
 def print_not_measured(failed: NotMeasured) -> None:
     """Say on stderr what could not be measured and why; nothing if there is none."""
     for what, error in failed.errors.items():
-        typer.echo(f"not measured: {what}: {one_line(error)}", err=True)
+        typer.echo(f"not measured: {what}: {one_line(in_flags(error))}", err=True)
 
 
 def _figure(plot: Plot) -> PageFigure:

@@ -21,7 +21,7 @@ def latency(
     speed: SpeedOptions,
     merging: MergeOptions,
     wanted: ResultOptions,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after two to warm up.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
     scaling: Annotated[
         str | None,
         typer.Option(
@@ -37,8 +37,8 @@ def latency(
     Unmerged with fused attention and eager, merged by each score, ToMe, and with whole attention
     maps stored as the authors' program does. Without a schedule the paper's for MSRVTT, scaled.
 
-    Exit codes: 0 all done, 1 a setting could not be measured or a plot or page be made, 2 nothing
-    could.
+    Exit codes: 0 all done, 1 something could not be measured or a plot or page be made, 2 nothing
+    could start or no forward be measured.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()
@@ -73,8 +73,8 @@ def memory(
 ) -> None:
     """Measure the peak of memory above the loaded model's, each in a process of its own.
 
-    Exit codes: 0 all done, 1 a setting could not be measured or a plot or page be made, 2 nothing
-    could.
+    Exit codes: 0 all done, 1 something could not be measured or a plot or page be made, 2 nothing
+    could start or no forward be measured.
     """
     with clear_errors(speed.debug, "nothing is kept"):
         speed.validate()

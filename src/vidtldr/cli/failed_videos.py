@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from vidtldr.cli.flag_words import in_flags
 from vidtldr.cli.text import one_line, printable
 
 __all__ = ["print_failed_videos"]
@@ -30,4 +31,4 @@ def print_failed_videos(
     for path, error in failed:
         # Most errors name the file themselves.
         name = "" if repr(path) in error else f"{printable(path)}: "
-        console.print(Text(f"  {name}{one_line(error)}", style="red"))
+        console.print(Text(f"  {name}{one_line(in_flags(error))}", style="red"))

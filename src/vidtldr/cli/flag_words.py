@@ -22,6 +22,8 @@ _AS_FLAGS = (
     (r"^target (?=speedup|drift|flop-ratio|must)", "--target "),
     (r"Write one with convert_checkpoint\.", "Write one with vidtldr convert."),
     (r"^(compile|peers|frames|sizes) must", r"--\1 must"),
+    (r"Use dtype float32\.", "Use --dtype float32."),
+    (r"Pass r or ratio\.", "Pass --r or --ratio."),
     (r"([Ll])eave out compile\.", r"\1eave out --compile."),
 )
 

@@ -59,9 +59,9 @@ def run_index(
         settings = read_settings(into)
         segment_seconds = segment_seconds or settings.segment_seconds
         keep_tokens = keep_tokens or settings.keep_tokens
-    device = resolve_device(umt.device).type
-    gpus = visible_gpus() if device == "cuda" and engine == "local" else [None]
-    batch_size = pipeline.batch or default_batch_size(gpus)
+    device = resolve_device(umt.device)
+    gpus = visible_gpus() if device.type == "cuda" and engine == "local" else [None]
+    batch_size = pipeline.batch or default_batch_size(on_gpu=device.type != "cpu")
     request = IndexRequest(
         load=model.loader(run.time_limit, batch_size if pipeline.compiled else None),
         model=model.umt.name,

@@ -64,7 +64,7 @@ def run_latency_job(
     plans = plan_speed(speed, config, choices)
     rows: list[SpeedRow] = []
     curves: dict[str, list[ScalingRow]] = {}
-    failed = NotMeasured()
+    failed = NotMeasured(debug=speed.debug)
     with phases() as on_step:
         for plan in plans:
             subject = load_subject(plan.name)
@@ -75,7 +75,7 @@ def run_latency_job(
         for dtype in speed.parse_dtypes() if scaling else ():
             if curve := _curve(subject, dtype, scaling, device, rounds, failed, on_step):
                 curves[dtype] = curve
-    ceilings = _ceilings(speed, device) if roofline else {}
+    ceilings = _ceilings(speed, device, failed) if roofline else {}
     report = {
         "environment": environment(device),
         "model": speed.model,
@@ -144,8 +144,12 @@ def _step(on_step: OnStep, what: str, done: Iterator[int], num_steps: int) -> No
     on_step(what, next(done), num_steps)
 
 
-def _ceilings(speed: SpeedOptions, device: torch.device) -> dict[str, Ceilings]:
+def _ceilings(
+    speed: SpeedOptions, device: torch.device, failed: NotMeasured
+) -> dict[str, Ceilings]:
+    found: dict[str, Ceilings] = {}
     with status("measuring what the device can do"):
-        return {
-            dtype: measure_ceilings(device, getattr(torch, dtype)) for dtype in speed.parse_dtypes()
-        }
+        for dtype in speed.parse_dtypes():
+            with failed.caught(f"what the device can do in {dtype}"):
+                found[dtype] = measure_ceilings(device, getattr(torch, dtype))
+    return found

@@ -57,12 +57,11 @@ def run_memory_job(
     device = prepare(speed)
     plans = plan_speed(speed, config, choices)
     rows: list[MemoryRow] = []
-    failed = NotMeasured()
+    failed = NotMeasured(debug=speed.debug)
     with phases() as on_step:
         for plan in plans:
             for setting in plan.settings:
-                with failed.caught(setting.headline):
-                    rows += _rows_of(plan, setting, speed.threads, rounds, on_step)
+                rows += _rows_of(plan, setting, speed.threads, rounds, failed, on_step)
     failed.validate_any(rows)
     report = {
         "environment": environment(device),
@@ -79,9 +78,17 @@ def run_memory_job(
 
 
 def _rows_of(
-    plan: SpeedPlan, setting: Setting, num_threads: int | None, rounds: int, on_step: OnStep
+    plan: SpeedPlan,
+    setting: Setting,
+    num_threads: int | None,
+    rounds: int,
+    failed: NotMeasured,
+    on_step: OnStep,
 ) -> list[MemoryRow]:
-    """Peaks of all peers at one setting, in turn; each has an order for `memory_child`."""
+    """Peaks at one setting, in turn, of the peers whose processes end well.
+
+    Each has an order for `memory_child`. Without the unmerged model there is none.
+    """
     order = {
         "subject": asdict(plan.name),
         "merge": plan.merge.to_dict(),
@@ -90,8 +97,14 @@ def _rows_of(
         "num_threads": num_threads,
     }
     peaks: dict[str, list[int]] = {peer.name: [] for peer in plan.peers}
-    for step, (_, name) in enumerate(itertools.product(range(rounds), peaks), start=1):
-        peaks[name].append(peak_in_fresh_process(CHILD, json.dumps(order | {"peer": name})))
-        on_step(setting.headline, step, rounds * len(peaks))
+    num_steps = rounds * len(peaks)
+    for step, (turn, name) in enumerate(itertools.product(range(rounds), list(peaks)), start=1):
+        if len(peaks[name]) == turn:  # it has not failed
+            with failed.caught(f"{setting.headline}, {name}"):
+                peaks[name].append(peak_in_fresh_process(CHILD, json.dumps(order | {"peer": name})))
+        if not peaks[UNMERGED]:
+            return []
+        on_step(setting.headline, step, num_steps)
     base = tuple(peaks[UNMERGED])
-    return [MemoryRow(peer, setting, tuple(found), base) for peer, found in peaks.items()]
+    whole = {peer: found for peer, found in peaks.items() if len(found) == len(base) == rounds}
+    return [MemoryRow(peer, setting, tuple(found), base) for peer, found in whole.items()]

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from vidtldr.cli.flag_words import in_flags
 from vidtldr.visualize.bench_page import PageTable
 
 __all__ = ["PAGE_WIDTH", "as_sentence", "environment_facts", "page_table", "report_facts"]
@@ -30,7 +31,8 @@ def page_table(table: Table, title: str, names: str, notes: Sequence[str] = ()) 
 def report_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The model, where and when it was measured, and what could not be."""
     failed = [
-        ("not measured", f"{each['what']}: {each['error']}") for each in report["not_measured"]
+        ("not measured", f"{each['what']}: {in_flags(each['error'])}")
+        for each in report["not_measured"]
     ]
     return [("model", report["model"]), *environment_facts(report["environment"]), *failed]
 

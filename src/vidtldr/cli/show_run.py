@@ -11,7 +11,6 @@ from torch import nn
 from vidtldr.bench.comparison import merged_twin
 from vidtldr.bench.environment import environment
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import time_in_turn
 from vidtldr.cli.page_parts import environment_facts
 from vidtldr.cli.show_options import WantedFiles
 from vidtldr.cli.show_subject import Subject
@@ -20,6 +19,7 @@ from vidtldr.cli.text import one_line, printable
 from vidtldr.hosts.budget import forward_costs, resolve_budget, resolved_r
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.timing import time_in_turn
 from vidtldr.tasks.classify import to_pixels
 from vidtldr.video.decode import Clip, read_clip
 from vidtldr.video.sampling import Sampling

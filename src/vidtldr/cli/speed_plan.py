@@ -77,11 +77,10 @@ def plan_speed(
         peers = choose_peers(merge, speed.parse_peers(), with_compiled=speed.compiled)
         for peer in peers:
             peer.build(subject.model)
-        settings = [
-            Setting(batch, dtype, subject.num_frames, subject.image_size)
-            for batch, dtype in itertools.product(speed.counts("batches"), speed.parse_dtypes())
-            if batch is not None  # it has a default
-        ]
+        settings = []
+        for batch, dtype in itertools.product(speed.counts("batches"), speed.parse_dtypes()):
+            assert batch is not None  # it has a default
+            settings.append(Setting(batch, dtype, subject.num_frames, subject.image_size))
         plans.append(SpeedPlan(name, subject.input_shape, merge, peers, settings))
         del subject  # before the next is loaded
     return plans

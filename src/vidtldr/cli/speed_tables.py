@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_peers import MERGED, UNMERGED
 from vidtldr.cli.plain_table import plain_table
+from vidtldr.hosts.timing import Timing
 
 __all__ = [
     "LATENCY_NOTE",

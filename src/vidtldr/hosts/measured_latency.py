@@ -6,8 +6,6 @@ Letters: `B` clips, `N` tokens now, `C` channels.
 import hashlib
 import json
 import os
-import statistics
-import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -24,6 +22,7 @@ from vidtldr.hosts.device_name import device_name
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward
 from vidtldr.hosts.source_digest import source_digest
+from vidtldr.hosts.timing import time_in_turn
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.latency import Curve, LatencyModel
 from vidtldr.ops.attention import attend
@@ -31,7 +30,6 @@ from vidtldr.ops.attention import attend
 __all__ = ["cache_directory", "fingerprint", "measured_latency"]
 
 Measured = dict[str, dict[int, float]]
-Clock = Callable[[Mapping[str, Callable[[], object]], torch.device], dict[str, float]]
 
 KINDS = ("attention", "weighed", "scored", "merging", "mlp")
 # What could not be written: one process must not find two schedules for one budget.
@@ -56,7 +54,7 @@ def measured_latency(host: Host, config: MergeConfig, around_ratio: float) -> La
     file = cache_directory() / f"{_digest(asked)}.json"
     measured = _UNWRITTEN.get(file) or _read(file, asked)
     if measured is None:
-        measured = _measure(host, config, clock=seconds_in_turn)
+        measured = _measure(host, config)
         if not _write(file, {"fingerprint": asked, "seconds": measured}):
             _UNWRITTEN[file] = measured
     curves = {kind: Curve.fit(measured[kind]) for kind in KINDS}
@@ -110,23 +108,7 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
     }
 
 
-def seconds_in_turn(
-    runs: Mapping[str, Callable[[], object]], device: torch.device
-) -> dict[str, float]:
-    """The median of each, taken in turn after a warm-up."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for round_index in range(NUM_WARMUPS + NUM_ROUNDS):
-        for name, run in runs.items():
-            _synchronize(device)
-            start = time.perf_counter()
-            run()
-            _synchronize(device)
-            if round_index >= NUM_WARMUPS:
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def _measure(host: Host, config: MergeConfig, clock: Clock) -> Measured:
+def _measure(host: Host, config: MergeConfig) -> Measured:
     """Seconds of each half of the first layer at several numbers of tokens."""
     assert host.num_tokens is not None
     prefix = host.num_prefix_tokens
@@ -136,8 +118,14 @@ def _measure(host: Host, config: MergeConfig, clock: Clock) -> Measured:
     device = next(host.blocks[0].parameters()).device
     with torch.no_grad(), torch.random.fork_rng():
         for place in sorted(places):
-            for kind, seconds in clock(_runs(host, config, place), device).items():
-                measured[kind][place] = seconds
+            timings = time_in_turn(
+                _runs(host, config, place),
+                num_repeats=NUM_ROUNDS,
+                num_warmups=NUM_WARMUPS,
+                device=device,
+            )
+            for kind, timing in timings.items():
+                measured[kind][place] = timing.median_ms / 1e3
     return measured
 
 
@@ -208,8 +196,3 @@ def _write(file: Path, kept: Mapping[str, Any]) -> bool:
 
 def _digest(asked: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

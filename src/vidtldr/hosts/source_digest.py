@@ -7,17 +7,21 @@ from pathlib import Path
 __all__ = ["source_digest"]
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("hosts", "method", "models", "ops")
+MERGING = ("hosts", "method", "models", "ops")
 
 
 @cache
-def source_digest() -> str:
-    """A hash of the code that decides what a merged model answers and how long it takes.
+def source_digest(*others: str) -> str:
+    """A hash of the code that decides how a merged model computes.
 
     A version would not do: between releases many states of the code share one.
+
+    Args:
+        others: Names of more packages of this one whose code decides a result.
     """
     digest = hashlib.sha256()
-    for file in sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
+    rooms = (*MERGING, *others)
+    for file in sorted(file for room in rooms for file in (ROOT / room).rglob("*.py")):
         digest.update(
             file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0"
         )

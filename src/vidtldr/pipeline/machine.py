@@ -38,9 +38,9 @@ def visible_gpus() -> list[str | None]:
     return list((names or list(map(str, range(num_gpus))))[:num_gpus]) or [None]
 
 
-def default_batch_size(gpus: Sequence[str | None]) -> int:
-    """Clips that are encoded at once where nobody says how many, see `visible_gpus`."""
-    return _BATCH_ON_CPU if gpus[0] is None else _BATCH_ON_GPU
+def default_batch_size(*, on_gpu: bool) -> int:
+    """Clips that are encoded at once where nobody says how many."""
+    return _BATCH_ON_GPU if on_gpu else _BATCH_ON_CPU
 
 
 class Machine:
@@ -62,7 +62,7 @@ class Machine:
 
     def __init__(self, request: IndexRequest, gpus: Sequence[str | None]) -> None:
         num_cores = _num_cores()
-        batch_size = request.batch_size or default_batch_size(gpus)
+        batch_size = request.batch_size or default_batch_size(on_gpu=gpus[0] is not None)
         # An encoder on the same cores waits for the thread that a lone decoder displaces, and the
         # other cores with it; as many decoders as cores leave none of them waiting.
         num_workers = request.num_workers or (

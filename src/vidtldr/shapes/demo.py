@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vidtldr.bench.comparison import merged_twin
 from vidtldr.bench.flops import count_flops
-from vidtldr.bench.latency import Timing, time_in_turn
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.patching import trace
+from vidtldr.hosts.timing import Timing, time_in_turn
 from vidtldr.models.umt.checkpoint import load_umt
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoTokens

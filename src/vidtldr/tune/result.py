@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.peers import Merging
 from vidtldr.bench.quality_methods import PAPER, Layers
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.timing import Timing
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome, Setting
 
@@ -66,7 +66,7 @@ class TimedPoint(Point):
     Attributes:
         timing: Of one clip's forward.
         speedups: Median, lowest and highest of the ratios of the same rounds.
-        timed_on: The date; a search that goes on reads times that it has taken before.
+        timed_on: Date in UTC, YYYY-MM-DD; a search that goes on reads times taken before.
     """
 
     timing: Timing

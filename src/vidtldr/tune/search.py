@@ -18,9 +18,9 @@ from itertools import groupby
 from math import ceil, log
 from statistics import fmean
 
-from vidtldr.bench.latency import Timing
 from vidtldr.bench.quality_methods import front_loaded, merging, placement, random_dropping
 from vidtldr.hosts.config import Metric, Pooling, Score
+from vidtldr.hosts.timing import Timing
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.frontier import best_for, frontier, nearest_to
 from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoint, TuneResult
@@ -258,18 +258,20 @@ def _timed(
 def _correction(
     board: Board, ways: Sequence[Way], rows: Sequence[TimedPoint], target: Target
 ) -> Point | None:
-    """More or less of the way that comes nearest to a speed-up, if its time is not as predicted.
+    """More or less of the way that serves a speed-up best, where its time is not as predicted.
 
-    None once a way has it and little more: what is faster than was asked for drifts in vain.
+    None once that is little faster than was asked for: what is faster drifts in vain.
     """
     way_of = {point.setting: way for way in ways for point in board.of_way(way)}
     own = [row for row in rows if row.setting in way_of]
-    excess = {row.setting: row.speedup / target.value for row in own}
-    if not own or any(1 <= each <= LITTLE_FASTER for each in excess.values()):
+    best = best_for(target, own)
+    if not own or (best is not None and best.speedup <= LITTLE_FASTER * target.value):
         return None
-    nearest = min(own, key=lambda row: abs(log(excess[row.setting])))
+    if best is not None:
+        own = [row for row in own if way_of[row.setting] == way_of[best.setting]]
+    nearest = min(own, key=lambda row: abs(log(row.speedup / target.value)))
     way = way_of[nearest.setting]
-    needed = board.predicted(way, nearest.flop_ratio) / excess[nearest.setting]
+    needed = board.predicted(way, nearest.flop_ratio) * target.value / nearest.speedup
     return _add_for_speedup(board, way, CLEARLY_FASTER * needed)
 
 

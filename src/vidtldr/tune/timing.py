@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidtldr.bench.latency import Timing, paired_ratios, time_in_turn
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
 from vidtldr.hosts.twin import twin
 from vidtldr.tune.result import Point, TimedPoint
 from vidtldr.tune.trials import Trials

@@ -145,6 +145,6 @@ def _context(subject: Subject) -> str:
         "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
         "compared": dict(subject.describes),
         "versions": [*map(version, ("torch", "transformers", "av"))],
-        "source": source_digest(),
+        "source": source_digest("bench", "tasks", "tune", "video"),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Wall-clock time of several forwards, measured in turn."""
+"""Wall-clock time of several forwards, or parts of them, measured in turn."""
 
 import statistics
 import time
