@@ -1,21 +1,22 @@
 """Where the resident memory of a forward in bfloat16 goes, merged and unmerged.
 
 UMT-B at the schedule of its MSRVTT preset, each in a process of its own, three forwards: the peak
-of resident memory above the loaded model's, the peak of the tensors alone, and how much of what has
-grown is code that was generated for the shapes that came by, or pages of mapped files. Once with
-glibc's heap as it is, and once with every allocation of 1 MiB or more in pages of its own, which
-leaves no holes. Linux alone.
+of resident memory above the loaded model's and the peak of the tensors alone; and afterwards, when
+no tensor is left, what has been added to the heap that is still in use, such as what oneDNN keeps
+for every shape that has come by, what is free in it and not given back, and to the pages of mapped
+files, such as torch's own code. Once with glibc's heap as it is, and once with every allocation of
+1 MiB or more in pages of its own, which leaves no holes. Linux with glibc alone.
 
     python benchmarks/09_bfloat16_memory.py --output benchmarks/results/09_bfloat16_memory.json
 """
 
 import argparse
+import ctypes
 import json
 import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -34,7 +35,11 @@ from vidtldr.hosts.config import MergeConfig
 CPU, NUM_THREADS, NUM_PROCESSES = torch.device("cpu"), 2, 3
 HEAPS = {"default": {}, "no holes": {"MALLOC_MMAP_THRESHOLD_": str(2**20)}}
 SIDES, BATCHES = ("unmerged", "merged"), (1, 4)
-MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ (\d+)")
+HEAP_FIELDS = (
+    *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+    *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+)
+MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+)")
 
 
 def main() -> None:
@@ -90,15 +95,13 @@ def measured(side: str, batch: int) -> dict[str, int]:
     """In the fresh process."""
     torch.set_num_threads(NUM_THREADS)
     run = forward(side, batch)
-    before = resident()
+    before = kept()
     peak = peak_above_load(run, CPU)
-    grown = resident()
-    grown.subtract(before)
+    grown = {part: size - before[part] for part, size in kept().items()}
     return {
         "peak_resident_bytes": peak,
-        "generated_code_bytes": grown["generated code"],
-        "mapped_file_bytes": grown["mapped file"],
         "peak_tensor_bytes": peak_tensor_bytes(run, CPU),
+        **grown,
     }
 
 
@@ -109,18 +112,32 @@ def forward(side: str, batch: int) -> Callable[[], object]:
     return forward_of(peers[side].build(subject.model.bfloat16()), x)
 
 
-def resident() -> Counter[str]:
-    """Bytes by kind: what can be executed and is of no file, what is of a file, and the rest."""
-    kinds: Counter[str] = Counter()
-    kind = "rest"
+class HeapUse(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in HEAP_FIELDS)
+
+
+def kept() -> dict[str, int]:
+    """Bytes now: in use in the heap, free in it, and resident of mapped files."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = HeapUse
+    heap = mallinfo()
+    return {
+        "heap_in_use_bytes": heap.uordblks + heap.hblkhd,
+        "heap_free_bytes": heap.fordblks,
+        "mapped_file_bytes": mapped_file_bytes(),
+    }
+
+
+def mapped_file_bytes() -> int:
+    size, is_file = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if match := MAPPING.match(line):
-            permissions, inode = match.groups()
-            made = "generated code" if "x" in permissions else "rest"
-            kind = made if inode == "0" else "mapped file"
-        elif line.startswith("Rss:"):
-            kinds[kind] += int(line.split()[1]) * 1024
-    return kinds
+            is_file = match[1] != "0"
+        elif is_file and line.startswith("Rss:"):
+            size += int(line.split()[1]) * 1024
+    return size
 
 
 if __name__ == "__main__":

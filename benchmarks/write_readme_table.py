@@ -108,7 +108,8 @@ def parts_of_peaks(report: dict[str, Any]) -> str:
     columns = {
         "peak_resident_bytes": "peak above the loaded model",
         "peak_tensor_bytes": "tensors",
-        "generated_code_bytes": "generated code",
+        "heap_in_use_bytes": "kept in the heap",
+        "heap_free_bytes": "free in it",
         "mapped_file_bytes": "pages of files",
     }
     lines = [

@@ -4,9 +4,9 @@ The choices are few and discrete (seven methods, six places, a handful of varian
 trial costs about a second a clip, and a few dozen must do. So this is a race by halves and no
 library: every method is first tried in every place on a few clips, and only what leads goes on to
 more clips, to variants one at a time and to other budgets. With as many forwards, Optuna's samplers
-of two objectives find a worse frontier, and those of one, which search a single budget alone, a
-drift about as low there (`benchmarks/10_tune_search.py`). A race can be read at a glance and is the
-same in every run, so that a stopped search goes on exactly where it was.
+of two objectives find a worse frontier, and those of one, which spend all on a single budget, less
+drift there and none of the frontier (`benchmarks/10_tune_search.py`). A race can be read at a
+glance and is the same in every run, so that a stopped search goes on exactly where it was.
 
 Time is not assumed: what leads is compared by the device's own times of the model's layers, and
 what is left is timed in turn with the unmerged model.
