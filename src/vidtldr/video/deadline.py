@@ -9,6 +9,9 @@ __all__ = ["OverTimeError", "StopFlag", "run_within"]
 
 _T = TypeVar("_T")
 
+# Torch ends the whole process, by SIGABRT, if Python ends while a thread is inside it.
+_SECONDS_TO_LEAVE = 1.0
+
 
 class OverTimeError(Exception):
     """The work was told to stop."""
@@ -30,8 +33,9 @@ class StopFlag(threading.Event):
 def run_within(time_limit_seconds: float, work: Callable[[StopFlag], _T]) -> _T:
     """Run `work` in a thread of its own and give up on it when its time is over.
 
-    The caller sleeps in Python, so Ctrl-C works at once. Work that hangs in C is abandoned: its
-    thread is a daemon and keeps no program alive.
+    The caller sleeps in Python, so Ctrl-C works at once. Work that nobody waits for any more has a
+    second to leave; if it hangs in C it is abandoned: its thread is a daemon and keeps no program
+    alive.
 
     Args:
         time_limit_seconds: Time for the work, above 0; may be infinite.
@@ -52,8 +56,9 @@ def run_within(time_limit_seconds: float, work: Callable[[StopFlag], _T]) -> _T:
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=run, name="vidtldr-decode", daemon=True).start()
+    thread = threading.Thread(target=run, name="vidtldr-decode", daemon=True)
     try:
+        thread.start()
         return outcome.result(min(time_limit_seconds, threading.TIMEOUT_MAX))
     except TimeoutError:
         if outcome.done():  # the work's own: a network disk can time out, too
@@ -61,3 +66,5 @@ def run_within(time_limit_seconds: float, work: Callable[[StopFlag], _T]) -> _T:
         raise OverTimeError from None
     finally:
         stop.set()
+        if thread.is_alive():
+            thread.join(_SECONDS_TO_LEAVE)
