@@ -164,7 +164,7 @@ def _layer_costs(
     shifts = config.score == "representation-shift"
     asked = None if config.score is None else ATTENTION_SCORES.get(config.score)
     device = next(block.parameters()).device
-    calls_twice = scores_by_fused_call(asked, config.impl, device)
+    calls_twice = scores_by_fused_call(asked, config.impl, device, head_channels)
     attention_per_pair = 4 * num_heads * head_channels
     return LayerCosts(
         attention_per_token=_linear_flops(block) - mlp_per_token,

@@ -74,12 +74,21 @@ def test_it_is_one_more_call_of_attention_and_counted_so() -> None:
     assert count_flops(lambda: attend(q, q, q, scale=0.5, score=PER_HEAD)) == 2 * one_call
 
 
-def test_only_automatic_scores_of_single_heads_on_a_cpu_are_made_so() -> None:
-    assert scores_by_fused_call(PER_HEAD, "auto", CPU)
-    assert not scores_by_fused_call(PER_HEAD, "blocked", CPU)
-    assert not scores_by_fused_call("sharpness", "auto", CPU)
-    assert not scores_by_fused_call(None, "auto", CPU)
-    assert not scores_by_fused_call(PER_HEAD, "auto", torch.device("cuda"))
+def test_only_automatic_scores_of_small_single_heads_on_a_cpu_are_made_so() -> None:
+    assert scores_by_fused_call(PER_HEAD, "auto", CPU, 32)
+    assert not scores_by_fused_call(PER_HEAD, "auto", CPU, 33)
+    assert not scores_by_fused_call(PER_HEAD, "blocked", CPU, 32)
+    assert not scores_by_fused_call("sharpness", "auto", CPU, 32)
+    assert not scores_by_fused_call(None, "auto", CPU, 32)
+    assert not scores_by_fused_call(PER_HEAD, "auto", torch.device("cuda"), 32)
+
+
+@pytest.mark.parametrize("head_channels", [32, 64])
+def test_both_ways_are_the_same_score(head_channels: int) -> None:
+    q, k, v = (torch.randn(1, 2, 19, head_channels) for _ in range(3))
+    found = attend(q, k, v, scale=0.35, score=PER_HEAD)
+    expected = attend(q, k, v, scale=0.35, score=PER_HEAD, impl="reference")
+    torch.testing.assert_close(found, expected)
 
 
 def test_another_operator_of_that_name_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from vidtldr.ops.attention.triton_op import (
 __all__ = ["AttentionImpl", "AttentionOutput", "AttentionScore", "attend", "scores_by_fused_call"]
 
 FASTER_IN_BLOCKS_FROM = 256  # tokens
+FASTER_BY_FUSED_CALL_TO = 32  # channels a head
 
 AttentionScore = Literal["sharpness", "sharpness-per-head", "received"]
 AttentionImpl = Literal["auto", "reference", "blocked", "triton"]
@@ -84,7 +85,7 @@ def attend(
             torch, runs everywhere), `"triton"` (kernels for GPUs: float32, float16 or bfloat16, D
             up to 128) or `"auto"`: `"triton"` where Triton is installed and it supports the GPU
             (NVIDIA since Ampere, or AMD), the dtype and D; `"blocked"` otherwise, but for
-            `"sharpness-per-head"` on a CPU one more call of fused attention.
+            `"sharpness-per-head"` on a CPU, with D up to 32, one more call of fused attention.
 
     Returns:
         The attended values and the score.
@@ -112,7 +113,7 @@ def attend(
             in_blocks = impl == "auto" and not needs_grad and is_faster_in_blocks(q)
             values_of = blocked_values if in_blocks else _fused
             return AttentionOutput(values_of(q, k, v, scale, mass), None)
-        if scores_by_fused_call(score, impl, q.device):
+        if scores_by_fused_call(score, impl, q.device, q.shape[-1]):
             x = _fused(q, k, v, scale, mass)
             return AttentionOutput(x, fused_sharpness_per_head(q.detach(), k.detach(), scale))
         if needs_grad:
@@ -121,14 +122,22 @@ def attend(
         return AttentionOutput(*attention(q, k, v, scale, mass, score))
 
 
-def scores_by_fused_call(score: str | None, impl: str, device: torch.device) -> bool:
+def scores_by_fused_call(
+    score: str | None, impl: str, device: torch.device, head_channels: int
+) -> bool:
     """Whether `attend` scores by one more call of fused attention, whose values are the keys.
 
-    So it does for `"sharpness-per-head"` on a CPU, as it needs no block's memory. It is no faster:
-    2352 tokens of 12 heads of 64 channels took 1.15 of the time of blocks without mass and 1.09
-    with it, in float32 (medians of three runs, two AVX-512 cores, torch 2.13).
+    So it does for `"sharpness-per-head"` of small heads on a CPU, where one more product costs
+    less than a logarithm of every probability. For 2352 tokens of 12 heads in float32 it took 0.83
+    of the time of blocks for 32 channels a head, 1.08 for 64 and 1.27 for 128; in bfloat16 0.88,
+    1.18 and 1.56 (medians, two AVX-512 cores, torch 2.13).
     """
-    return score == "sharpness-per-head" and impl == "auto" and can_fuse_score(device)
+    return (
+        score == "sharpness-per-head"
+        and impl == "auto"
+        and head_channels <= FASTER_BY_FUSED_CALL_TO
+        and can_fuse_score(device)
+    )
 
 
 def is_faster_in_blocks(q: Tensor) -> bool:
