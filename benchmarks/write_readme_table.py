@@ -38,7 +38,7 @@ def measured() -> str:
     """Speed and memory, from the JSON of 01_cpu_speed.py."""
     reports = [json.loads((BENCHMARKS / "results" / name).read_text()) for name in RESULTS]
     lines = [
-        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | merging adds | map stored "
+        "| model | r | GFLOPs | unmerged, SDPA | merged | speed-up | merging adds | maps stored "
         "| peak memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -87,7 +87,12 @@ def faster() -> str:
         rows = [times[peer, dtype] for dtype in dtypes]
         cells = [f"{row['median_ms']:.0f} | {spread_of(row['speedup'])}" for row in rows]
         lines.append(f"| {peer} | {' | '.join(cells)} | {rows[-1]['drift']:.3f} |")
-    tables = ["\n".join([*lines, "", made_by(latency)]), peaks(memory), parts_of_peaks(parts)]
+    note = (
+        "Drift: distance of the outputs from the unmerged ones in float32, over their length; of "
+        "random weights, so it says nothing of answers.  "
+    )
+    table = "\n".join([*lines, "", note, made_by(latency)])
+    tables = [table, peaks(memory), parts_of_peaks(parts)]
     return "\n\n".join([*tables, attention_of_a_layer(scaling)])
 
 
@@ -137,12 +142,13 @@ def attention_of_a_layer(report: dict[str, Any]) -> str:
         found = {row["num_tokens"]: row for row in rows if row["side"] == side}
         cells = (attention_cell(found[count]) for count in counts)
         lines.append(f"| {side} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", made_by(report)])
+    note = "Time; time over SDPA's, so that more is slower; peak of the memory of tensors.  "
+    return "\n".join([*lines, "", note, made_by(report)])
 
 
 def attention_cell(row: dict[str, Any]) -> str:
     if row["median_ms"] is None:
-        return "does not fit"
+        return "not run: maps over 8 GiB"
     time, times = row["median_ms"], row["slowdown"]["median"]
     return f"{time:.0f} ms, {times:.2f}x, {row['peak_bytes'] / 1e6:.0f} MB"
 

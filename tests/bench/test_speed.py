@@ -160,6 +160,8 @@ def test_bytes_of_a_product_worked_by_hand() -> None:
     a, b = torch.zeros(3, 5), torch.zeros(5, 7)
     assert count_bytes(lambda: a @ b) == 4 * (15 + 35 + 21)
     assert count_bytes(lambda: a.t().contiguous()[1:]) == 4 * (15 + 15)  # the copy alone
+    one_row = torch.zeros(1, 5).expand(3, 5)
+    assert count_bytes(lambda: a + one_row) == 4 * (15 + 5 + 15)  # not the rows that it stands for
 
 
 def test_ceilings_are_rates_of_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,10 +56,13 @@ def test_latency_prints_writes_and_says_what_it_could_not_draw(
 def test_latency_of_a_umt_checkpoint_at_several_numbers_of_frames(run: Run, umt: UMTFiles) -> None:
     command = ["bench", "latency", "--model", f"umt:{umt.retrieval}", "--arch", umt.arch]
     command += ["--frames", "2,3", "--rounds", "1", "--peers", "merged", "--no-roofline", "--json"]
-    done = run(*command, "--device", "cpu", "--r", "2")
+    done = run(*command, "--device", "cpu", "--flop-ratio", "0.9")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert [row["setting"]["num_frames"] for row in report["rows"]] == [2, 2, 3, 3]
+    merged = [schedule["merge"] for schedule in report["schedules"]]
+    assert all(sum(merge["r"]) > 0 and "flop_ratio" not in merge for merge in merged)
+    assert merged[0]["r"] != merged[1]["r"]  # of each size its own, once for all peers
 
 
 @pytest.mark.parametrize(("num_layers", "r"), [(12, (600, 200, 100)), (24, (550, 400))])

@@ -77,3 +77,24 @@ def test_whatever_torchs_compilers_raise_becomes_what_to_do(error: Exception, re
         clear_compiler_errors(),
     ):
         raise error
+
+
+def test_other_errors_of_compiling_pass_as_they_are() -> None:
+    mistake = InductorError(RuntimeError("missing lowering"), None)
+    with pytest.raises(InductorError) as raised, clear_compiler_errors():
+        raise mistake
+    assert raised.value is mistake
+    no_room = InductorError(torch.OutOfMemoryError("no room"), None)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"), clear_compiler_errors():
+        raise no_room
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_more_models_of_a_family_compile_than_torch_recompiles_one() -> None:
+    for _ in range(torch._dynamo.config.recompile_limit + 1):
+        model = videomae(num_hidden_layers=1)
+        with torch.inference_mode():
+            expected = model(pixel_values=clips()).logits
+            found = compile_model(model)(pixel_values=clips()).logits
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)

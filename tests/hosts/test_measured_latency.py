@@ -1,6 +1,7 @@
 """The latency model of a device; times are injected, nothing depends on how fast anything is."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vidtldr.hosts.budget import resolve_budget, resolved_r
 from vidtldr.hosts.registry import find_host
 from vidtldr.hosts.timing import Timing
 from vidtldr.models.umt import build_vision_encoder
+from vidtldr.ops.attention import api
 
 CONFIG = MergeConfig(speedup=1.2, layers=[0, 1])
 SECONDS = {"attention": 1.0, "weighed": 1.0, "scored": 1.2, "merging": 0.1, "mlp": 1.0}
@@ -39,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "_UNWRITTEN", {})
+    monkeypatch.setattr(module, "_KNOWN", {})
     monkeypatch.setattr(module, "time_in_turn", clock)
     monkeypatch.setenv("VIDTLDR_CACHE", str(tmp_path / "cache"))
     return clock
@@ -66,6 +68,7 @@ def test_a_device_is_measured_once(clock: Clock, tmp_path: Path) -> None:
     model = videomae()
     for _ in range(2):
         vidtldr.apply_patch(model, CONFIG)
+        module._KNOWN.clear()  # as another process would
     assert clock.tokens == [6, 12, 18, 24, 30, 36, 42, 48]
     (file,) = (tmp_path / "cache" / "latency").iterdir()
     kept = json.loads(file.read_text())
@@ -107,8 +110,45 @@ def test_a_damaged_file_is_measured_anew(clock: Clock, tmp_path: Path, damage: s
     count = len(clock.tokens)
     (file,) = (tmp_path / "cache" / "latency").iterdir()
     file.write_text(damage)
+    module._KNOWN.clear()
     vidtldr.apply_patch(videomae(), CONFIG)
     assert len(clock.tokens) == 2 * count
+
+
+def test_processes_that_measure_at_once_find_one_schedule(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = find_host(videomae())
+    (tmp_path / "other").mkdir()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("VIDTLDR_CACHE", str(tmp_path / "other"))
+        elsewhere.setitem(SECONDS, "mlp", 3.0)
+        other = resolve_budget(CONFIG, host)
+    module._KNOWN.clear()
+    measure = module._measure
+
+    def measured_while_another_ends(*args: Any) -> Any:
+        shutil.copytree(tmp_path / "other", tmp_path / "cache")
+        return measure(*args)
+
+    monkeypatch.setattr(module, "_measure", measured_while_another_ends)
+    assert resolve_budget(CONFIG, host) == other
+    shutil.rmtree(tmp_path / "cache")  # and this process stays with it
+    assert resolve_budget(CONFIG, host) == other
+
+
+def test_the_unmerged_model_is_timed_as_it_attends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_blocks(*_: Any) -> Any:
+        raise AssertionError("not the host's own attention")
+
+    host = find_host(videomae())
+    runs = module._runs(host, CONFIG, 48)
+    monkeypatch.setattr(api, "is_faster_in_blocks", lambda q: True)
+    monkeypatch.setattr(api, "blocked_values", in_blocks)
+    with torch.no_grad():
+        runs["attention"]()
+        with pytest.raises(AssertionError, match="not the host's own"):
+            runs["weighed"]()
 
 
 def test_a_place_that_cannot_be_written_to_is_said(

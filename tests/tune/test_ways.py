@@ -36,12 +36,13 @@ def test_a_way_costs_what_a_budget_allows(ratio: float) -> None:
     assert flop_ratio_of(model, RandomDropping(setting.config.r)) < ratio  # matches no pairs
 
 
-def test_the_lowest_share_is_reached_and_no_lower_one() -> None:
+@pytest.mark.parametrize("way", [WAY, replace(WAY, shares="6:2:1")])
+def test_the_lowest_share_is_reached_and_no_lower_one(way: Way) -> None:
     model = videomae()
-    lowest = lowest_flop_ratio(model, WAY)
-    assert flop_ratio_of(model, WAY.at(model, lowest)) <= lowest
+    lowest = lowest_flop_ratio(model, way)
+    assert flop_ratio_of(model, way.at(model, lowest)) <= lowest
     with pytest.raises(ValueError, match="flop_ratio must be at least"):
-        WAY.at(model, lowest - 0.002)
+        way.at(model, lowest - 0.002)
 
 
 def test_variants_change_one_choice_each() -> None:

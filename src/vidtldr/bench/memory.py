@@ -1,5 +1,6 @@
 """How much memory the tensors of a forward take at its peak."""
 
+import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ def peak_tensor_bytes(run: Callable[[], object], device: torch.device) -> int:
         Bytes.
     """
     if device.type == "cuda":
+        gc.collect()  # patched models are cycles: freed in the run, they would hide a peak
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

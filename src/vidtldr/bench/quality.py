@@ -13,6 +13,7 @@ from vidtldr.bench.peers import Peer, Unmerged
 from vidtldr.bench.quality_methods import Cell, Layers, vision_flops
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.seed_exam import SeedExam
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.timing import time_in_turn
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.factors import Split
@@ -243,7 +244,7 @@ def time_peer(encoder: VisionEncoder, peer: Peer, num_rounds: int) -> dict[str, 
     side = config.image_size
     clips = torch.randn(NUM_TIMED_CLIPS, config.num_frames, 3, side, side).to(weights.device)
     forwards = {"unmerged": Unmerged().forward_of(encoder), "peer": peer.forward_of(encoder)}
-    with torch.inference_mode(), torch.random.fork_rng():
+    with torch.inference_mode(), fork_rng(weights.device):
         timed = time_in_turn(
             {name: partial(forward, clips) for name, forward in forwards.items()},
             num_repeats=num_rounds,

@@ -1,6 +1,6 @@
 """The methods that the quality benchmark compares, and their settings at a budget."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -19,6 +19,7 @@ from vidtldr.bench.peers import (
 )
 from vidtldr.hosts.budget import forward_costs, resolve_budget
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.registry import find_host
 from vidtldr.method.budget import ForwardCosts, r_for_flop_ratio
 from vidtldr.models.umt.vision import VisionEncoder
@@ -37,6 +38,7 @@ __all__ = [
     "cell_at",
     "dropping_costs",
     "front_loaded",
+    "front_loaded_schedules",
     "merging",
     "paper_setting",
     "placement",
@@ -98,14 +100,20 @@ def front_loaded(model: nn.Module, budget: float, layers: Layers, **choices: Any
     config = MergeConfig(flop_ratio=budget, layers=layers, **choices)
     costs = forward_costs(find_host(model), config)
     ratio = 1.0
-    for most in range(1, (costs.num_tokens - costs.num_prefix_tokens) // 2 + 1):
-        r = [0] * (layers[-1] + 1)
-        for layer, share in zip(layers, PAPER_SHARES, strict=False):
-            r[layer] = most * share // PAPER_SHARES[0]
+    for r in front_loaded_schedules(costs.num_tokens - costs.num_prefix_tokens, layers):
         ratio = costs.flops(r) / costs.flops()
         if ratio <= budget:
             return Merging(replace(config, flop_ratio=None, layers=None, r=r))
     raise ValueError(f"flop_ratio must be at least {ratio:.3f} in these shares, got {budget}.")
+
+
+def front_loaded_schedules(num_mergeable: int, layers: Layers) -> Iterator[tuple[int, ...]]:
+    """Schedules of those shares, from one token in the first layer to half of them."""
+    for most in range(1, num_mergeable // 2 + 1):
+        r = [0] * (layers[-1] + 1)
+        for layer, share in zip(layers, PAPER_SHARES, strict=False):
+            r[layer] = most * share // PAPER_SHARES[0]
+        yield tuple(r)
 
 
 def paper_setting(model: nn.Module, budget: float, _: Layers) -> Merging:
@@ -247,7 +255,7 @@ def vision_flops(encoder: VisionEncoder, peer: Peer) -> int:
     side = config.image_size
     clip = torch.zeros(1, config.num_frames, 3, side, side, device=weights.device)
     forward = peer.forward_of(encoder)
-    with torch.inference_mode(), torch.random.fork_rng():
+    with torch.inference_mode(), fork_rng(weights.device):
         return count_flops(lambda: forward(clip))
 
 

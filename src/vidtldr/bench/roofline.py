@@ -99,5 +99,10 @@ class _TrafficWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         outputs = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
         if not func.is_view and "empty" not in func.__name__:
-            self.num_bytes += sum(t.numel() * t.element_size() for t in (*inputs, *outputs))
+            self.num_bytes += sum(_num_bytes(tensor) for tensor in (*inputs, *outputs))
         return out
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    """Of what lies in memory: one row that stands for many, as log mass does, counts once."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vidtldr.bench.peers import Forward, Peer, Unmerged
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.shapes.exam import EncodedClips, distinct_clips, encode_clips, examine
 from vidtldr.shapes.factors import Split
@@ -95,7 +96,7 @@ class SeedExam:
 
     def _encode(self, peer: Peer) -> EncodedClips:
         encode = _encoding(self.model, peer.forward_of(self.model.vision_encoder))
-        with torch.random.fork_rng():
+        with fork_rng(next(self.model.parameters()).device):
             torch.manual_seed(self.seed)
             return encode_clips(encode, self.world, self.indices, self.batch_size)
 

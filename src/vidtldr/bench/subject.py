@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.registry import find_host
 
 __all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
@@ -83,7 +84,7 @@ def build_subject(
             f"frames must be multiples of {TUBELET_SIZE} for {name}, got {frames}. Use "
             f"{frames + 1}."
         )
-    with torch.random.fork_rng():
+    with fork_rng(torch.device("cpu")):
         torch.manual_seed(0)
         model = spread_out_attention(built_in.build(frames, side).eval())
     shape = (3, side, side) if built_in.num_frames == 1 else (frames, 3, side, side)

@@ -12,7 +12,9 @@ from vidtldr.cli.bench_subject import SubjectName, load_subject
 from vidtldr.cli.quiet import quiet_transformers
 from vidtldr.cli.speed_options import SpeedOptions
 from vidtldr.cli.typed_dtype import typed_dtype
+from vidtldr.hosts.budget import resolve_budget
 from vidtldr.hosts.config import MergeConfig
+from vidtldr.hosts.registry import find_host
 from vidtldr.tasks.pretrained import resolve_device
 
 __all__ = ["SpeedPlan", "plan_speed", "prepare"]
@@ -25,7 +27,7 @@ class SpeedPlan:
     Attributes:
         name: What to load.
         input_shape: Of one clip.
-        merge: What to merge.
+        merge: What to merge, as counts or shares.
         peers: What to compare, the unmerged model first.
         settings: Batches and dtypes.
     """
@@ -73,7 +75,9 @@ def plan_speed(
     for frames, side in itertools.product(speed.counts("frames"), speed.counts("sizes")):
         name = SubjectName(speed.model, speed.arch, frames, side, speed.device)
         subject = load_subject(name)
-        merge = config or MergeConfig(r=subject.r, **choices)
+        # One schedule for all peers, dtypes and processes; a speed-up is predicted in float32.
+        asked = config or MergeConfig(r=subject.r, **choices)
+        merge = resolve_budget(asked, find_host(subject.model))
         peers = choose_peers(merge, speed.parse_peers(), with_compiled=speed.compiled)
         for peer in peers:
             peer.build(subject.model)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from subprocess import CalledProcessError
 from typing import TypeVar
 
 import torch
@@ -53,8 +54,9 @@ def compile_model(model: ModelT) -> ModelT:
             "another), got none. Install g++, or leave out compile."
         )
     mode = "reduce-overhead" if device == "cuda" else None
-    # One graph, so that nothing falls back to eager in silence; fixed shapes, as clips have.
-    root.compile(fullgraph=True, dynamic=False, mode=mode)
+    # One graph, so that nothing falls back to eager in silence; fixed shapes, as clips have; and
+    # counted by itself, or the ninth model of a family would be one recompilation too many.
+    root.compile(fullgraph=True, dynamic=False, mode=mode, isolate_recompiles=True)
     return model
 
 
@@ -63,17 +65,36 @@ def clear_compiler_errors() -> Iterator[None]:
     """Say what a person can do where a compiled model's first forward finds no working compiler.
 
     Raises:
-        ImportError: In place of the errors of torch's compilers.
+        ImportError: In place of the errors of torch's compilers. Other errors of compiling are no
+            fault of the machine, and pass.
+        torch.OutOfMemoryError: As itself, not as an error of a compiler.
     """
     try:
         yield
     except torch._dynamo.exc.ShortenTraceback as error:  # of Triton, too, which is no backend's
         inner = getattr(error, "inner_exception", error)
+        if isinstance(inner, torch.OutOfMemoryError):
+            raise inner from error
+        if not isinstance(inner, _no_compiler()):
+            raise
         reason = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
         raise ImportError(
             f"compile must find compilers that work, got an error from torch's: {reason:.200}. "
             "Install g++ (for a GPU, Triton), or leave out compile."
         ) from error
+
+
+def _no_compiler() -> tuple[type[BaseException], ...]:
+    """What torch raises where a compiler is missing or broken; loaded only where one was asked."""
+    from torch._inductor.exc import (
+        CppCompileError,
+        GPUTooOldForTriton,
+        InvalidCxxCompiler,
+        TritonMissing,
+    )
+
+    missing = (InvalidCxxCompiler, TritonMissing, GPUTooOldForTriton, OSError)
+    return (*missing, CppCompileError, CalledProcessError)
 
 
 def finds_cpp_compiler() -> bool:

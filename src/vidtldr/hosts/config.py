@@ -78,7 +78,8 @@ class MergeConfig:
         pooling: What a token counts for behind UMT's encoder, in the mean that a clip is pooled by
             and in the attention that texts pay to it: `"tokens"`, all alike (the authors' code); or
             its `"mass"`, so that what merged away still counts. Of other families only `"tokens"`.
-        impl: Implementation of attention in merging layers, see `vidtldr.ops.attention.attend`.
+        impl: Implementation of attention from the first merging layer on, see
+            `vidtldr.ops.attention.attend`.
 
     Raises:
         TypeError: If a value is of the wrong type, such as a count where a sequence belongs.

@@ -15,25 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidtldr.hosts.config import MergeConfig
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.merging_forward import MergingForward
 from vidtldr.hosts.source_digest import source_digest
 from vidtldr.hosts.timing import time_in_turn
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.latency import Curve, LatencyModel
-from vidtldr.ops.attention import attend
+from vidtldr.ops.attention import AttentionOutput, attend
 
 __all__ = ["cache_directory", "fingerprint", "measured_latency"]
 
 Measured = dict[str, dict[int, float]]
 
 KINDS = ("attention", "weighed", "scored", "merging", "mlp")
-# What could not be written: one process must not find two schedules for one budget.
-_UNWRITTEN: dict[Path, Measured] = {}
+# Of this process, whatever becomes of the files: it must not find two schedules for one budget.
+_KNOWN: dict[Path, Measured] = {}
 NUM_SIZES, NUM_WARMUPS, NUM_ROUNDS = 8, 1, 5
 
 
@@ -52,11 +54,9 @@ def measured_latency(host: Host, config: MergeConfig, around_ratio: float) -> La
     """
     asked = fingerprint(host, config)
     file = cache_directory() / f"{_digest(asked)}.json"
-    measured = _UNWRITTEN.get(file) or _read(file, asked)
-    if measured is None:
-        measured = _measure(host, config)
-        if not _write(file, {"fingerprint": asked, "seconds": measured}):
-            _UNWRITTEN[file] = measured
+    if file not in _KNOWN:
+        _KNOWN[file] = _read(file, asked) or _measured_and_kept(host, config, file, asked)
+    measured = _KNOWN[file]
     curves = {kind: Curve.fit(measured[kind]) for kind in KINDS}
     assert host.num_tokens is not None
     num_layers, tokens = len(host.blocks), host.num_tokens
@@ -108,6 +108,16 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
     }
 
 
+def _measured_and_kept(
+    host: Host, config: MergeConfig, file: Path, asked: Mapping[str, Any]
+) -> Measured:
+    measured = _measure(host, config)
+    if meanwhile := _read(file, asked):  # of another process: both are to find one schedule
+        return meanwhile
+    _write(file, {"fingerprint": asked, "seconds": measured})
+    return measured
+
+
 def _measure(host: Host, config: MergeConfig) -> Measured:
     """Seconds of each half of the first layer at several numbers of tokens."""
     assert host.num_tokens is not None
@@ -116,7 +126,7 @@ def _measure(host: Host, config: MergeConfig) -> Measured:
     places = {prefix + max(2, mergeable * part // NUM_SIZES) for part in range(1, NUM_SIZES + 1)}
     measured: Measured = {kind: {} for kind in KINDS}
     device = next(host.blocks[0].parameters()).device
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), fork_rng(device):
         for place in sorted(places):
             timings = time_in_turn(
                 _runs(host, config, place),
@@ -136,7 +146,7 @@ def _runs(host: Host, config: MergeConfig, num_tokens: int) -> dict[str, Callabl
     x = torch.randn(1, num_tokens, linear.in_features, device=weight.device).to(weight.dtype)
     mass = 1 + torch.rand(1, num_tokens, device=weight.device)
     score = None if config.score is None else ATTENTION_SCORES.get(config.score)
-    weighed = partial(attend, mass=mass)
+    weighed = partial(attend, mass=mass, impl=config.impl)
     scored = partial(attend, mass=mass, score=score, impl=config.impl)
     r = max(1, (num_tokens - host.num_prefix_tokens) // 4)
     # A schedule that merges in this layer; the budget itself is not resolved yet.
@@ -150,12 +160,17 @@ def _runs(host: Host, config: MergeConfig, num_tokens: int) -> dict[str, Callabl
     forward = MergingForward(host, 0, one, one)
     attended = host.attention_half(block, x, scored)
     return {
-        "attention": lambda: host.attention_half(block, x, attend),
+        "attention": lambda: host.attention_half(block, x, _unmerged_attention),
         "weighed": lambda: host.attention_half(block, x, weighed),
         "scored": lambda: host.attention_half(block, x, scored),
         "merging": lambda: forward.merge(attended, mass, r),
         "mlp": lambda: host.mlp_half(block, x),
     }
+
+
+def _unmerged_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
+    """As the host itself attends; `attend` without a score need not be fused attention."""
+    return AttentionOutput(F.scaled_dot_product_attention(q, k, v, scale=scale), None)
 
 
 def _read(file: Path, asked: Mapping[str, Any]) -> Measured | None:
@@ -174,21 +189,18 @@ def _read(file: Path, asked: Mapping[str, Any]) -> Measured | None:
     return measured if is_whole else None
 
 
-def _write(file: Path, kept: Mapping[str, Any]) -> bool:
-    """Keep it; whether that worked."""
+def _write(file: Path, kept: Mapping[str, Any]) -> None:
     partial_file = file.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial_file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         os.replace(partial_file, file)
-        return True
     except OSError as error:
         warnings.warn(
             f"the latency of this device is not kept and will be measured again: {error}. Set "
             "VIDTLDR_CACHE to a directory that can be written to.",
             stacklevel=2,
         )
-        return False
     finally:
         with suppress(OSError):
             partial_file.unlink(missing_ok=True)

@@ -222,8 +222,6 @@ def _halve_gap(board: Board, way: Way, target: Target) -> None:
 def _add_for_speedup(board: Board, way: Way, speedup: float) -> Point:
     """The least amount that is predicted to be so fast, or the most that the layers allow."""
     low, high = lowest_flop_ratio(board.model, way), 1.0
-    if not board.fits(way, low):  # uneven shares end earlier
-        low = min(point.flop_ratio for point in board.of_way(way))
     if board.predicted(way, low) >= speedup:
         for _ in range(8):
             middle = (low + high) / 2

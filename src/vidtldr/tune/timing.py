@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
 from vidtldr.hosts.twin import twin
 from vidtldr.tune.result import Point, TimedPoint
@@ -53,7 +54,7 @@ def time_points(
         models = [twin(trials.subject.model)]
         models += [setting.twin_of(trials.subject.model) for setting in settings]
         runs = {str(number): run_of(model) for number, model in enumerate(models)}
-        with torch.random.fork_rng():
+        with fork_rng(device):
             timings = time_in_turn(runs, num_repeats=num_rounds, device=device, on_step=trials.step)
         times_ms = [list(timing.times_ms) for timing in timings.values()]
         return {"times_ms": times_ms, "date": datetime.now(UTC).strftime("%Y-%m-%d")}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vidtldr.bench.peers import Merging, RandomDropping
 from vidtldr.bench.result_store import ResultStore
 from vidtldr.hosts.device_name import device_name
+from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.source_digest import source_digest
 from vidtldr.tasks.fingerprint import module_sha256
 from vidtldr.tune.clips import TunedClip
@@ -119,7 +120,7 @@ class Trials:
 
     def _read(self, model: nn.Module, clip: TunedClip) -> Tensor:
         """What is compared of one clip, (C,); what is drawn by chance is the same every time."""
-        with torch.inference_mode(), torch.random.fork_rng():
+        with torch.inference_mode(), fork_rng(self.device):
             torch.manual_seed(int(clip.sha256[:8], 16))
             found = self.subject.read(model, self.pixel_values(clip)).squeeze(0)
         if not found.isfinite().all():

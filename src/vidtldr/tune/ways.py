@@ -13,6 +13,7 @@ from vidtldr.bench.quality_methods import (
     Layers,
     dropping_costs,
     front_loaded,
+    front_loaded_schedules,
     merging,
 )
 from vidtldr.hosts.budget import forward_costs
@@ -26,6 +27,7 @@ __all__ = ["Way", "first_ways", "flop_ratio_of", "lowest_flop_ratio", "places", 
 
 Shares = Literal["even", "6:2:1"]
 SHARES = {"even": merging, "6:2:1": front_loaded}
+SCHEDULES = {"even": even_schedules, "6:2:1": front_loaded_schedules}
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def flop_ratio_of(model: nn.Module, setting: Setting) -> float:
 
 
 def lowest_flop_ratio(model: nn.Module, way: Way) -> float:
-    """The lowest share that its layers reach with even shares, rounded up to thousandths."""
+    """The lowest share that its layers reach, rounded up to thousandths."""
     host = find_host(model)
     costs = forward_costs(host, MergeConfig(r=(), score=way.score, metric=way.metric))
     mergeable = costs.num_tokens - costs.num_prefix_tokens
-    flops = min(costs.flops(r) for r in even_schedules(mergeable, way.layers))
+    flops = min(costs.flops(r) for r in SCHEDULES[way.shares](mergeable, way.layers))
     return ceil(1000 * flops / costs.flops()) / 1000

@@ -108,7 +108,8 @@ def test_any_number_of_tokens_heads_and_channels(
     x, found = triton_attention(q, k, v, 0.4, mass, score)
     check_values(x, q, k, v, 0.4, mass)
     assert (found.double() - true_score(q, k, 0.4, score)).abs().max() <= score_bound(q, k, 0.4)
-    assert torch.equal(triton_score(q, k, 0.4, score), found)  # the same, without the values
+    alone = triton_score(q, k, 0.4, score)  # without values, so on a GPU perhaps in other tiles
+    assert (alone - found).abs().max() <= 2 * score_bound(q, k, 0.4)
 
 
 @pytest.mark.parametrize("score", SCORES_OF_HEAD_MEAN)
@@ -248,9 +249,8 @@ def test_gradients_are_those_of_fused_attention(device: str, score: str) -> None
     ):
         assert torch.equal(found, true)
     with torch.no_grad():
-        assert torch.equal(
-            attend(*inputs, scale=0.2, mass=mass, score=score, impl="triton").score, out.score
-        )
+        alone = attend(*inputs, scale=0.2, mass=mass, score=score, impl="triton").score
+        assert (alone - out.score).abs().max() <= 2 * score_bound(*inputs[:2], 0.2)
 
 
 def test_mass_that_wants_gradients_gets_none(device: str) -> None:

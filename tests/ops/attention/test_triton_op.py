@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,10 +22,42 @@ def queries(dtype: torch.dtype = torch.float32, channels: int = 64, device: str 
 
 
 @pytest.fixture
-def ampere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton is installed and the GPU of fake tensors is one that it supports."""
+def ampere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Triton is installed and can be built, and the GPU of fake tensors is one it supports."""
+    headers = tmp_path / "include"
+    headers.mkdir()
+    (headers / "Python.h").touch()
     monkeypatch.setattr(triton_op, "_INSTALLED", True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(triton_op.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(triton_op.sysconfig, "get_path", lambda *_: str(headers))
+    triton_op._can_build_driver.cache_clear()
+    yield
+    triton_op._can_build_driver.cache_clear()
+
+
+@pytest.mark.parametrize("missing", ["compiler", "header"])
+def test_auto_on_a_gpu_is_blocked_where_triton_cannot_build_its_driver(
+    ampere: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
+) -> None:
+    if missing == "compiler":
+        monkeypatch.setattr(triton_op.shutil, "which", lambda name: None)
+        said = "Triton needs a C compiler to build"
+    else:
+        monkeypatch.setattr(triton_op.sysconfig, "get_path", lambda *_: str(tmp_path))
+        said = r"Triton needs .*Python\.h to build"
+    with FakeTensorMode():
+        q = queries(device="cuda")
+        with pytest.warns(UserWarning, match=said):
+            assert not can_run_triton(q)
+        with warnings.catch_warnings(action="error"):  # said once
+            assert not can_run_triton(q)
+        with pytest.raises(ImportError, match=r"Install gcc and the headers of Python, or pass im"):
+            attend(q, q, q, scale=1.0, score="sharpness", impl="triton")
+    monkeypatch.setenv("CC", "cc")
+    if missing == "compiler":
+        assert triton_op._missing_for_driver() is None
 
 
 def test_auto_on_the_cpu_is_blocked(ampere: None) -> None:

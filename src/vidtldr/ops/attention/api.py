@@ -128,9 +128,9 @@ def scores_by_fused_call(
     """Whether `attend` scores by one more call of fused attention, whose values are the keys.
 
     So it does for `"sharpness-per-head"` of small heads on a CPU, where one more product costs
-    less than a logarithm of every probability. For 2352 tokens of 12 heads in float32 it took 0.83
-    of the time of blocks for 32 channels a head, 1.08 for 64 and 1.27 for 128; in bfloat16 0.88,
-    1.18 and 1.56 (medians, two AVX-512 cores, torch 2.13).
+    less than a logarithm of every probability. For 2352 tokens of 12 heads in float32 it took 0.93
+    of the time of blocks for 32 channels a head, 1.09 for 64 and 1.36 for 128; in bfloat16 0.94,
+    1.11 and 1.60 (medians, two AVX-512 cores, torch 2.13).
     """
     return (
         score == "sharpness-per-head"

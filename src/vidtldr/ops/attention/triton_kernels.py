@@ -8,7 +8,8 @@ kernel is not enough: it needs all heads of a tile finished before `p log p`. Sh
 alone needs no mean, and comes out of the first kernel.
 
 Both work in base 2, for which GPUs have an instruction: logits are scaled by `scale log2(e)`.
-Nothing is added up with atomics, so the same input gives the same bits every time.
+Nothing is added up with atomics, so in one process the same input gives the same bits every time;
+which tiles are fastest, and with them the last bits, is found anew by each process and size.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
@@ -103,8 +104,8 @@ def _below(products, scale_log2e, row_max):
     return tl.fma(products, scale_log2e, -row_max[:, None])
 
 
-@triton.autotune(_configs(), key=["D"], prune_configs_by=_PRUNE)
-@triton.jit(do_not_specialize=["N"])
+@triton.autotune(_configs(), key=["D", "size_class"], prune_configs_by=_PRUNE)
+@triton.jit(do_not_specialize=["N", "size_class"])
 def attention_kernel(
     q_ptr,
     q_strides,
@@ -121,6 +122,7 @@ def attention_kernel(
     scale_log2e,
     H,
     N,
+    size_class,
     D: tl.constexpr,
     PADDED_D: tl.constexpr,
     ROWS: tl.constexpr,
@@ -129,7 +131,8 @@ def attention_kernel(
     """One program: some rows of one head of one clip, against all keys.
 
     A pointer that is None drops its work: `mass_ptr` (all 1), `x_ptr` with `v_ptr` (no values),
-    `entropy_ptr` (no negative entropy of the rows, in nats).
+    `entropy_ptr` (no negative entropy of the rows, in nats). `size_class` is read by the tuner
+    alone: tiles that suit one short clip do not suit a batch.
     """
     num_tiles = tl.cdiv(N, ROWS)
     program = tl.program_id(0)
@@ -228,8 +231,8 @@ def _head_mean(
     return tl.where((rows < N)[:, None] & (keys < N)[None, :], total / H, 0.0)
 
 
-@triton.autotune(_configs(), key=["D", "SHARPNESS"], prune_configs_by=_PRUNE)
-@triton.jit(do_not_specialize=["N", "num_parts"])
+@triton.autotune(_configs(), key=["D", "size_class", "SHARPNESS"], prune_configs_by=_PRUNE)
+@triton.jit(do_not_specialize=["N", "num_parts", "size_class"])
 def score_kernel(
     q_ptr,
     q_strides,
@@ -242,6 +245,7 @@ def score_kernel(
     scale_log2e,
     H,
     N,
+    size_class,
     D: tl.constexpr,
     PADDED_D: tl.constexpr,
     SHARPNESS: tl.constexpr,

@@ -6,6 +6,7 @@ Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
 
 import math
+import threading
 
 import torch
 import triton
@@ -19,6 +20,7 @@ __all__ = ["run_kernels"]
 # clip alone fills a GPU. That is 32 numbers a token, less than its queries.
 _MAX_PARTS = 32
 _SMALLEST_TILE = 32
+_LAUNCHING = threading.Lock()  # Triton's tuner keeps the arguments of a launch on itself
 
 
 def run_kernels(
@@ -47,7 +49,7 @@ def run_kernels(
     per_head = score == "sharpness-per-head"
     rows = q.new_empty((1 if per_head else 2, batch, heads, num_tokens), dtype=torch.float32)
     # Triton launches on the current device, whatever the tensors'.
-    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+    with _LAUNCHING, torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
         if per_head:
             _attend(q, k, v, x, scale, mass, entropy=rows[0])
             return rows[0].mean(dim=1)
@@ -84,6 +86,7 @@ def _attend(
         _base_2(scale),
         heads,
         num_tokens,
+        _size_class(q),
         D=channels,
         PADDED_D=_padded(channels),
     )
@@ -109,6 +112,7 @@ def _score_of_head_mean(
         _base_2(scale),
         heads,
         num_tokens,
+        _size_class(q),
         D=channels,
         PADDED_D=_padded(channels),
         SHARPNESS=is_sharpness,
@@ -120,6 +124,11 @@ def _score_of_head_mean(
 def _base_2(scale: float) -> float:
     """The factor with which `2 ** logits` is what `e ** logits` is with `scale`."""
     return scale / math.log(2)
+
+
+def _size_class(q: Tensor) -> int:
+    """Sizes up to twice as large share the tiles that were found fastest for the first of them."""
+    return (q.shape[0] * q.shape[1] * q.shape[2]).bit_length()
 
 
 def _padded(channels: int) -> int:

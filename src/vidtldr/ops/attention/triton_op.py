@@ -7,7 +7,12 @@ Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
 
 import os
+import shutil
+import sysconfig
+import warnings
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -78,8 +83,9 @@ def _empty_score(q: Tensor) -> Tensor:
 def can_run_triton(q: Tensor) -> bool:
     """Whether the kernels are right for these queries: what `impl="auto"` asks.
 
-    That is on a GPU that Triton supports (NVIDIA since Ampere, or AMD), with Triton installed, in a
-    dtype and with a D that the kernels know. The interpreter does not count: it is far too slow.
+    That is on a GPU that Triton supports (NVIDIA since Ampere, or AMD), with Triton installed and
+    what it builds its driver with, in a dtype and with a D that the kernels know. The interpreter
+    does not count: it is far too slow.
     """
     return (
         q.device.type == "cuda"
@@ -91,7 +97,32 @@ def can_run_triton(q: Tensor) -> bool:
 
 
 def _is_supported_gpu(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device)[0] >= 8
+    return torch.cuda.get_device_capability(device)[0] >= 8 and _can_build_driver()
+
+
+@cache
+def _can_build_driver() -> bool:
+    """Whether Triton can build its driver; said once if not, as what runs in its place is slower.
+
+    Images made to run CUDA, not to build for it, often lack the compiler.
+    """
+    missing = _missing_for_driver()
+    if missing is not None:
+        warnings.warn(
+            f"attention with a score runs in plain torch on this GPU, as Triton needs {missing} to "
+            "build its driver and found none. Install gcc and the headers of Python.",
+            stacklevel=2,
+        )
+    return missing is None
+
+
+def _missing_for_driver() -> str | None:
+    """What Triton compiles its driver with at the first launch, and does not find."""
+    if os.environ.get("CC") is None and not any(map(shutil.which, ("gcc", "clang"))):
+        return "a C compiler"
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as it does
+    header = Path(sysconfig.get_path("include", scheme)) / "Python.h"
+    return None if header.exists() else str(header)
 
 
 # As `torch.compiler.assume_constant_result` does, which would load torch._dynamo, and that Triton.
@@ -106,7 +137,7 @@ def validate_triton(q: Tensor) -> None:
 
     Raises:
         NotImplementedError: If the device, the dtype or D is not one the kernels know.
-        ImportError: If Triton is not installed.
+        ImportError: If Triton is not installed, or cannot build its driver.
     """
     if q.dtype not in _DTYPES:
         raise NotImplementedError(
@@ -128,4 +159,9 @@ def validate_triton(q: Tensor) -> None:
             f'q must be on a CUDA device for impl="triton", got {q.device}. Move it, pass '
             'impl="auto", or set TRITON_INTERPRET=1 in the environment of the process to run the '
             "kernels, slowly, on the CPU."
+        )
+    if q.device.type == "cuda" and (missing := _missing_for_driver()) is not None:
+        raise ImportError(
+            f'impl="triton" must find {missing}, with which Triton builds its driver, got none. '
+            'Install gcc and the headers of Python, or pass impl="auto".'
         )
