@@ -33,6 +33,7 @@ from vidtldr.hosts.timing import paired_ratios, time_in_turn
 from vidtldr.hosts.twin import merged_twin
 
 NUM_THREADS, NUM_ROUNDS, NUM_WARMUPS = 2, 7, 2
+NUM_PROCESSES = 7  # for each peak of resident memory
 CPU = torch.device("cpu")
 SIDES = ("unmerged", "blocked", "reference")
 MODELS = {"videomae-b": "videomae-b", "umt-b": "umt-b16", "vit-b": "vit-b"}
@@ -139,10 +140,12 @@ def clocked(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def resident_peak(name: str, side: str) -> int:
-    """Peak of resident memory above the loaded model's, in a fresh process; median of three."""
-    return int(
-        median(peak_in_fresh_process([__file__, name, "--memory-of", side]) for _ in range(3))
-    )
+    """Peak of resident memory above the loaded model's: the median of several fresh processes.
+
+    Holes in the heap make it differ by a third from process to process.
+    """
+    command = [__file__, name, "--memory-of", side]
+    return int(median(peak_in_fresh_process(command) for _ in range(NUM_PROCESSES)))
 
 
 def print_resident_peak(name: str, side: str) -> None:
