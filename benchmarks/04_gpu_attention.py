@@ -58,7 +58,9 @@ def make_sides(q: Tensor, k: Tensor, v: Tensor, mass: Tensor) -> dict[str, Side]
     sides: dict[str, Side] = {}
     for name, backend in SDPA.items():
         sides[name] = fused(backend, lambda: F.scaled_dot_product_attention(q, k, v, scale=SCALE))
-        sides[f"{name}-bias-with-mass"] = fused(backend, lambda: biased(q, k, v, mass))
+        sides[f"{name}-bias-with-mass"] = fused(
+            backend, lambda: attend(q, k, v, scale=SCALE, mass=mass).x
+        )
         sides[f"{name}-folded-with-mass"] = fused(backend, lambda: folded(q, k, v, mass))
     for impl in ("triton", "blocked"):
         sides |= {impl: scored(impl, None), f"{impl}-with-mass": scored(impl, mass)}
@@ -76,11 +78,6 @@ def fused(backend: SDPBackend, attention: Callable[[], Tensor]) -> Side:
             return AttentionOutput(attention(), None)
 
     return run
-
-
-def biased(q: Tensor, k: Tensor, v: Tensor, mass: Tensor) -> Tensor:
-    bias = mass.log().to(q.dtype)[:, None, None, :]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=SCALE)
 
 
 def folded(q: Tensor, k: Tensor, v: Tensor, mass: Tensor) -> Tensor:

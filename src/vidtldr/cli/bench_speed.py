@@ -35,8 +35,8 @@ def latency(
     """Time a model unmerged and merged, all in turn in one process, outputs compared first.
 
     Unmerged with fused attention and eager, merged by each score, ToMe, and with whole attention
-    maps stored as the authors' program does. Without a schedule 600, 200, 100
-    for videomae-b and umt-b, scaled for others.
+    maps stored as the authors' program does. Without a schedule 600, 200, 100 for videomae-b and
+    umt-b, scaled for others.
 
     Exit codes: 0 all done, 1 something could not be measured or a plot or page be made, 2 nothing
     could start or no forward be measured.

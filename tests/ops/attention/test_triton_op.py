@@ -32,9 +32,14 @@ def ampere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(triton_op.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(triton_op.sysconfig, "get_path", lambda *_: str(headers))
-    triton_op._can_build_driver.cache_clear()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     triton_op._can_build_driver.cache_clear()
+    triton_op._find_missing_for_driver.cache_clear()
 
 
 @pytest.mark.parametrize("missing", ["compiler", "header"])
@@ -56,8 +61,8 @@ def test_auto_on_a_gpu_is_blocked_where_triton_cannot_build_its_driver(
         with pytest.raises(ImportError, match=r"Install gcc and the headers of Python, or pass im"):
             attend(q, q, q, scale=1.0, score="sharpness", impl="triton")
     monkeypatch.setenv("CC", "cc")
-    if missing == "compiler":
-        assert triton_op._missing_for_driver() is None
+    _forget()
+    assert (triton_op._missing_for_driver() is None) == (missing == "compiler")
 
 
 def test_auto_on_the_cpu_is_blocked(ampere: None) -> None:
@@ -98,10 +103,11 @@ def test_auto_on_a_gpu_is_blocked_where_the_kernels_cannot_run(
 
 def test_a_compiled_graph_takes_the_choice_as_a_constant(ampere: None) -> None:
     def run(x: Tensor) -> Tensor:
-        return x + 1 if triton_op._is_supported_gpu(x.device) else x - 1
+        x = x + 1 if triton_op._is_supported_gpu(x.device) else x - 1
+        return x + 1 if triton_op._missing_for_driver() is None else x - 1
 
     compiled = torch.compile(run, fullgraph=True, backend="eager")
-    assert compiled(torch.zeros(1)) == 1
+    assert compiled(torch.zeros(1)) == 2
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def attend(
     2023 (proportional attention).
     """
     _validate(q, k, v, mass, score, impl)
-    use_triton = impl == "triton" or (impl == "auto" and can_run_triton(q))
+    use_triton = score is not None and (impl == "triton" or (impl == "auto" and can_run_triton(q)))
     attention, score_alone = (
         (triton_attention, triton_score) if use_triton else (blocked_attention, blocked_score)
     )
@@ -158,7 +158,7 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None) -> Tensor:
-    """Log mass as a bias: on a CPU 1.04 of the time without, where one more channel takes 1.12."""
+    """Log mass as a bias: on a CPU 1.04 of the time without, as one more channel 1.12 at N 2352."""
     bias = None if mass is None else mass.log().to(q.dtype)[:, None, None, :]  # (B, 1, 1, N)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 

@@ -117,6 +117,11 @@ def _can_build_driver() -> bool:
 
 
 def _missing_for_driver() -> str | None:
+    return _find_missing_for_driver()
+
+
+@cache
+def _find_missing_for_driver() -> str | None:
     """What Triton compiles its driver with at the first launch, and does not find."""
     if os.environ.get("CC") is None and not any(map(shutil.which, ("gcc", "clang"))):
         return "a C compiler"
@@ -127,6 +132,7 @@ def _missing_for_driver() -> str | None:
 
 # As `torch.compiler.assume_constant_result` does, which would load torch._dynamo, and that Triton.
 _is_supported_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_missing_for_driver._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def validate_triton(q: Tensor) -> None:
