@@ -1,14 +1,22 @@
 # Two commands from a fresh clone: `make demo` and `make test`. Nothing but Python 3.11+ and make is needed.
 PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
+# Two processes of one thread each: two threads of one process wait for each other, on a busy machine
+# for most of the time. A file's tests stay together, with what they share.
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo example test test-triton test-slow test-timm lint types readme clean help
+.PHONY: demo example test test-triton test-slow test-timm lint types readme docs clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-.venv/ready: pyproject.toml constraints.txt
+# What a demo needs; what tests need comes on top, in the same environment.
+.venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[report]'
+	touch $@
+
+.venv/ready: .venv/demo
 	.venv/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -17,21 +25,26 @@ help:  ## Show the targets
 	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm]' pytest
 	touch $@
 
-demo: .venv/ready  ## Search, ask and label clips with the bundled model, merged and unmerged
+.venv-docs/ready: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-docs.txt
+	touch $@
+
+demo: .venv/demo  ## Time a model of VideoMAE-B's size, then answer with the bundled one, merged and unmerged
 	.venv/bin/vidtldr demo
 
-example: .venv/ready  ## Make a clip and a tiny untrained model in demo/, and classify the clip merged and unmerged
+example: .venv/demo  ## Make a clip and a tiny untrained model in demo/, and classify the clip merged and unmerged
 	.venv/bin/python examples/01_demo.py
 
 test: .venv/ready  ## Run the tests (a few minutes on two cores)
-	.venv/bin/python -m pytest
+	$(PYTEST)
 	$(MAKE) test-triton
 
 test-triton: .venv/ready  ## Run the GPU kernels' tests on the CPU, in Triton's interpreter (part of `make test`)
-	TRITON_INTERPRET=1 .venv/bin/python -m pytest -m triton tests/ops tests/hosts/test_triton.py
+	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/ops tests/patch/test_triton.py
 
 test-slow: .venv/ready  ## Run the tests that take longer
-	.venv/bin/python -m pytest -m 'slow and not timm and not triton and not gpu'
+	$(PYTEST) -m 'slow and not timm and not triton and not gpu'
 
 test-timm: .venv-timm/ready  ## Run timm's tests in an environment of their own (timm needs torchvision)
 	.venv-timm/bin/python -m pytest -m timm tests/hosts/test_timm.py tests/video/test_processors.py
@@ -43,8 +56,11 @@ lint: .venv/ready  ## Check the style
 types: .venv/ready  ## Check the types
 	.venv/bin/mypy
 
-readme: .venv/ready  ## Write the measured table of README.md from its JSON file
-	.venv/bin/python benchmarks/write_readme_table.py
+readme: .venv/ready  ## Write the generated tables of README.md and docs/ from their JSON files
+	.venv/bin/python benchmarks/write_tables.py
+
+docs: .venv-docs/ready  ## Build the documentation into site/, in an environment of its own without torch
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 clean:  ## Remove environments and caches
-	rm -rf .venv .venv-timm build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-timm .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

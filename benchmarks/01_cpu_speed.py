@@ -1,9 +1,9 @@
-"""Merged against unmerged on a CPU: time, where it goes, and memory.
+"""Merged against unmerged on a CPU: time, its breakdown, and memory.
 
 Random weights, batch 1, 2 threads. For each model: the unmerged model on fused attention, merged
-with `blocked` and merged with `reference` attention, in turn in one run after a warm-up; what
-merging adds to a merged forward; then each side's peak of resident memory in a process of its own.
-The last command needs timm.
+with `blocked` and merged with `reference` attention, timed in turn in one run after a warm-up; the
+share of a merged forward that merging adds; then each side's peak resident memory in its own
+process. The last command needs timm.
 
     python benchmarks/01_cpu_speed.py videomae-b umt-b --output benchmarks/results/01_cpu_speed.json
     python benchmarks/01_cpu_speed.py vit-b --output benchmarks/results/01_cpu_speed_timm.json
@@ -20,20 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtldr.bench.environment import environment
-from vidtldr.bench.flops import count_flops
-from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.bench.resident import peak_above_load, peak_in_fresh_process
 from vidtldr.bench.speed import forward_of
 from vidtldr.bench.subject import Subject, build_subject
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.merging_forward import MergingForward
-from vidtldr.hosts.patching import trace
-from vidtldr.hosts.timing import paired_ratios, time_in_turn
-from vidtldr.hosts.twin import merged_twin
+from vidtldr.config import MergeConfig
+from vidtldr.measure.environment import environment
+from vidtldr.measure.flops import count_flops
+from vidtldr.measure.memory import peak_tensor_bytes
+from vidtldr.measure.timing import paired_ratios, time_in_turn
+from vidtldr.patch.merging_forward import MergingForward
+from vidtldr.patch.patching import trace
+from vidtldr.patch.twin import merged_twin
 
 NUM_THREADS, NUM_ROUNDS, NUM_WARMUPS = 2, 7, 2
-NUM_PROCESSES = 7  # for each peak of resident memory
+NUM_PROCESSES = 7  # for each peak resident memory
 CPU = torch.device("cpu")
 SIDES = ("unmerged", "blocked", "reference")
 MODELS = {"videomae-b": "videomae-b", "umt-b": "umt-b16", "vit-b": "vit-b"}
@@ -46,7 +46,7 @@ def model_of(subject: Subject, side: Any) -> nn.Module:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Everything about one model: answers, work, time, its share in merging, and memory."""
+    """Measure one model: outputs, work, time, the share of merging, and memory."""
     torch.set_num_threads(NUM_THREADS)
     subject = build_subject(MODELS[name])
     x = subject.pixel_values(1)
@@ -92,10 +92,11 @@ def num_tokens(model: nn.Module, run: Callable[[], Tensor]) -> list[int]:
 
 
 def added_share(run: Callable[[], Tensor]) -> dict[str, dict[str, float]]:
-    """The share of a forward that merging adds.
+    """Measure the share of a forward that merging adds.
 
-    `merge` is masked saliency, matching, merging and the source map; `score` what scored attention
-    takes beyond attention without a score, which is run beside it for that and not counted.
+    `merge` is masked saliency, matching, merging and the source map; `score` is the extra time of
+    scored attention over attention without a score, which is run beside it for comparison and not
+    counted.
     """
     inner_merge, inner_attend = MergingForward.merge, MergingForward._attend
     spent = dict.fromkeys(("merge", "score", "beside"), 0.0)
@@ -140,16 +141,16 @@ def clocked(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def resident_peak(name: str, side: str) -> int:
-    """Peak of resident memory above the loaded model's: the median of several fresh processes.
+    """Measure peak resident memory above the loaded model's: a median of fresh processes.
 
-    Holes in the heap make it differ by a third from process to process.
+    Heap fragmentation makes it vary by a third between processes.
     """
     command = [__file__, name, "--memory-of", side]
     return int(median(peak_in_fresh_process(command) for _ in range(NUM_PROCESSES)))
 
 
 def print_resident_peak(name: str, side: str) -> None:
-    """In the fresh process."""
+    """Measure and print in the fresh process."""
     torch.set_num_threads(NUM_THREADS)
     subject = build_subject(MODELS[name])
     print(peak_above_load(forward_of(model_of(subject, side), subject.pixel_values(1)), CPU))

@@ -1,8 +1,7 @@
-"""Every video of a folder through `vidtldr classify --compare` with a VideoMAE-B of random weights.
+"""Run `vidtldr classify --compare` on a folder of videos, with a random-weight VideoMAE-B.
 
-It shows that real files of all kinds are read and answered with finite numbers, merged and
-unmerged. The weights are random: labels mean nothing, and how often they agree says nothing about a
-    trained model.
+It shows that real files of all kinds can be read and give finite outputs, merged and unmerged. The
+weights are random: labels mean nothing, and their agreement says nothing about a trained model.
 
     python benchmarks/02_real_footage.py ../shared/videos/clips --output
     benchmarks/results/02_real_footage.json
@@ -25,7 +24,7 @@ SCHEDULE, REPEATS = "600,200,100", 3
 
 
 def write_model(directory: Path) -> None:
-    """VideoMAE-B with seeded random weights whose attention is not flat."""
+    """Write a VideoMAE-B with seeded random weights whose attention is not flat."""
     torch.manual_seed(0)
     model = VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400))
     with torch.no_grad():
@@ -38,7 +37,7 @@ def write_model(directory: Path) -> None:
 
 
 def classify(videos: list[Path], directory: Path) -> tuple[list[dict[str, Any]], int]:
-    options = ["--r", SCHEDULE, "--compare", "--repeats", str(REPEATS), "--json"]
+    options = ["--r", SCHEDULE, "--compare", "--rounds", str(REPEATS), "--json"]
     command = [
         sys.executable,
         "-m",
@@ -53,7 +52,7 @@ def classify(videos: list[Path], directory: Path) -> tuple[list[dict[str, Any]],
 
 
 def short(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without what only a person who knows the video needs."""
+    """Drop the fields of a row that matter only to someone who knows the video."""
     if row["error"] is not None:
         return {"video": Path(row["video"]).name, "error": row["error"]}
     return {

@@ -1,7 +1,8 @@
 """What the bundled model learnt: `python benchmarks/03_training.py --log runs/shapes/log.jsonl`.
 
-Unmerged, on test clips whose captions all differ; apart from them on `unseen` pairs of factors, and
-on the fewer fresh clips that a test repeats. Beside it how the training went, from its log.
+Evaluates the unmerged model on test clips whose captions all differ; separately on `unseen` pairs
+of factors, and on the smaller set of fresh clips that a test repeats. Also summarises the training
+from its log.
 """
 
 import argparse
@@ -12,9 +13,9 @@ from typing import Any
 
 import torch
 
-from vidtldr.bench.environment import environment
 from vidtldr.bench.trained_shapes import load_shapes
-from vidtldr.shapes.bundled_model import BUNDLED
+from vidtldr.bundled import BUNDLED
+from vidtldr.measure.environment import environment
 from vidtldr.shapes.exam import (
     AnswerSheet,
     EncodedClips,
@@ -35,7 +36,7 @@ NUM_FRESH = 200
 
 
 def main() -> None:
-    """Examine the model and write the file."""
+    """Evaluate the model and write the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=BUNDLED / "model.safetensors")
     parser.add_argument("--log", type=Path, required=True, help="log.jsonl of the training")
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def examine_split(model: ShapesUMT, seed: int, split: Split, num_clips: int) -> dict[str, Any]:
-    """Search, label and ask on clips of one split; percent, and what is taken for what."""
+    """Evaluate search, labels and questions on one split; percent, with confusions."""
     world = ShapesWorld(seed, split)
     clips = encode_clips(encode_with(model), world, distinct_clips(world, num_clips))
     sheet = fill_sheet(model, model.answering(), clips)
@@ -70,7 +71,7 @@ def examine_split(model: ShapesUMT, seed: int, split: Split, num_clips: int) -> 
 
 
 def confusion(sheet: AnswerSheet, clips: EncodedClips) -> dict[str, dict[str, dict[str, int]]]:
-    """How often each shape and each motion was labelled as each."""
+    """Count how often each shape and each motion was labelled as each."""
     found: dict[str, dict[str, dict[str, int]]] = {"shape": {}, "motion": {}}
     for label, row in zip(sheet.labels, clips.rows, strict=True):
         given = divmod(LABELS.index(label), len(MOTIONS))
@@ -82,7 +83,7 @@ def confusion(sheet: AnswerSheet, clips: EncodedClips) -> dict[str, dict[str, di
 
 
 def training_summary(log: Path) -> list[dict[str, Any]]:
-    """The last line of every stage, and of every exam."""
+    """Return the last log line of every stage, and of every exam."""
     last: dict[str, dict[str, Any]] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)

@@ -1,8 +1,8 @@
-"""What showing costs beside the forward that it shows.
+"""The cost of `vidtldr show` relative to the forward that it shows.
 
-A UMT-B of random weights on a clip of 12 frames of 224, two threads, batch 1: the forward unmerged
-and merged, putting a page and a contact sheet together from what was seen, and a video of the same
-frames with the groups over them, in turn in one run after a warm-up.
+A random-weight UMT-B on a clip of 12 frames of 224, two threads, batch 1: the forward unmerged and
+merged, building a page and a contact sheet from the trace, and a video of the same frames with the
+groups overlaid, in turn in one run after a warm-up.
 
     python benchmarks/05_show_cost.py --output benchmarks/results/05_show_cost.json
 """
@@ -25,10 +25,10 @@ import av
 import torch
 from torch import Tensor, nn
 
-from vidtldr.bench.comparison import merged_twin
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.timing import time_in_turn
+from vidtldr.config import MergeConfig
+from vidtldr.measure.timing import time_in_turn
 from vidtldr.models.umt import build_vision_encoder
+from vidtldr.patch.twin import merged_twin
 from vidtldr.video.transform import Region
 from vidtldr.visualize.contact_sheet import draw_sheet, feature_rows, layer_rows
 from vidtldr.visualize.feature_colours import cosine_kept, features_to_rgb
@@ -48,7 +48,7 @@ def forward(model: nn.Module, pixel_values: Tensor) -> Any:
 
 
 def make_frames() -> Tensor:
-    """A picture with as much detail as a photograph, drifting; uint8 (T, H, W, 3)."""
+    """Make a drifting picture with as much detail as a photograph; uint8 (T, H, W, 3)."""
     large = torch.rand(1, 3, 12, 12)
     smooth = nn.functional.interpolate(large, (SIDE, SIDE + 4 * NUM_FRAMES), mode="bicubic")[0]
     noisy = smooth + 0.06 * torch.randn_like(smooth)
@@ -73,7 +73,7 @@ def side_of(name: str, seen: Observation) -> Side:
 
 
 def make_report(frames: Tensor, seen: dict[str, Observation]) -> Report:
-    """All that `vidtldr show` does after its forwards, before it writes."""
+    """Do all that `vidtldr show` does between its forwards and writing."""
     features = [seen[name].features for name in ("unmerged", "merged")]
     colours = features_to_rgb(*features)
     return Report(

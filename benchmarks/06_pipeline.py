@@ -1,14 +1,14 @@
-"""How fast `vidtldr index add` is, against a plain loop and against what its parts allow.
+"""Throughput of `vidtldr index add`, against a plain loop and the limit set by its parts.
 
-In one run, on generated clips: decode alone (D clips a second, all cores), encode alone (E), a
-plain loop that decodes, encodes and goes on one clip after the other, and the pipeline, several
-times in turn. With a GPU the ceiling is min(D, E); where both share the cores, 1 / (1/D + 1/E).
+In one run, on generated clips: decoding alone (D clips per second, all cores), encoding alone (E),
+a plain loop that decodes and encodes one clip after the other, and the pipeline, several times in
+turn. With a GPU the ceiling is min(D, E); if both share the cores, 1 / (1/D + 1/E).
 
     python benchmarks/06_pipeline.py --num-clips 400 --output benchmarks/results/06_pipeline.json
     python benchmarks/06_pipeline.py --model umt-b --num-clips 32 --output ...
 
 `--model umt-b` is UMT-B with random weights at the schedule of its MSRVTT preset: its speed is that
-of trained weights. It also compares readers on one long video: whole, and in segments.
+of trained weights. The benchmark also compares reading one long video whole and in segments.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import torch
 from pipeline_models import load
 
 import vidtldr
-from vidtldr.pipeline.discover import discover
+from vidtldr.pipeline.discovery import discover
 from vidtldr.pipeline.local import index_videos
 from vidtldr.pipeline.machine import visible_gpus
 from vidtldr.pipeline.request import IndexRequest
@@ -38,7 +38,7 @@ from vidtldr.video.decode import read_clip
 
 
 def write_clips(folder: Path, num_clips: int) -> list[str]:
-    """Generated clips as H.264 files."""
+    """Write generated clips as H.264 files."""
     folder.mkdir()
     world = ShapesWorld(0, "test")
     for start in range(0, num_clips, 16):
@@ -50,7 +50,7 @@ def write_clips(folder: Path, num_clips: int) -> list[str]:
 
 
 def decode_only(paths: list[str], embedder: Embedder, num_threads: int) -> float:
-    """Clips a second of reading alone, files hashed as the pipeline does."""
+    """Measure clips per second of reading alone, with files hashed as in the pipeline."""
 
     def read(path: str) -> None:
         file = VideoFile(path, embedder.reader)
@@ -65,7 +65,7 @@ def decode_only(paths: list[str], embedder: Embedder, num_threads: int) -> float
 
 
 def encode_only(clips: torch.Tensor, num_clips: int, embedder: Embedder, batch_size: int) -> float:
-    """Clips a second of encoding alone, from resized clips in memory."""
+    """Measure clips per second of encoding alone, from resized clips in memory."""
     batch = clips[torch.arange(batch_size) % len(clips)]
     start, done = time.perf_counter(), 0
     while done < num_clips:
@@ -75,7 +75,7 @@ def encode_only(clips: torch.Tensor, num_clips: int, embedder: Embedder, batch_s
 
 
 def plain_loop(paths: list[str], embedder: Embedder) -> float:
-    """Clips a second of decoding and encoding in turn, one by one."""
+    """Measure clips per second of decoding and encoding in turn, one by one."""
     start = time.perf_counter()
     for path in paths:
         embedder.encode(embedder.reader(path).values[None].to(embedder.device))
@@ -83,7 +83,7 @@ def plain_loop(paths: list[str], embedder: Embedder) -> float:
 
 
 def pipeline(paths: list[str], request: IndexRequest, folder: Path) -> float:
-    """Clips a second of a run, its start left out."""
+    """Measure clips per second of a run, excluding start-up."""
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         report = index_videos(Path(directory) / "my.index", paths, request)
     assert report.num_indexed == len(paths), report
@@ -91,7 +91,7 @@ def pipeline(paths: list[str], request: IndexRequest, folder: Path) -> float:
 
 
 def reading_one_long_video(paths: list[str], embedder: Embedder) -> dict[str, Any]:
-    """Seconds to read a long video whole, and cut into segments of 10 s."""
+    """Measure seconds to read a long video whole, and in segments of 10 s."""
     if not paths:
         return {}
     [path] = paths

@@ -1,13 +1,13 @@
-"""How fast an index of many rows is searched, exactly and approximately, and what the latter finds.
+"""Search speed of a large index, exact and approximate, and the recall of the latter.
 
-Vectors are drawn: 1,000 clusters with noise, or the rows of a real index tiled with noise (--tile).
-They are committed as `vidtldr index add` commits them, read into memory once, and searched.
+Vectors are random: 1,000 clusters with noise, or the rows of a real index tiled with noise
+(--tile). They are committed as by `vidtldr index add`, read into memory once, and searched.
 
     python benchmarks/07_search.py --num-rows 1000000 --output benchmarks/results/07_search.json
     python benchmarks/07_search.py --num-rows 1000000 --tile my.index --output ...
 
-A row takes 4 bytes a channel on the disk and in memory: 2 GB for a million of 512 channels. The
-approximate index adds a byte a channel on the disk.
+A row takes 4 bytes per channel on disk and in memory: 2 GB for a million rows of 512 channels. The
+approximate index adds a byte per channel on disk.
 """
 
 import argparse
@@ -37,7 +37,7 @@ NOISE = 1.0
 def noisy(
     centres: NDArray[np.float32], count: int, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Unit vectors around the centres: as much noise as signal."""
+    """Draw unit vectors around the centres, with as much noise as signal."""
     rows = centres[rng.integers(len(centres), size=count)]
     noise = rng.standard_normal(rows.shape, dtype=np.float32) * (NOISE / rows.shape[1] ** 0.5)
     rows = rows + noise

@@ -1,8 +1,8 @@
-"""Seconds to read 12 frames spread over a video, by each reader, and whether they are right.
+"""Time for each reader to read 12 frames spread over a video, and whether they are right.
 
-The number of every frame is written into its pixels. Each reader works in a process of its own
-(some cannot share one), once to warm up and then in turn with the others; what is not installed is
-named in the result and left out. One thread for all.
+The number of every frame is written into its pixels. Each reader runs in its own process (some
+cannot share one), once to warm up and then in turn with the others; readers not installed are named
+in the result and skipped. All use one thread.
 
     python benchmarks/08_reading.py --output benchmarks/results/08_reading.json
 """
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidtldr.bench.environment import environment
+from vidtldr.measure.environment import environment
 
 NUM_WANTED, NUM_BITS, SIDE_OF_BIT = 12, 16, 32
 WIDTH, HEIGHT, RATE = 640, 360, 25
@@ -37,7 +37,7 @@ Frames = list[NDArray[np.uint8]]
 
 
 def write_video(path: Path, num_frames: int, keyframes: int) -> None:
-    """Moving texture with a number in each frame; H.264 with B-frames."""
+    """Write moving texture with a number in each frame; H.264 with B-frames."""
     rng = np.random.default_rng(0)
     texture = rng.integers(60, 180, (HEIGHT // 8, WIDTH // 4, 3), dtype=np.uint8)
     texture = texture.repeat(8, axis=0).repeat(8, axis=1)  # twice as wide as the picture
@@ -56,7 +56,7 @@ def write_video(path: Path, num_frames: int, keyframes: int) -> None:
 
 
 def number_of(frame: NDArray[np.uint8]) -> int:
-    """The number in a frame (H, W, 3)."""
+    """Decode the number in a frame (H, W, 3)."""
     row = frame[SIDE_OF_BIT // 2, SIDE_OF_BIT // 2 :: SIDE_OF_BIT].mean(axis=-1)
     return sum(int(row[bit] > 127) << bit for bit in range(NUM_BITS))
 
@@ -128,7 +128,7 @@ def wanted_of(path: str) -> list[int]:
 
 
 def time_once(reader: str, path: str) -> dict[str, Any]:
-    """Read once to warm up and once to be timed, in this process."""
+    """Read once to warm up and once timed, in this process."""
     wanted = wanted_of(path)
     read = READERS[reader][1]
     numbers = [number_of(frame) for frame in read(path, wanted)]

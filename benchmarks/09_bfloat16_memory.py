@@ -1,11 +1,11 @@
 """Where the resident memory of a forward in bfloat16 goes, merged and unmerged.
 
-UMT-B at the schedule of its MSRVTT preset, each in a process of its own, three forwards: the peak
-of resident memory above the loaded model's and the peak of the tensors alone; and afterwards, when
-no tensor is left, what has been added to the heap that is still in use, such as what oneDNN keeps
-for every shape that has come by, what is free in it and not given back, and to the pages of mapped
-files, such as torch's own code. Once with glibc's heap as it is, and once with every allocation of
-1 MiB or more in pages of its own, which leaves no holes. Linux with glibc alone.
+UMT-B at the schedule of its MSRVTT preset, three forwards, each side in its own process. Measured:
+peak resident memory above the loaded model's, and peak tensor memory. Then, after all tensors are
+freed, the growth of: the heap still in use, such as oneDNN's cache for every shape seen; free heap
+not returned to the system; and pages of mapped files, such as torch's own code. Once with glibc's
+default heap, and once with every allocation of 1 MiB or more in its own pages, which avoids
+fragmentation. Linux with glibc only.
 
     python benchmarks/09_bfloat16_memory.py --output benchmarks/results/09_bfloat16_memory.json
 """
@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 
-from vidtldr.bench.environment import environment
-from vidtldr.bench.memory import peak_tensor_bytes
 from vidtldr.bench.resident import peak_above_load
 from vidtldr.bench.speed import forward_of
-from vidtldr.bench.speed_peers import speed_peers
+from vidtldr.bench.speed_variants import speed_variants
 from vidtldr.bench.subject import build_subject
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
+from vidtldr.measure.environment import environment
+from vidtldr.measure.memory import peak_tensor_bytes
 
 CPU, NUM_THREADS, NUM_PROCESSES = torch.device("cpu"), 2, 3
 HEAPS = {"default": {}, "no holes": {"MALLOC_MMAP_THRESHOLD_": str(2**20)}}
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def row_of(heap: str, batch: int) -> dict[str, Any]:
-    """Medians over processes, both sides in turn, and the ratio of their peaks."""
+    """Return medians over processes, both sides in turn, and the ratio of their peaks."""
     found: dict[str, list[dict[str, int]]] = {side: [] for side in SIDES}
     for _ in range(NUM_PROCESSES):
         for side in SIDES:
@@ -92,7 +92,7 @@ def in_fresh_process(heap: str, side: str, batch: int) -> dict[str, int]:
 
 
 def measured(side: str, batch: int) -> dict[str, int]:
-    """In the fresh process."""
+    """Measure in the fresh process."""
     torch.set_num_threads(NUM_THREADS)
     run = forward(side, batch)
     before = kept()
@@ -108,8 +108,8 @@ def measured(side: str, batch: int) -> dict[str, int]:
 def forward(side: str, batch: int) -> Callable[[], object]:
     subject = build_subject("umt-b16")
     x = subject.pixel_values(batch).bfloat16()
-    peers = speed_peers(MergeConfig(r=subject.r))
-    return forward_of(peers[side].build(subject.model.bfloat16()), x)
+    variants = speed_variants(MergeConfig(r=subject.r))
+    return forward_of(variants[side].build(subject.model.bfloat16()), x)
 
 
 class HeapUse(ctypes.Structure):
@@ -119,7 +119,7 @@ class HeapUse(ctypes.Structure):
 
 
 def kept() -> dict[str, int]:
-    """Bytes now: in use in the heap, free in it, and resident of mapped files."""
+    """Return current bytes: heap in use, heap free, and resident pages of mapped files."""
     mallinfo = ctypes.CDLL(None).mallinfo2
     mallinfo.restype = HeapUse
     heap = mallinfo()

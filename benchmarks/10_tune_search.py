@@ -1,10 +1,10 @@
-"""The search of `vidtldr tune` against the samplers of Optuna, with as many forwards.
+"""The search of `vidtldr tune` against Optuna's samplers, at an equal number of forwards.
 
-The bundled model on sets of 8 generated clips. The structured search is run once a set, for 0.6 of
-the FLOPs; every sampler then gets as many clip forwards as it used, from several seeds. Samplers
-see the same choices ("places"), or instead of a place every layer of the first half on or off
-("layers"), and either the drift at 0.6 alone or FLOPs and drift together. The setting that a
-search would choose is then run on clips that it has not seen.
+The bundled model on sets of 8 generated clips. The structured search runs once per set, for 0.6 of
+the FLOPs; every sampler then gets as many clip forwards as it used, with several seeds. Samplers
+choose from the same options ("places"), or instead of a set of layers switch each layer of the
+first half on or off ("layers"). They minimise either the drift at 0.6 alone or FLOPs and drift
+together. The setting each search would choose is then run on unseen clips.
 
     pip install optuna
     python benchmarks/10_tune_search.py --output benchmarks/results/10_tune_search.json
@@ -23,12 +23,12 @@ from typing import Any, get_args
 import optuna
 import torch
 
-from vidtldr.bench.environment import environment
-from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import SCORES, MergeConfig, Weighting
+from vidtldr.bundled import BUNDLED
+from vidtldr.config import SCORES, MergeConfig, Weighting
 from vidtldr.hosts.registry import find_host
+from vidtldr.measure.environment import environment
+from vidtldr.measure.result_store import ResultStore
 from vidtldr.models.umt.checkpoint import load_umt
-from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.export import clip_name, export_clips
 from vidtldr.shapes.world import ShapesWorld
 from vidtldr.tune.clips import TunedClip, read_clips
@@ -39,7 +39,7 @@ from vidtldr.tune.trials import Setting, Trials
 from vidtldr.tune.ways import Way, flop_ratio_of, places
 
 BUDGET, RANGE = 0.6, (0.45, 0.8)
-FIRST_CLIP = 8192  # others than those on which the search was made better
+FIRST_CLIP = 8192  # not the clips on which the search was developed
 NUM_CLIPS, NUM_SETS, NUM_UNSEEN, NUM_SEEDS = 8, 3, 24, 3
 METHODS = [*((score, "x") for score in SCORES), (None, "keys")]
 
@@ -47,7 +47,7 @@ Samples = list[tuple[float, float, Setting]]  # FLOP ratio, drift, setting
 
 
 def structured(trials: Trials) -> Samples:
-    """What `vidtldr tune` tries on all clips, less its markers that merge nothing."""
+    """Return what `vidtldr tune` tries on all clips, without the markers that merge nothing."""
     found = search(trials, Target("flop-ratio", BUDGET), num_rounds=1)
     return [
         (point.flop_ratio, point.drift, point.setting)
@@ -59,7 +59,7 @@ def structured(trials: Trials) -> Samples:
 def sampled(
     trials: Trials, num_forwards: int, sampler: Any, *, free_layers: bool, both: bool
 ) -> Samples:
-    """Trials of an Optuna sampler on all clips until the forwards are spent."""
+    """Run trials of an Optuna sampler on all clips until the forwards are used up."""
     found: Samples = []
 
     def objective(trial: Any) -> Any:
@@ -67,7 +67,7 @@ def sampled(
         budget = trial.suggest_float("budget", *RANGE) if both else BUDGET
         try:
             setting = way.at(trials.subject.model, budget)
-        except ValueError:  # these layers cannot save so much: free of charge, and to be avoided
+        except ValueError:  # these layers cannot save enough: costs no forward, but is penalised
             return (1.0, 1.0) if both else 1.0
         drift = trials.run(setting, len(trials.clips)).mean
         ratio = flop_ratio_of(trials.subject.model, setting)
@@ -82,7 +82,7 @@ def sampled(
 
 
 def suggest_way(trial: Any, subject: Subject, free_layers: bool) -> Way:
-    """The choices of `tune`, by name."""
+    """Suggest the choices of `tune`, by name."""
     blocks = len(find_host(subject.model).blocks)
     score, metric = METHODS[trial.suggest_categorical("method", range(len(METHODS)))]
     if free_layers:
@@ -105,12 +105,12 @@ def suggest_way(trial: Any, subject: Subject, free_layers: bool) -> Way:
 
 
 def best_at(samples: Samples) -> tuple[float, float, Setting]:
-    """The least drift of what costs at most the budget, and a thousandth."""
+    """Return the least drift at a cost of at most the budget plus a thousandth."""
     return min((s for s in samples if s[0] <= BUDGET + 1e-3), key=lambda s: s[1])
 
 
 def hypervolume(samples: Samples) -> float:
-    """Mean over budgets of 1 less the least drift that costs at most so much: more is better."""
+    """Average over budgets 1 minus the least drift within the budget; higher is better."""
     low, high = RANGE
     budgets = torch.linspace(low, high, 141).tolist()
     least = [min((d for r, d, _ in samples if r <= b + 1e-3), default=1.0) for b in budgets]
@@ -119,7 +119,7 @@ def hypervolume(samples: Samples) -> float:
 
 
 def summary(trials: Trials, unseen: Trials, samples: Samples, seconds: float) -> dict[str, Any]:
-    """What one search found."""
+    """Summarise one search."""
     _, drift, setting = best_at(samples)
     return {
         "num_forwards": trials.num_forwards,
@@ -127,13 +127,13 @@ def summary(trials: Trials, unseen: Trials, samples: Samples, seconds: float) ->
         "seconds": seconds,
         "drift": drift,
         "drift_unseen": unseen.run(setting, len(unseen.clips)).mean,
-        "hypervolume": hypervolume(samples),  # low where one budget alone was searched
+        "hypervolume": hypervolume(samples),  # low if only one budget was searched
         "setting": setting.to_dict(),
     }
 
 
 def samplers() -> dict[str, tuple[Callable[[int], Any], dict[str, bool]]]:
-    """Name, how to make one of a seed, and what it searches."""
+    """List each sampler's name, its constructor from a seed, and what it searches."""
     tpe, genetic = optuna.samplers.TPESampler, optuna.samplers.NSGAIISampler
 
     def made(kind: Any, **options: Any) -> Callable[[int], Any]:
@@ -155,7 +155,7 @@ def samplers() -> dict[str, tuple[Callable[[int], Any], dict[str, bool]]]:
 
 
 def measure(subject: Subject, clips: Sequence[TunedClip], unseen: Trials, store: Path) -> Any:
-    """Every search on one set of clips."""
+    """Run every search on one set of clips."""
 
     def fresh(name: str) -> Trials:
         return Trials(subject, clips, ResultStore(store / f"{name}.jsonl"))

@@ -1,10 +1,10 @@
-"""The models of `06_pipeline.py`, in a file of their own: another process loads them by name."""
+"""The models of `06_pipeline.py`, in their own file: another process loads them by name."""
 
 import torch
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.bundled import BUNDLED, bundled_merge
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt import UMTConfig, UMTRetrieval, load_umt
-from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.embed import Embedder, umt_embedder
 from vidtldr.tasks.video_features import VideoEncoding
@@ -15,7 +15,7 @@ MSRVTT_R = (600, 200, 100)
 
 
 def load(model: str, device: str) -> Embedder:
-    """The bundled model, or UMT-B with seeded random weights."""
+    """Load the bundled model, or UMT-B with seeded random weights."""
     if model == "bundled":
         umt, merge = load_umt(BUNDLED), bundled_merge()
     else:

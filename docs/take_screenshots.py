@@ -1,4 +1,4 @@
-"""Take the pictures of the report that README.md shows, from generated clips.
+"""Take the pictures of the report that README.md and docs/report.md show, from generated clips.
 
 Needs Chromium and the dev extra; run it on a quiet machine, as the times are in the picture:
 
@@ -45,7 +45,7 @@ def main() -> None:
         with open_browser(Path(directory) / "profile") as driver:
             for name, (theme, number, first, last) in SHOTS.items():
                 path = Path(directory) / f"{name}.html"
-                vidtldr("show", videos[number], "-o", path, "--repeats", 9)
+                vidtldr("show", videos[number], "-o", path, "--rounds", 9)
                 page = OpenReport(driver, path, WIDTH)
                 for _ in range(theme):
                     page.find("#theme").click()

@@ -1,9 +1,13 @@
-"""A clip and a model of our own making, classified unmerged and merged.
+"""Patch and compare: classify one clip with the same model unmerged and merged.
 
-The model has random weights: it is UNTRAINED, and its labels mean nothing. What the comparison
-shows is the machinery on a real video file: tokens, operations, time and memory.
+Writes a short video and a small VideoMAE, then runs `vidtldr classify --compare` on them. It prints
+labels, tokens, FLOPs, time and memory of both. The weights are random, so the labels mean nothing:
+put your own model and video in their place.
 
-    python examples/01_demo.py [DIRECTORY]
+    python examples/01_demo.py [FOLDER]
+
+FOLDER is demo/ by default. In Python the patch is one line, `vidtldr.apply_patch(model, r=[...])`;
+README.md shows it on this model.
 """
 
 import json
@@ -22,7 +26,7 @@ SCHEDULE = "600,200,100"
 
 
 def write_clip(path: Path) -> None:
-    """Two seconds of H.264: a bright disc crosses a noisy, slowly changing background."""
+    """Write two seconds of H.264: a bright disc crosses a noisy, slowly changing background."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
     with av.open(str(path), "w") as container:
@@ -41,8 +45,8 @@ def write_clip(path: Path) -> None:
         container.mux(stream.encode())
 
 
-def write_model(directory: Path) -> None:
-    """A small VideoMAE with fixed random weights, as `save_pretrained` stores one."""
+def write_model(folder: Path) -> None:
+    """Write a small VideoMAE with fixed random weights, as `save_pretrained` stores one."""
     torch.manual_seed(0)
     labels = {i: f"untrained-{i}" for i in range(5)}
     config = VideoMAEConfig(
@@ -56,18 +60,17 @@ def write_model(directory: Path) -> None:
     model = VideoMAEForVideoClassification(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # Default initialisation attends evenly to everything; this attends here and there.
+            # The default initialisation gives near-uniform attention; this makes it selective.
             if name.endswith(("query.weight", "key.weight")):
                 parameter.mul_(12)
-    model.save_pretrained(directory)
+    model.save_pretrained(folder)
     processor = {"image_processor_type": "VideoMAEImageProcessor", "size": {"shortest_edge": SIDE}}
-    (directory / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
 
 
-def main() -> int:
-    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
-    directory.mkdir(parents=True, exist_ok=True)
-    clip, model = directory / "disc.mp4", directory / "untrained-videomae"
+def main(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    clip, model = folder / "disc.mp4", folder / "untrained-videomae"
     write_clip(clip)
     write_model(model)
     command = [
@@ -85,4 +88,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo")))

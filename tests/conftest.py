@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from vidtldr.hosts.compiling import cpp_compiler, finds_cpp_compiler
+from vidtldr.measure import timing
+from vidtldr.measure.busyness import IDLE
+from vidtldr.ops.cpp_compiler import cpp_compiler, finds_cpp_compiler
 
 _SHARED = Path(os.environ.get("VIDTLDR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -17,6 +19,14 @@ _SHARED = Path(os.environ.get("VIDTLDR_SHARED", Path(__file__).resolve().parents
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _idle() -> Iterator[None]:
+    """What is printed and kept must not depend on who else is on the machine that tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "busy_between", lambda *_, **__: IDLE)
+        yield
 
 
 @pytest.fixture(scope="session")

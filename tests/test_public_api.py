@@ -1,7 +1,15 @@
+import importlib
+import inspect
 import subprocess
 import sys
+import typing
+from types import ModuleType
+
+import pytest
 
 import vidtldr
+import vidtldr.video
+from vidtldr.patch import patching
 
 
 def run_python(code: str) -> str:
@@ -15,6 +23,7 @@ def test_the_root_exports_these_names_and_no_others() -> None:
         "MergeConfig",
         "__version__",
         "apply_patch",
+        "describe",
         "patched",
         "remove_patch",
         "trace",
@@ -46,3 +55,102 @@ def test_importing_changes_no_global_switch() -> None:
         "import vidtldr; vidtldr.apply_patch; print(before == state(), torch.cuda.is_initialized())"
     )
     assert run_python(code).strip() == "True False"
+
+
+ROOMS = {
+    "hosts": [
+        "Attend",
+        "Attended",
+        "BlockSizes",
+        "Host",
+        "is_a",
+        "join_heads",
+        "register",
+        "split_heads",
+    ],
+    "measure": [
+        "Gain",
+        "Timing",
+        "count_flops",
+        "gain_of",
+        "paired_ratios",
+        "peak_tensor_bytes",
+        "time_in_turn",
+    ],
+    "pipeline": [
+        "IndexRequest",
+        "RunReport",
+        "discover",
+        "index_videos",
+        "index_videos_with_ray",
+        "request_for",
+    ],
+    "store": ["IndexSettings", "IndexWriter", "VideoIndex", "export_parquet", "verify_index"],
+    "tasks": [
+        "AnsweredVideo",
+        "ClipReader",
+        "Comparison",
+        "EmbeddedVideo",
+        "Embedder",
+        "FoundClip",
+        "ModelSpec",
+        "Pretrained",
+        "SearchResult",
+        "VideoEncoding",
+        "ask_video",
+        "classify_pixels",
+        "compare_on_clip",
+        "embed_videos",
+        "find_like",
+        "find_text",
+        "load_answering",
+        "load_classifier",
+        "load_embedder",
+        "load_retrieval",
+        "search_videos",
+        "to_pixels",
+        "top_labels",
+        "umt_reader",
+        "write_parquet",
+    ],
+    "video": ["Clip", "Sampling", "VideoError", "VideoTransform", "read_clip"],
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_exports_these_names_and_no_others(room: str) -> None:
+    package = importlib.import_module(f"vidtldr.{room}")
+    assert sorted(package.__all__) == ROOMS[room] == dir(package)
+    for name in package.__all__:
+        assert not isinstance(getattr(package, name), ModuleType)  # no file of the same name
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"'vidtldr\.video' has no attribute 'nothing'"):
+        vidtldr.video.nothing  # noqa: B018
+
+
+def test_rooms_load_nothing_heavy_before_a_name_is_used() -> None:
+    code = f"import sys; {'; '.join(f'import vidtldr.{room}' for room in ROOMS)}"
+    heavy = ["torch", "numpy", "av", "lancedb"]
+    assert run_python(f"{code}; print([m for m in {heavy} if m in sys.modules])").strip() == "[]"
+
+
+@pytest.mark.parametrize("function", ["apply_patch", "patched"])
+def test_help_shows_the_fields_of_a_config_with_their_defaults(function: str) -> None:
+    shown = inspect.signature(getattr(vidtldr, function)).parameters
+    fields = inspect.signature(vidtldr.MergeConfig).parameters
+    assert list(shown) == ["model", "config", *fields]
+    assert all(shown[name].default == field.default for name, field in fields.items())
+    assert shown["score"].default == "sharpness"
+
+
+@pytest.mark.parametrize("function", ["apply_patch", "patched"])
+def test_editors_see_the_same_fields(function: str) -> None:
+    """The overloads are typed by hand: they must follow the config."""
+    _, keywords = typing.get_overloads(getattr(patching, function))
+    seen = inspect.signature(keywords).parameters
+    fields = inspect.signature(vidtldr.MergeConfig).parameters
+    assert list(seen) == ["model", "config", *fields]
+    for name, field in fields.items():
+        assert (seen[name].default, seen[name].annotation) == (field.default, field.annotation)

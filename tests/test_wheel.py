@@ -39,6 +39,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     bundled = {name for name in names if name.startswith("vidtldr/shapes/bundled/")}
     assert {Path(name).name for name in bundled} == {
         "config.json",
+        "labels.json",
         "merge.json",
         "model.safetensors",
         "vocab.txt",
@@ -59,4 +60,4 @@ def test_the_demo_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "speed-up" in done.stdout
+    assert "same answers at" in done.stdout  # of times a busy machine may tell nothing

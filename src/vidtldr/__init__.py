@@ -6,13 +6,15 @@
 Names load on first use, so that `import vidtldr` and the command line's help stay instant.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vidtldr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vidtldr.hosts.config import MergeConfig
-    from vidtldr.hosts.patching import apply_patch, patched, remove_patch, trace
+    from vidtldr.config import MergeConfig
     from vidtldr.method.source import unmerge_tokens
+    from vidtldr.patch.describe import describe
+    from vidtldr.patch.patching import apply_patch, patched, remove_patch, trace
 
 __version__ = "0.1.0.dev0"
 
@@ -20,6 +22,7 @@ __all__ = [
     "MergeConfig",
     "__version__",
     "apply_patch",
+    "describe",
     "patched",
     "remove_patch",
     "trace",
@@ -27,19 +30,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MergeConfig": "vidtldr.hosts.config",
-    "apply_patch": "vidtldr.hosts.patching",
-    "patched": "vidtldr.hosts.patching",
-    "remove_patch": "vidtldr.hosts.patching",
-    "trace": "vidtldr.hosts.patching",
+    "MergeConfig": "vidtldr.config",
+    "apply_patch": "vidtldr.patch.patching",
+    "describe": "vidtldr.patch.describe",
+    "patched": "vidtldr.patch.patching",
+    "remove_patch": "vidtldr.patch.patching",
+    "trace": "vidtldr.patch.patching",
     "unmerge_tokens": "vidtldr.method.source",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vidtldr' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, _ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -3,10 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.made_up_result import made_up_result
+from support.made_up_result import made_up_result
 
+from vidtldr.baselines.schedules import PAPER
 from vidtldr.bench.pareto import OTHERS, quality_plot
-from vidtldr.bench.quality_methods import PAPER, PRESET, VID_TLDR
+from vidtldr.bench.quality_methods import PRESET, VID_TLDR
 
 
 @pytest.mark.parametrize("is_timed", [True, False])

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.tiny_world_model import tiny_world_model
+from support.tiny_world_model import tiny_world_model
 
-from vidtldr.bench.peers import Merging, RandomDropping, Unmerged
+from vidtldr.baselines.baseline import Merging, RandomDropping, Unmerged
 from vidtldr.bench.quality import QualityOptions, QualityResult, run_quality, spread
 from vidtldr.bench.quality_methods import Cell
-from vidtldr.bench.result_store import ResultStore
 from vidtldr.bench.seed_exam import RememberedWorld, SeedExam
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import patched
+from vidtldr.config import MergeConfig
+from vidtldr.measure.result_store import ResultStore
+from vidtldr.patch.patching import patched
 from vidtldr.shapes.exam import distinct_clips, encode_clips, encode_with, examine
 from vidtldr.shapes.model import ShapesUMT
 from vidtldr.shapes.world import ShapesWorld

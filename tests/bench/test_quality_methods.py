@@ -1,25 +1,22 @@
 import pytest
-from bench.tiny_world_model import tiny_world_model
-from tiny_models import clips, vivit
+from support.tiny_models import clips, vivit
+from support.tiny_world_model import tiny_world_model
 
-from vidtldr.bench.peers import Merging, RandomDropping, Unmerged
+from vidtldr.baselines.baseline import Merging, RandomDropping, Unmerged
+from vidtldr.baselines.schedules import PAPER, front_loaded, placement, random_dropping
 from vidtldr.bench.quality_methods import (
     ABLATIONS,
     METHODS,
-    PAPER,
     PRESET,
     VID_TLDR,
     Cell,
     Chosen,
-    front_loaded,
-    placement,
     plan,
-    random_dropping,
     vision_flops,
 )
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import apply_patch
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt.vision import VisionEncoder
+from vidtldr.patch.patching import apply_patch
 
 EARLY, LATE = placement(0), placement(2)
 CHOSEN = Chosen(MergeConfig(r=[0, 12, 0, 7], score="received", metric="keys"))
@@ -47,9 +44,9 @@ def test_counted_flops_stay_within_the_budget_and_close_to_it(
 ) -> None:
     full = vision_flops(encoder, Unmerged())
     for cell in cells:
-        if cell.peer is None:
+        if cell.variant is None:
             continue
-        ratio = vision_flops(encoder, cell.peer) / full
+        ratio = vision_flops(encoder, cell.variant) / full
         assert ratio <= cell.budget + 1e-9, cell
         if cell.method not in ("fewer frames", "lower resolution"):
             assert ratio > cell.budget - 0.02, cell
@@ -58,17 +55,17 @@ def test_counted_flops_stay_within_the_budget_and_close_to_it(
 def test_a_budget_out_of_reach_says_why_and_how_low_it_goes(cells: list[Cell]) -> None:
     late = [cell for cell in cells if cell.layers == LATE and cell.budget == 0.5]
     assert late
-    assert all(cell.peer is None for cell in late)
+    assert all(cell.variant is None for cell in late)
     assert all("flop_ratio must be at least 0." in (cell.unreachable or "") for cell in late)
     early = [cell for cell in cells if cell.layers == EARLY and cell.budget == 0.8]
-    assert all(cell.peer is not None for cell in early)
+    assert all(cell.variant is not None for cell in early)
 
 
 def test_the_ablation_changes_the_weighting_alone(cells: list[Cell]) -> None:
     configs = [
-        cell.peer.config
+        cell.variant.config
         for cell in cells
-        if isinstance(cell.peer, Merging)
+        if isinstance(cell.variant, Merging)
         and cell.method in (VID_TLDR, *(method.name for method in ABLATIONS))
     ]
     early = [config for config in configs if config.r is not None and config.r[0]]
@@ -81,9 +78,9 @@ def test_dropping_pays_nothing_for_matching_and_so_keeps_more_tokens(
 ) -> None:
     dropping = random_dropping(encoder, 0.5, EARLY)
     plain = next(
-        cell.peer.config
+        cell.variant.config
         for cell in cells
-        if isinstance(cell.peer, Merging)
+        if isinstance(cell.variant, Merging)
         and (cell.method, cell.layers, cell.budget) == ("plain merging on x", EARLY, 0.5)
     )
     assert isinstance(dropping, RandomDropping)
@@ -95,9 +92,9 @@ def test_frames_and_resolution_take_the_dearest_setting_within_the_budget(
     encoder: VisionEncoder, cells: list[Cell]
 ) -> None:
     settings = {
-        (cell.method, cell.budget): cell.peer.to_dict()
+        (cell.method, cell.budget): cell.variant.to_dict()
         for cell in cells
-        if cell.layers is None and cell.peer is not None
+        if cell.layers is None and cell.variant is not None
     }
     assert settings["fewer frames", 0.8]["num_frames"] == 3
     assert settings["fewer frames", 0.5]["num_frames"] == 2
@@ -107,7 +104,7 @@ def test_frames_and_resolution_take_the_dearest_setting_within_the_budget(
 
 def test_a_budget_below_one_frame_is_out_of_reach(encoder: VisionEncoder) -> None:
     cells = plan(encoder, (0.01,), (EARLY,), CHOSEN)
-    assert all(cell.peer is None for cell in cells)
+    assert all(cell.variant is None for cell in cells)
     (frames,) = (cell.unreachable for cell in cells if cell.method == "fewer frames")
     assert frames is not None
     assert "for fewer frames, got 0.01. Raise it." in frames
@@ -119,9 +116,9 @@ def test_a_preset_keeps_its_choices_and_layers_where_a_budget_has_none_of_its_ow
     own = MergeConfig(r=[30, 9], score=None)
     cells = plan(encoder, (0.8, 0.7), (EARLY,), Chosen(CHOSEN.merge, {0.7: own}), [PRESET])
     assert [cell.layers for cell in cells] == [(1, 3), (0, 1)]
-    assert isinstance(cells[0].peer, Merging)
-    assert (cells[0].peer.config.score, cells[0].peer.config.metric) == ("received", "keys")
-    assert cells[1].peer == Merging(own)
+    assert isinstance(cells[0].variant, Merging)
+    assert (cells[0].variant.config.score, cells[0].variant.config.metric) == ("received", "keys")
+    assert cells[1].variant == Merging(own)
     budget = Chosen(MergeConfig(flop_ratio=0.5, layers=[1, 2])).cell_at(encoder, 0.8)
     assert budget.layers == (1, 2)
     assert Chosen(CHOSEN.merge, {0.7: own}).to_dict()["by_budget"]["0.7"]["r"] == (30, 9)
@@ -131,8 +128,8 @@ def test_the_papers_setting_shares_out_r_as_the_paper_does(
     encoder: VisionEncoder, cells: list[Cell]
 ) -> None:
     (cell,) = [cell for cell in cells if (cell.method, cell.budget) == (PAPER, 0.8)]
-    assert isinstance(cell.peer, Merging)
-    config = cell.peer.config
+    assert isinstance(cell.variant, Merging)
+    config = cell.variant.config
     assert (config.score, config.metric, config.weighting) == ("sharpness", "x", "masked-saliency")
     assert config.r is not None
     most = config.r[0]

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bench.tiny_world_model import TINY_WORLD, tiny_world_model
-from models.umt.tiny import spread_weights
+from support.tiny_umt import spread_weights
+from support.tiny_world_model import TINY_WORLD, tiny_world_model
 from torch import Tensor
 
 from vidtldr.bench.saliency_quality import auroc, precision_at_mask_size, run_saliency
 from vidtldr.bench.saliency_scores import SCORES, reference_scores
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import patched, trace
+from vidtldr.config import MergeConfig
 from vidtldr.method.saliency import saliency
 from vidtldr.models.umt.vision import VisionEncoder
+from vidtldr.patch.patching import patched, trace
 
 
 def auroc_reference(scores: list[float], is_foreground: list[bool]) -> float:

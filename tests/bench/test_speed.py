@@ -1,4 +1,4 @@
-"""Peers, settings and rooflines on tiny models; nothing here depends on how fast anything is."""
+"""Variants, settings and rooflines on tiny models; nothing here depends on how fast anything is."""
 
 import dataclasses
 from pathlib import Path
@@ -6,26 +6,26 @@ from typing import Any
 
 import pytest
 import torch
-from models.umt.tiny import TINY, spread_weights
-from tiny_models import clips, videomae
+from support.tiny_models import clips, videomae
+from support.tiny_umt import TINY, spread_weights
 from torch import nn
-from torch._inductor.exc import InductorError, InvalidCxxCompiler
+from torch._inductor.exc import InductorError
 
+from vidtldr.baselines.materialised import eager_twin, materialised_twin, two_maps
 from vidtldr.bench import speed
-from vidtldr.bench.materialised import eager_twin, materialised_twin, two_maps
-from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES
 from vidtldr.bench.resident import MemoryRow, peak_above_load, peak_in_fresh_process
 from vidtldr.bench.roofline import count_bytes, measure_ceilings
 from vidtldr.bench.scaling import SIDES, measure_scaling
 from vidtldr.bench.speed import Setting, measure_setting
-from vidtldr.bench.speed_peers import SpeedPeer, choose_peers, speed_peers
 from vidtldr.bench.speed_plot import latency_plot, memory_plot
+from vidtldr.bench.speed_variants import SpeedVariant, choose_variants, speed_variants
 from vidtldr.bench.subject import BUILT_IN, build_subject, scaled_schedule
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.timing import Timing
-from vidtldr.hosts.twin import merged_twin, twin
+from vidtldr.config import MergeConfig
+from vidtldr.measure.timing import Timing
 from vidtldr.models.umt import build_vision_encoder
 from vidtldr.ops.attention import attend
+from vidtldr.patch.twin import merged_twin, twin
+from vidtldr.visualize.plot import NARROW_INCHES, WIDE_INCHES
 
 CPU = torch.device("cpu")
 CONFIG = MergeConfig(r=[0, 9, 5])
@@ -65,39 +65,39 @@ def test_maps_are_stored_and_tokens_pooled_by_mass() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_a_peer_is_named_once_and_brings_what_it_is_compared_with() -> None:
-    names = [peer.name for peer in choose_peers(CONFIG, None)]
+def test_a_variant_is_named_once_and_brings_what_it_is_compared_with() -> None:
+    names = [variant.name for variant in choose_variants(CONFIG, None)]
     assert names[:3] == ["unmerged", "unmerged, eager", "merged"]
     assert "merged by sharpness" not in names  # that is merged itself
     assert {"merged by received", "merged by nothing", "ToMe", "materialised"} <= set(names)
-    compiled = {peer.name for peer in choose_peers(CONFIG, None, with_compiled=True)}
+    compiled = {variant.name for variant in choose_variants(CONFIG, None, with_compiled=True)}
     assert compiled - set(names) == {"unmerged, compiled", "merged, compiled"}
-    few = [peer.name for peer in choose_peers(CONFIG, ["materialised"])]
+    few = [variant.name for variant in choose_variants(CONFIG, ["materialised"])]
     assert few == ["unmerged", "merged", "materialised"]
     tome = MergeConfig(r=[9], score=None, metric="keys")
-    assert "ToMe" not in speed_peers(tome)
-    assert speed_peers(tome)["materialised"].reference == "merged by sharpness"
+    assert "ToMe" not in speed_variants(tome)
+    assert speed_variants(tome)["materialised"].reference == "merged by sharpness"
 
 
 def test_what_is_drawn_by_chance_is_compared_with_no_other_draw() -> None:
-    peers = speed_peers(MergeConfig(r=[9], metric="random"))
-    assert peers["merged, compiled"].reference is None
-    assert speed_peers(CONFIG)["merged, compiled"].reference == "merged"
+    variants = speed_variants(MergeConfig(r=[9], metric="random"))
+    assert variants["merged, compiled"].reference is None
+    assert speed_variants(CONFIG)["merged, compiled"].reference == "merged"
 
 
 def test_an_unknown_peer_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"peers must be among unmerged; .*, got 'fast'\. Write"):
-        choose_peers(CONFIG, ["fast"])
+    with pytest.raises(ValueError, match=r"`baselines` must be among .*, got 'fast'\. Sep"):
+        choose_variants(CONFIG, ["fast"])
 
 
-def test_every_peer_is_measured_and_compared() -> None:
+def test_every_variant_is_measured_and_compared() -> None:
     model, steps = videomae(), []
-    peers = choose_peers(CONFIG, None)
+    variants = choose_variants(CONFIG, None)
     rows = measure_setting(
-        model, clips(), SETTING, peers, num_rounds=2, on_step=lambda: steps.append(1)
+        model, clips(), SETTING, variants, num_rounds=2, on_step=lambda: steps.append(1)
     )
-    found = {row.peer: row for row in rows}
-    assert len(steps) == len(peers) * 4
+    found = {row.variant: row for row in rows}
+    assert len(steps) == len(variants) * 4
     assert all(len(row.times_ms) == 2 for row in rows)
     assert found["unmerged"].speedup == {"median": 1, "lowest": 1, "highest": 1}
     assert found["unmerged"].drift == 0
@@ -114,9 +114,9 @@ def test_every_peer_is_measured_and_compared() -> None:
 def test_half_types_say_how_far_they_are_from_float32_and_leave_the_model_alone() -> None:
     model = videomae()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    peers = choose_peers(CONFIG, ["merged"])
+    variants = choose_variants(CONFIG, ["merged"])
     half = Setting(2, "bfloat16", 6, 32)
-    rows = measure_setting(model, clips(), half, peers, num_rounds=1, num_warmups=0)
+    rows = measure_setting(model, clips(), half, variants, num_rounds=1, num_warmups=0)
     assert all(0 < row.rounding < 1 for row in rows)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -138,22 +138,22 @@ class Wrong(nn.Module):
     ],
 )
 def test_wrong_outputs_are_not_timed(value: float, message: str) -> None:
-    wrong = SpeedPeer("wrong", lambda _: Wrong(value), "unmerged")
-    peers = [speed_peers(CONFIG)["unmerged"], wrong]
+    wrong = SpeedVariant("wrong", lambda _: Wrong(value), "unmerged")
+    variants = [speed_variants(CONFIG)["unmerged"], wrong]
     with pytest.raises(FloatingPointError, match=message):
-        measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+        measure_setting(videomae(), clips(), SETTING, variants, num_rounds=1)
 
 
 class Uncompilable(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        raise InductorError(InvalidCxxCompiler("cc"), None)
+        raise InductorError(OSError("no such compiler"), None)
 
 
 def test_a_compiler_that_does_not_work_is_said() -> None:
-    broken = SpeedPeer("broken", lambda _: Uncompilable())
-    peers = [speed_peers(CONFIG)["unmerged"], broken]
-    with pytest.raises(ImportError, match=r"compile must find compilers .* cc is not found"):
-        measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+    broken = SpeedVariant("broken", lambda _: Uncompilable())
+    variants = [speed_variants(CONFIG)["unmerged"], broken]
+    with pytest.raises(ImportError, match=r"`compile` must find compilers .* no such compiler"):
+        measure_setting(videomae(), clips(), SETTING, variants, num_rounds=1)
 
 
 def test_bytes_of_a_product_worked_by_hand() -> None:
@@ -219,8 +219,8 @@ def test_the_average_in_float32_of_maps_of_half_types_needs_room_too() -> None:
 
 def test_every_curve_is_drawn_and_named_at_any_width() -> None:
     pytest.importorskip("matplotlib")
-    peers = choose_peers(CONFIG, ["unmerged"])
-    rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+    variants = choose_variants(CONFIG, ["unmerged"])
+    rows = measure_setting(videomae(), clips(), SETTING, variants, num_rounds=1)
     plot = latency_plot(rows, {"float32": scaling(2**30)})
     for _, *panels in (plot.draw(WIDE_INCHES).axes, plot.draw(NARROW_INCHES).axes):
         assert len(panels) == 2
@@ -240,8 +240,8 @@ def test_memory_is_set_against_the_unmerged_models_of_the_same_round() -> None:
 
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
-    peers = choose_peers(CONFIG, ["merged"])
-    rows = measure_setting(videomae(), clips(), SETTING, peers, num_rounds=1)
+    variants = choose_variants(CONFIG, ["merged"])
+    rows = measure_setting(videomae(), clips(), SETTING, variants, num_rounds=1)
     files = latency_plot(rows, {"float32": scaling(0)}).write(tmp_path / "latency")
     peaks = MemoryRow("unmerged", SETTING, (10**6, 2 * 10**6), (10**6, 2 * 10**6))
     files += memory_plot([peaks]).write(tmp_path / "memory.png")
@@ -266,7 +266,7 @@ def test_built_in_models_are_the_same_every_time_and_leave_the_generator_alone(
     weights = [next(each.model.parameters()) for each in small]
     assert torch.equal(*weights)
     assert torch.equal(small[0].pixel_values(2), small[1].pixel_values(2))
-    with pytest.raises(ValueError, match=r"frames must be left out for vit-b, .* got 4\."):
+    with pytest.raises(ValueError, match=r"`frames` must be left out for vit-b, .* got 4\."):
         build_subject("vit-b", 4)
 
 

@@ -38,17 +38,17 @@ def test_the_encoder_of_masked_pretraining_is_read_too(trained: ShapesUMT, tmp_p
     found = load_shapes_encoder(tmp_path / "pretraining.pt").state_dict()
     name = "encoder.blocks.5.attn.qkv.weight"
     assert torch.equal(found[name], encoder[name])
-    with pytest.raises(ValueError, match="weights must be of the model of recipes/train_"):
+    with pytest.raises(ValueError, match="weights must be of the model of recipes/shapes/"):
         load_shapes(tmp_path / "pretraining.pt")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="weights must be a file that is there, got"):
+    with pytest.raises(FileNotFoundError, match="weights must be an existing file, got"):
         load_shapes(tmp_path / "nothing.safetensors")
     save_file({"encoder.norm": torch.ones(3)}, tmp_path / "other.safetensors")
     for load in (load_shapes, load_shapes_encoder):
         with pytest.raises(ValueError, match=r"which differs in \d+ names such as '"):
             load(tmp_path / "other.safetensors")
     torch.save({"weights": {}}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="must be of the model of recipes/train_"):
+    with pytest.raises(ValueError, match="must be of the model of recipes/shapes/"):
         load_shapes(tmp_path / "other.pt")

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import vidtldr
-from vidtldr.bench.flops import count_flops
-from vidtldr.hosts.presets import preset_for
+from vidtldr.measure.flops import count_flops
 from vidtldr.models.umt import build_vision_encoder
 
 
@@ -27,7 +26,7 @@ def test_gmacs_are_the_papers_within_a_per_cent(size: str, name: str | None, gma
     with torch.device("meta"):
         model = build_vision_encoder(size)
         if name is not None:
-            vidtldr.apply_patch(model, preset_for(model, name))
+            vidtldr.apply_patch(model, preset=name)
         clip = torch.empty(1, 12, 3, 224, 224)
         with torch.inference_mode():
             flops = count_flops(lambda: model(clip))

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.umt_files import UMTFiles, write_umt, write_wide_umt
 from click.testing import Result
-from tasks.umt_sets import VideoSet, written_set
-from tiny_files import write_video, write_videomae
+from support.tiny_files import write_video, write_videomae
+from support.umt_files import UMTFiles, write_umt, write_wide_umt
+from support.umt_sets import VideoSet, written_set
 from typer.testing import CliRunner
 
 from vidtldr.cli.main import app
@@ -36,6 +36,12 @@ def wide_umt(tmp_path_factory: pytest.TempPathFactory) -> UMTFiles:
 def films(tmp_path_factory: pytest.TempPathFactory) -> VideoSet:
     """Five films and a broken one among them."""
     return written_set(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine they would come between the lines that tests look at."""
+    monkeypatch.setattr("vidtldr.cli.terminal.SECONDS_BETWEEN_LINES", 3600.0)
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles, write_pretrained
 from click.testing import Result
-from tasks.umt_sets import CONFIG, VideoSet, write_json
+from support.outcomes import one_error_line, rows
+from support.umt_files import UMTFiles, write_pretrained
+from support.umt_sets import CONFIG, VideoSet, write_json
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt import load_umt
 from vidtldr.tasks.ask import ask_video
 from vidtldr.tasks.clip_reader import umt_reader
@@ -69,7 +69,7 @@ def test_a_broken_video_is_exit_code_1(run: Run, umt: UMTFiles, films: VideoSet)
     arguments = ("ask", films.directory / films.broken, QUESTION, *umt.answering_flags)
     result = run(*arguments, "--answers", "a,b")
     assert result.exit_code == 1
-    assert result.stdout.startswith("1 of 1 videos failed:")
+    assert result.stdout.startswith("1 of 1 video failed:")
     [row] = rows(run(*arguments, "--answers", "a,b", "--json"))
     assert row["answers"] == []
     assert "cannot read its content" in row["error"]
@@ -99,6 +99,7 @@ def test_a_checkpoint_for_retrieval_cannot_answer(run: Run, umt: UMTFiles, films
         ('{"a": 1}', "line 1: the file must be one JSON list"),
         ('["a", "b"', "the file must be valid JSON|entries must have one comma between"),
         ("[]", "the list must have entries"),
+        ('["red"]', "--answers must be two or more, as a single one always has 100 %"),
     ],
 )
 def test_wrong_answers_are_found_with_their_line(
@@ -116,7 +117,9 @@ def test_wrong_answers_are_found_with_their_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--answers", "nowhere.json"], "--answers must be a JSON file that is there"),
+        (["--answers", "nowhere.json"], "--answers must be an existing JSON file"),
+        (["--answers", "red"], "--answers must be an existing JSON file or a comma-separated"),
+        (["--answers", "no,where.json"], "--answers must be an existing JSON file or a comma-sep"),
         (["--answers", "a,,b"], "--answers must be different and not empty"),
         (["--answers", "a,a"], "--answers must be different and not empty"),
         (["--answers", "a,b", "--model", "x"], "--model must be umt:CHECKPOINT here"),

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.made_up_result import made_up_result
 from click.testing import Result
-from models.umt.tiny import spread_weights
 from rich.console import Console
 from safetensors.torch import save_file
+from support.made_up_result import made_up_result
+from support.tiny_umt import spread_weights
 
 from vidtldr.bench.quality import spread
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.saliency_scores import SCORES
-from vidtldr.cli.bench_tables import print_quality, print_saliency
+from vidtldr.cli.bench.tables import print_quality, print_saliency
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 Run = Callable[..., Result]
@@ -38,7 +38,7 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     chosen = {"0.7": {"r": [0, 130, 60], "score": "received"}}
     preset.write_text(json.dumps({"chosen": chosen}))
     command = ["bench", "quality", "--weights", weights, *FEW, "--budgets", "1,0.7"]
-    command += ["--first-layers", "1", "--rounds", "0", "--preset", preset]
+    command += ["--first-layers", "1", "--rounds", "0", "--chosen", preset]
     command += ["--methods", "bundled preset, vid-TLDR,fewer frames"]
     command += ["--cache", tmp_path / "cache", "-o", output]
     page = tmp_path / "quality.html"
@@ -91,16 +91,19 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budgets", "1.1,0.5"], "--budgets must be numbers in (0, 1] with commas"),
-        (["--budgets", "half"], "--budgets must be numbers in (0, 1] with commas"),
+        (["--budgets", "1.1,0.5"], "--budgets must be numbers in (0, 1], comma-sep"),
+        (["--budgets", "half"], "--budgets must be numbers in (0, 1], comma-sep"),
         (["--seeds", "1,1"], "--seeds must be different numbers from 0 on, got '1,1'."),
         (["--seeds", "-1"], "--seeds must be different numbers from 0 on, got '-1'."),
-        (["--first-layers", "one"], "--first-layers must be whole numbers with commas between"),
-        (["--preset", "nowhere.json"], "--preset must be a report of recipes/choose_preset.py"),
-        (["--weights", "nowhere.pt"], "weights must be a file that is there, got 'nowhere.pt'"),
-        (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
-        (["--plot", "/no/where.png"], "--plot must lie in a directory that is there"),
-        (["--report", "/no/where.html"], "--report must lie in a directory that is there"),
+        (["--first-layers", "one"], "--first-layers must be comma-separated integers"),
+        (
+            ["--chosen", "nowhere.json"],
+            "--chosen must be a report of recipes",
+        ),
+        (["--weights", "nowhere.pt"], "weights must be an existing file, got 'nowhere.pt'"),
+        (["-o", "/no/where.json"], "--output must be in an existing, writable directory"),
+        (["--plot", "/no/where.png"], "--plot must be in an existing, writable directory"),
+        (["--report", "/no/where.html"], "--report must be in an existing, writable directory"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench.made_up_result import made_up_result
+from support.made_up_result import made_up_result
 
 from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import spread
@@ -15,10 +15,17 @@ from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
-from vidtldr.cli.bench_output import hand_over, missing_extras
-from vidtldr.cli.bench_pages import quality_page, saliency_page
-from vidtldr.cli.result_options import ResultOptions
-from vidtldr.cli.speed_pages import latency_page, memory_page
+from vidtldr.cli.bench.pages import (
+    hand_over,
+    latency_page,
+    memory_page,
+    missing_extras,
+    quality_page,
+    saliency_page,
+)
+from vidtldr.cli.bench.tables import latency_doubts, quality_notes
+from vidtldr.cli.output_options import ResultOptions
+from vidtldr.measure.busyness import BusyReport
 
 ENVIRONMENT = {
     "command": "vidtldr bench",
@@ -40,9 +47,10 @@ REPORT = {
 SETTINGS = [Setting(1, "float32", 12, 224), Setting(8, "float32", 12, 224)]
 
 
-def speed_row(peer: str, setting: Setting, median: float) -> SpeedRow:
-    ratios = {"median": 30 / median, "lowest": 1.0, "highest": 2.0}
-    return SpeedRow(peer, setting, 10**9, None, None, (median,), ratios, None, 0.1, None)
+def speed_row(variant: str, setting: Setting, median: float) -> SpeedRow:
+    speed = 30 / median
+    ratios = {"median": speed, "lowest": 0.99 * speed, "highest": 1.01 * speed}
+    return SpeedRow(variant, setting, 10**9, None, None, (median,), ratios, None, 0.1, None)
 
 
 def test_a_page_says_what_was_not_measured() -> None:
@@ -108,7 +116,9 @@ def test_saliency_names_the_best_score_of_either_sign() -> None:
 
 
 def test_latency_says_how_fast_merged_is_at_one_setting_or_several() -> None:
-    rows = [speed_row(peer, SETTINGS[0], ms) for peer, ms in (("unmerged", 30), ("merged", 20))]
+    rows = [
+        speed_row(variant, SETTINGS[0], ms) for variant, ms in (("unmerged", 30), ("merged", 20))
+    ]
     ceilings = {"float32": Ceilings(1e12, 1e11, 2048, 2**28)}
     curves = {"float32": [ScalingRow("SDPA", 64, (9.0,), 2**20, {})]}
     page = latency_page(REPORT, rows, curves, ceilings)
@@ -118,12 +128,57 @@ def test_latency_says_how_fast_merged_is_at_one_setting_or_several() -> None:
     assert times.rows[1][:3] == ("merged", "20.0", "1.50x")
     assert "1 TFLOP/s in a product" in times.notes[0]
     assert curve.rows == [("64", "9 (1)")]
-    rows += [speed_row(peer, SETTINGS[1], ms) for peer, ms in (("unmerged", 30), ("merged", 15))]
+    rows += [
+        speed_row(variant, SETTINGS[1], ms) for variant, ms in (("unmerged", 30), ("merged", 15))
+    ]
     several = latency_page(REPORT, rows, {}, {})
     assert several.verdict == "Merged is 1.50x to 2.00x as fast as unmerged, over 2 settings."
     assert len(several.tables) == 2
-    without = [row for row in rows if row.peer != "merged"]
+    without = [row for row in rows if row.variant != "merged"]
     assert latency_page(REPORT, without, {}, {}).verdict == ""
+
+
+def test_latency_says_why_merging_gains_nothing_and_that_the_machine_was_busy() -> None:
+    rows = [
+        speed_row(variant, SETTINGS[0], ms) for variant, ms in (("unmerged", 30), ("merged", 40))
+    ]
+    [doubt] = latency_doubts(rows)
+    assert doubt.startswith("merged: slower, 0.75x as fast; merging removes 0 % of the FLOPs")
+    page = latency_page(REPORT, rows, {}, {})
+    assert page.verdict.endswith("40.0 ms instead of 30.0 ms: 0.75x as fast.")
+    assert "0.75x as fast; merging removes" in page.tables[0].notes[0]
+    unclear = replace(rows[1], speedup={"median": 0.99, "lowest": 0.9, "highest": 1.1})
+    page = latency_page(REPORT, [rows[0], unclear], {}, {})
+    assert page.tables[0].rows[1][2] == "~0.99x"
+    assert page.verdict.endswith("no measurable difference in time (0.90x to 1.10x).")
+    busy = [replace(row, busy=BusyReport(0.5, True)) for row in rows]
+    [doubt] = latency_doubts(busy)
+    assert doubt.startswith("note: other programs used 50 % of the processor")
+    assert busy[0].to_dict()["machine_was_busy"] is True
+    assert "busy" not in busy[0].to_dict()
+
+
+def test_quality_marks_speeds_and_says_what_the_slowest_method_costs() -> None:
+    result = made_up_result()
+    assert not [note for note in quality_notes(result, 80) if "as fast" in note]
+    timing = {
+        "clips_per_second": 8.0,
+        "unmerged_clips_per_second": 10.0,
+        "speedup": 0.8,
+        "lowest_speedup": 0.7,
+        "highest_speedup": 0.9,
+    }
+
+    def notes_with(**changes: float) -> list[str]:
+        rows = [
+            replace(row, timing=timing | changes if row.method == PRESET else None)
+            for row in result.rows
+        ]
+        return list(quality_notes(replace(result, rows=tuple(rows)), 80))
+
+    assert "slower, 0.80x as fast; merging removes 40 % of the FLOPs" in notes_with()[-1]
+    assert "~ no measurable difference" in notes_with(highest_speedup=1.1)[-1]
+    assert "other programs used 50 %" in notes_with(machine_was_busy=True, other_share=0.5)[-1]
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.outcomes import one_error_line
-from cli.umt_files import UMTFiles, write_wide_umt
 from click.testing import Result
 from rich.console import Console
+from support.outcomes import one_error_line
+from support.umt_files import UMTFiles, write_wide_umt
 
 from vidtldr.bench.resident import MemoryRow, peak_in_fresh_process
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
-from vidtldr.bench.speed_peers import speed_peers
-from vidtldr.cli.bench_subject import SubjectName, load_subject
-from vidtldr.cli.memory_child import measure_peak
-from vidtldr.cli.memory_run import CHILD
-from vidtldr.cli.speed_tables import print_latency, print_memory, print_scaling
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.ops.native_bfloat16 import bfloat16_is_native
+from vidtldr.bench.speed_variants import speed_variants
+from vidtldr.cli.bench.memory_child import measure_peak
+from vidtldr.cli.bench.speed import CHILD
+from vidtldr.cli.bench.subject import SubjectName, load_subject
+from vidtldr.cli.bench.tables import print_latency, print_memory, print_scaling
+from vidtldr.config import MergeConfig
+from vidtldr.ops.processor import bfloat16_is_native
 
 Run = Callable[..., Result]
 needs_proc = pytest.mark.skipif(
@@ -34,7 +34,7 @@ def test_latency_prints_writes_and_says_what_it_could_not_draw(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     output = tmp_path / "latency.json"
     command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "2"]
-    command += ["--peers", "merged;ToMe", "--scaling", "32,64", "--no-roofline"]
+    command += ["--baselines", "merged;ToMe", "--scaling", "32,64", "--no-roofline"]
     command += ["--batches", "1,2", "--dtypes", "float32,bfloat16", "--ratio", "0.25,0.1"]
     done = run(*command, "-o", output, "--plot", tmp_path / "latency.png")
     assert done.exit_code == 1, done.output  # everything is there but the plot
@@ -55,14 +55,23 @@ def test_latency_prints_writes_and_says_what_it_could_not_draw(
 
 def test_latency_of_a_umt_checkpoint_at_several_numbers_of_frames(run: Run, umt: UMTFiles) -> None:
     command = ["bench", "latency", "--model", f"umt:{umt.retrieval}", "--arch", umt.arch]
-    command += ["--frames", "2,3", "--rounds", "1", "--peers", "merged", "--no-roofline", "--json"]
+    command += [
+        "--frames",
+        "2,3",
+        "--rounds",
+        "1",
+        "--baselines",
+        "merged",
+        "--no-roofline",
+        "--json",
+    ]
     done = run(*command, "--device", "cpu", "--flop-ratio", "0.9")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert [row["setting"]["num_frames"] for row in report["rows"]] == [2, 2, 3, 3]
     merged = [schedule["merge"] for schedule in report["schedules"]]
     assert all(sum(merge["r"]) > 0 and "flop_ratio" not in merge for merge in merged)
-    assert merged[0]["r"] != merged[1]["r"]  # of each size its own, once for all peers
+    assert merged[0]["r"] != merged[1]["r"]  # of each size its own, once for all variants
 
 
 @pytest.mark.parametrize(("num_layers", "r"), [(12, (600, 200, 100)), (24, (550, 400))])
@@ -77,12 +86,12 @@ def test_a_checkpoint_merges_as_the_paper_does_in_a_model_of_its_depth(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batches", "0"], "--batches must be numbers from 1 on, got '0'."),
-        (["--batches", "one"], "between, got 'one'. Write --batches 1,2."),
-        (["--dtypes", "int8"], "--dtypes must be of float32, bfloat16, float16 with commas"),
-        (["-o", "/no/where.json"], "--output must lie in a directory that is there"),
-        (["--plot", "/no/where.png"], "--plot must lie in a directory that is there"),
-        (["--report", "/no/where.html"], "--report must lie in a directory that is there"),
+        (["--batches", "0"], "--batches must be integers of at least 1, got '0'."),
+        (["--batches", "one"], "integers, got 'one'. Write --batches 1,2."),
+        (["--dtypes", "int8"], "--dtypes must be among float32, bfloat16, float16"),
+        (["-o", "/no/where.json"], "--output must be in an existing, writable directory"),
+        (["--plot", "/no/where.png"], "--plot must be in an existing, writable directory"),
+        (["--report", "/no/where.html"], "--report must be in an existing, writable directory"),
         (["--dtypes", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
         (["--model", "videomae-b", "--sizes", "100"], "must be multiples of 16 for videomae-b"),
         (["--model", "videomae-b", "--frames", "3"], "must be multiples of 2 for videomae-b"),
@@ -101,7 +110,7 @@ def test_without_merging_everything_is_written_all_the_same(
     run: Run, model: str, tmp_path: Path
 ) -> None:
     command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
-    done = run(*command, "--peers", "ToMe", "--no-roofline", "-o", tmp_path / "latency.json")
+    done = run(*command, "--baselines", "ToMe", "--no-roofline", "-o", tmp_path / "latency.json")
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "latency.json").read_text())
     assert [row["peer"] for row in report["rows"]] == ["unmerged", "ToMe"]
@@ -110,7 +119,7 @@ def test_without_merging_everything_is_written_all_the_same(
 @pytest.mark.parametrize("typed", ["1024,-5", "0"])
 def test_numbers_of_tokens_are_checked_before_anything_is_measured(run: Run, typed: str) -> None:
     line = one_error_line(run("bench", "latency", "--scaling", typed))
-    assert f"--scaling must be numbers from 1 on, got {typed!r}" in line
+    assert f"--scaling must be integers of at least 1, got {typed!r}" in line
 
 
 def test_outputs_that_are_no_numbers_are_one_line(
@@ -119,7 +128,7 @@ def test_outputs_that_are_no_numbers_are_one_line(
     def fails(*_: object, **__: object) -> None:
         raise FloatingPointError("the outputs of 'merged' must be finite, got NaN. Use float32.")
 
-    monkeypatch.setattr("vidtldr.cli.latency_run.measure_setting", fails)
+    monkeypatch.setattr("vidtldr.cli.bench.speed.measure_setting", fails)
     line = one_error_line(run("bench", "latency", "--model", model, "--device", "cpu"))
     assert "outputs of 'merged' must be finite" in line
 
@@ -132,7 +141,7 @@ def test_what_there_is_no_room_for_is_named_and_the_rest_is_measured(
 ) -> None:
     output, page = tmp_path / "latency.json", tmp_path / "latency.html"
     command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
-    command += ["--peers", "merged", "--no-roofline", "--batches", f"{HUGE_BATCH},1"]
+    command += ["--baselines", "merged", "--no-roofline", "--batches", f"{HUGE_BATCH},1"]
     command += ["--scaling", f"{HUGE_BATCH},32"]
     done = run(*command, "-o", output, "--report", page)
     assert done.exit_code == 1, done.output
@@ -142,7 +151,7 @@ def test_what_there_is_no_room_for_is_named_and_the_rest_is_measured(
     )
     for what in (first, second):
         assert f"not measured: {what}: the device has too little memory for it (" in done.stderr
-    assert "peers out" in done.stderr
+    assert "leave out what is too large" in done.stderr
     report = json.loads(output.read_text())
     assert [row["setting"]["batch"] for row in report["rows"]] == [1, 1]
     assert {row["num_tokens"] for row in report["scaling"]["float32"]} == {32}
@@ -161,7 +170,7 @@ def test_without_room_for_anything_there_is_one_line(run: Run, model: str) -> No
 def test_peaks_of_what_there_is_room_for_are_written(run: Run, model: str, tmp_path: Path) -> None:
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--rounds", "1"]
-    done = run(*command, "--peers", "merged", "--batches", f"{HUGE_BATCH},1", "-o", output)
+    done = run(*command, "--baselines", "merged", "--batches", f"{HUGE_BATCH},1", "-o", output)
     assert done.exit_code == 1, done.output
     first = f"batch {HUGE_BATCH}, float32, 6 x 32², unmerged"
     assert f"not measured: {first}: the process" in done.stderr
@@ -169,7 +178,7 @@ def test_peaks_of_what_there_is_room_for_are_written(run: Run, model: str, tmp_p
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
-def test_a_peer_whose_process_is_killed_loses_no_other_peaks(
+def test_a_variant_whose_process_is_killed_loses_no_other_peaks(
     debug: list[str], run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
@@ -180,8 +189,8 @@ def test_a_peer_whose_process_is_killed_loses_no_other_peaks(
             raise ChildProcessError("the process that was measured was killed by signal 9.")
         return 2**20
 
-    monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", peak)
-    command = ["bench", "memory", "--model", model, "--device", "cpu", "--peers", "ToMe;merged"]
+    monkeypatch.setattr("vidtldr.cli.bench.speed.peak_in_fresh_process", peak)
+    command = ["bench", "memory", "--model", model, "--device", "cpu", "--baselines", "ToMe;merged"]
     done = run(*command, "-o", tmp_path / "memory.json", *debug)
     if debug:
         assert isinstance(done.exception, ChildProcessError)
@@ -200,9 +209,9 @@ def test_without_a_ceiling_the_rest_is_written(
     def ceilings(*_: object) -> None:
         torch.empty(2**50)
 
-    monkeypatch.setattr("vidtldr.cli.latency_run.measure_ceilings", ceilings)
+    monkeypatch.setattr("vidtldr.cli.bench.speed.measure_ceilings", ceilings)
     command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
-    done = run(*command, "--peers", "merged", "-o", tmp_path / "latency.json")
+    done = run(*command, "--baselines", "merged", "-o", tmp_path / "latency.json")
     assert done.exit_code == 1, done.output
     assert "not measured: what the device can do in float32: the device has too" in done.stderr
     assert len(json.loads((tmp_path / "latency.json").read_text())["rows"]) == 2
@@ -214,7 +223,7 @@ def test_every_size_is_checked_before_the_first_is_timed(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a setting was timed")
 
-    monkeypatch.setattr("vidtldr.cli.latency_run.measure_setting", never)
+    monkeypatch.setattr("vidtldr.cli.bench.speed.measure_setting", never)
     flags = ("--model", f"umt:{umt.retrieval}", "--arch", umt.arch, "--r", "20")
     done = run("bench", "latency", "--device", "cpu", *flags, "--frames", "3,1")
     assert done.exit_code == 2, done.output
@@ -226,7 +235,7 @@ def test_every_size_is_checked_before_the_first_is_timed(
     [
         (["--sizes", "64"], "--sizes must be left out for weights that are loaded, got 64"),
         (["--frames", "4"], "--frames must be left out for a model of transformers, got 4"),
-        (["--peers", "fast"], "peers must be among unmerged; unmerged, eager; "),
+        (["--baselines", "fast"], "baselines must be among unmerged; unmerged, eager; "),
     ],
 )
 def test_what_a_loaded_model_cannot_do(
@@ -238,10 +247,10 @@ def test_what_a_loaded_model_cannot_do(
 
 
 @needs_proc
-@pytest.mark.parametrize("peer", ["unmerged", "materialised"])
-def test_the_process_of_one_peer_measures_it(model: str, peer: str) -> None:
+@pytest.mark.parametrize("variant", ["unmerged", "materialised"])
+def test_the_process_of_one_variant_measures_it(model: str, variant: str) -> None:
     subject = {"model": model, "arch": None, "num_frames": None, "image_size": None}
-    order = {"subject": subject | {"device": "cpu"}, "merge": {"r": [9, 5]}, "peer": peer}
+    order = {"subject": subject | {"device": "cpu"}, "merge": {"r": [9, 5]}, "peer": variant}
     # So many clips that what this process has free already does not hold their tokens.
     order |= {"batch": 1024, "dtype": "float32", "num_threads": None}
     assert measure_peak(order) > 1024 * 48 * 48 * 4
@@ -267,7 +276,7 @@ def test_a_process_that_is_killed_is_said_to_be_whatever_it_printed() -> None:
 def test_a_process_that_fails_is_one_line(
     run: Run, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidtldr.cli.memory_run.CHILD", ("-c", "raise MemoryError('no room')"))
+    monkeypatch.setattr("vidtldr.cli.bench.speed.CHILD", ("-c", "raise MemoryError('no room')"))
     line = one_error_line(run("bench", "memory", "--model", model, "--device", "cpu"))
     assert "the process that was measured ended with an error: MemoryError: no room" in line
 
@@ -278,7 +287,7 @@ def test_mistakes_are_found_before_the_first_process(
     def never(*_: object) -> int:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", never)
+    monkeypatch.setattr("vidtldr.cli.bench.speed.peak_in_fresh_process", never)
     memory = ("bench", "memory", "--device", "cpu")
     line = one_error_line(run(*memory, "--model", model, "--dtypes", "float32,float16"))
     assert "dtype must be float32 or bfloat16 on a CPU" in line
@@ -299,10 +308,19 @@ def test_memory_takes_the_median_of_fresh_processes(
         orders.append(json.loads(given))
         return len(orders) * 2**20
 
-    monkeypatch.setattr("vidtldr.cli.memory_run.peak_in_fresh_process", peak)
+    monkeypatch.setattr("vidtldr.cli.bench.speed.peak_in_fresh_process", peak)
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--r", "9,5"]
-    command += ["--peers", "merged", "--threads", "2", "-o", output, "--plot", tmp_path / "m.png"]
+    command += [
+        "--baselines",
+        "merged",
+        "--threads",
+        "2",
+        "-o",
+        output,
+        "--plot",
+        tmp_path / "m.png",
+    ]
     command += ["--report", tmp_path / "m.html"]
     done = run(*command)
     assert done.exit_code == 0, done.output
@@ -330,13 +348,13 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
         SpeedRow(
             name, setting, 606 * 10**9, 10**9, 10**9, (12032.1, 12050.1), ratios, None, 0.2, 0.01
         )
-        for name in speed_peers(MergeConfig(r=[600, 200, 100]))
+        for name in speed_variants(MergeConfig(r=[600, 200, 100]))
     ]
     print_latency(console, rows, {"bfloat16": Ceilings(1e13, 1e11, 2048, 2**28)})
     curve = [ScalingRow(side, 16384, (12345.6,), 2**32, ratios) for side in SIDES]
     curve += [ScalingRow(side, 64, (0.1234,), 2**20, ratios) for side in SIDES]
     print_scaling(console, "bfloat16", curve)
-    print_memory(console, [MemoryRow(row.peer, setting, (2**30,), (2**30,)) for row in rows])
+    print_memory(console, [MemoryRow(row.variant, setting, (2**30,), (2**30,)) for row in rows])
     text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.outcomes import one_error_line, rows
 from click.testing import Result
 from safetensors.torch import load_file, save_file
-from tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
+from support.outcomes import one_error_line, rows
+from support.tiny_files import VIDEOMAE_PROCESSOR, write_model, write_videomae, write_vivit
+from support.tiny_models import videomae
 
 Run = Callable[..., Result]
 
@@ -32,6 +33,37 @@ def test_vivit_is_classified_too(run: Run, tmp_path: Path, video: str) -> None:
     directory = write_vivit(tmp_path / "vivit")
     (row,) = rows(run("classify", video, "--model", directory, "--json", "--r", "9"))
     assert row["num_tokens"] == [40] * 4
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of so many layers that 0.6 of its FLOPs can be reached."""
+    directory = tmp_path_factory.mktemp("model") / "deep"
+    return write_model(directory, videomae(num_hidden_layers=12), VIDEOMAE_PROCESSOR)
+
+
+UNMERGED = "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs\n"
+
+
+def test_a_command_that_merges_nothing_says_what_merging_would_save(
+    run: Run, video: str, deep: Path, model: str, tmp_path: Path
+) -> None:
+    for command in (("classify",), ("embed", "-o", tmp_path / "a.parquet")):
+        plain = run(*command, video, video, "--model", deep)
+        assert plain.exit_code == 0, plain.output
+        assert plain.stderr == UNMERGED
+        assert run(*command, video, "--model", deep, "--flop-ratio", "0.6").stderr == ""
+        assert run(*command, video, "--model", model).stderr == ""  # which cannot save as much
+
+
+def test_a_comparison_takes_six_tenths_of_the_flops_by_default(
+    run: Run, video: str, deep: Path
+) -> None:
+    flags = ("--model", deep, "--compare", "--rounds", 1, "--json")
+    [row] = rows(run("classify", video, *flags))
+    [typed] = rows(run("classify", video, *flags, "--flop-ratio", "0.6"))
+    assert row["merged"]["num_tokens"] == typed["merged"]["num_tokens"]
+    assert 0.5 < row["merged"]["gflops"] / row["unmerged"]["gflops"] <= 0.6
 
 
 def test_a_model_directory_without_weights_is_a_usage_error(
@@ -67,11 +99,32 @@ def test_a_checkpoint_without_a_head_is_not_answered_with_random_weights(
     assert "classifier.bias" in line
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id2label": None, "label2id": None}, "classifier.bias is (7,) in the file and (2,) by"),
+        ({"intermediate_size": 80}, "intermediate.dense.bias is (96,) in the file and (80,) by"),
+        ({"quantization_config": {"quant_method": "x"}}, "is quantized by a method that trans"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named_with_their_shapes(
+    run: Run, model: str, video: str, tmp_path: Path, change: dict, message: str
+) -> None:
+    directory = tmp_path / "odd"
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text()) | change
+    kept = {name: value for name, value in config.items() if value is not None}
+    (directory / "config.json").write_text(json.dumps(kept))
+    line = one_error_line(run("classify", video, "--model", directory))
+    assert message in line
+    assert "above report" not in line
+
+
 def test_directories_that_are_no_classifier_are_usage_errors(
     run: Run, model: str, video: str, tmp_path: Path
 ) -> None:
     missing = one_error_line(run("classify", video, "--model", tmp_path / "nowhere"))
-    assert "model must be a directory that exists, or a hub id" in missing
+    assert "--model must be an existing directory, or OWNER/NAME on the hub" in missing
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "config.json" in one_error_line(run("classify", video, "--model", empty))
@@ -119,6 +172,13 @@ def test_pickled_code_in_a_checkpoint_is_not_run(
         ({"hidden_act": "foo"}, "model must have"),
         ({"num_frames": 0}, "num_frames must"),
         ({"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}, "never run"),
+        ({"num_frames": 10**9}, "num_frames must be at most"),
+        ({"num_frames": 10**6}, "a clip must have at most 65536 tokens, got 8000000"),
+        ({"image_size": 10**6}, "a clip must have at most 65536 tokens, got 46875000000"),
+        ({"image_size": [10**7, 8]}, "image_size must be at most"),
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers must be at most 1000"),
+        ({"hidden_size": 10**9}, "hidden_size must be at most"),
+        ({"num_labels": 10**9}, "num_labels must be at most"),
     ],
 )
 def test_a_hostile_config_is_one_line(
@@ -129,7 +189,7 @@ def test_a_hostile_config_is_one_line(
     config = json.loads((directory / "config.json").read_text()) | change
     (directory / "config.json").write_text(json.dumps(config))
     line = one_error_line(run("classify", video, "--model", directory))
-    assert message in line or "model must have" in line
+    assert message in line or ("model must have" in line and "at most" not in message)
 
 
 def test_the_configs_attention_does_not_make_unmerged_slow(
@@ -140,7 +200,7 @@ def test_the_configs_attention_does_not_make_unmerged_slow(
     config = json.loads((directory / "config.json").read_text())
     for name in ("attn_implementation", "_attn_implementation"):
         (directory / "config.json").write_text(json.dumps(config | {name: "eager"}))
-        arguments = ("--r", "9", "--compare", "--repeats", 1, "--json")
+        arguments = ("--r", "9", "--compare", "--rounds", 1, "--json")
         (row,) = rows(run("classify", video, "--model", directory, *arguments))
         (plain,) = rows(run("classify", video, "--model", model, *arguments))
         peak = row["unmerged"]["peak_memory_bytes"]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from tasks.umt_sets import CONFIG, VideoSet
+from support.outcomes import one_error_line, rows
+from support.umt_files import UMTFiles
+from support.umt_sets import CONFIG, VideoSet
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt import UMTRetrieval, load_umt
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding
@@ -56,7 +56,7 @@ def zero_shot_oracle(model: UMTRetrieval, pooled: torch.Tensor, labels: list[str
 
 
 def test_umt_is_compared_too(run: Run, umt: UMTFiles, films: VideoSet) -> None:
-    flags = ["--labels", "dog,cat", "--json", "--r", "20,8", "--compare", "--repeats", "1"]
+    flags = ["--labels", "dog,cat", "--json", "--r", "20,8", "--compare", "--rounds", "1"]
     (row,) = rows(run("classify", films.paths[0], *umt.flags, *flags))
     assert row["unmerged"]["num_tokens"] == [64] * 3
     assert row["merged"]["num_tokens"] == [44, 36, 36]
@@ -78,4 +78,4 @@ def test_options_of_umt_are_refused_for_a_classifier(
 ) -> None:
     value = {"frames": "4", "preset": "umt-b16/msvd-qa"}.get(option, "x")
     line = one_error_line(run("classify", video, "--model", model, f"--{option}", value))
-    assert f"--{option} must come with --model umt:CHECKPOINT, got --model {model!r}" in line
+    assert f"--{option} must come with --model umt:CHECKPOINT, got model {model!r}" in line

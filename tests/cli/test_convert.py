@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from tasks.umt_sets import VideoSet
+from support.outcomes import one_error_line, rows
+from support.umt_files import UMTFiles
+from support.umt_sets import VideoSet
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,13 +74,13 @@ def test_a_directory_that_lost_something(
 
 def test_what_cannot_be_converted(run: Run, umt: UMTFiles, tmp_path: Path) -> None:
     line = one_error_line(run("convert", "nowhere.pth", tmp_path / "a", *umt.size_flags))
-    assert "CHECKPOINT must be a file that is there, got 'nowhere.pth'" in line
+    assert "CHECKPOINT must be an existing file, got 'nowhere.pth'" in line
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
     line = one_error_line(run("convert", umt.retrieval, tmp_path / "full", *umt.size_flags))
-    assert "destination must be new or empty" in line
+    assert "DIRECTORY must be new or empty" in line
     line = one_error_line(run("convert", umt.answering, tmp_path / "b", *umt.size_flags))
-    assert "convert --task answering" in line
+    assert "--task answering to vidtldr convert" in line
     assert not (tmp_path / "b").exists()
 
 

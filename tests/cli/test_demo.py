@@ -5,12 +5,20 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from vidtldr.bench.subject import build_subject
 from vidtldr.shapes.language import caption
 from vidtldr.shapes.world import ShapesWorld
 
 Run = Callable[..., Result]
 NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_headline")
+
+
+@pytest.fixture
+def small_headline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of two frames of 64² pixels in place of a full one."""
+    small = lambda name: build_subject(name, num_frames=2, image_size=64)  # noqa: E731
+    monkeypatch.setattr("vidtldr.bench.headline.build_subject", small)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -26,10 +34,12 @@ def test_it_shows_answers_and_costs_within_the_width(
     page = (tmp_path / "clips" / "report.html").read_text()
     assert max(map(len, tables)) <= columns
     text = " ".join(" ".join(tables).split())
+    assert text.startswith("A model of VideoMAE-B's size, random weights one clip on ")
     for part in (
         "unmerged merged truth", "unmerged merged same answer", "a text finds its clip",
         "a clip finds its text", "a question is answered", "the best of 64 labels", " of 4 ",
-        "tokens after each layer 512 x6", "GFLOPs", "median time", "speed-up", "same answers",
+        "tokens after each layer 512 x6", "GFLOPs", "median time", "same answers at",
+        "tokens behind the last layer 16 7",        "fastest to slowest of 5",
     ):  # fmt: skip
         assert part in text, part
     assert last.startswith("try: vidtldr search 'a ")
@@ -66,5 +76,5 @@ def test_a_directory_with_files_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     result = run("demo", tmp_path)
     assert result.exit_code == 2
-    assert "error: directory must be new or empty" in result.stderr
+    assert "error: DIRECTORY must be new or empty" in result.stderr
     assert result.stdout == ""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from tasks.umt_sets import CONFIG, VideoSet
-from tiny_files import write_vivit
+from support.outcomes import one_error_line, rows
+from support.tiny_files import write_vivit
+from support.umt_files import UMTFiles
+from support.umt_sets import CONFIG, VideoSet
 
 from vidtldr.models.umt import load_umt
 from vidtldr.tasks.clip_reader import umt_reader
@@ -30,7 +30,7 @@ def test_a_video_is_not_written_over(
     link = tmp_path / "b.parquet"
     link.symlink_to(video)
     line = one_error_line(run("embed", video, *umt.flags, "-o", link))
-    assert "--output must not write over what is read" in line
+    assert "--output must not overwrite an input" in line
     assert video.read_bytes() == Path(films.paths[0]).read_bytes()
 
 
@@ -103,7 +103,7 @@ def test_places_that_cannot_be_written(
     line = one_error_line(run(*arguments, tmp_path))
     assert "--output must be a file, got the directory" in line
     line = one_error_line(run(*arguments, tmp_path / "nowhere" / "f.parquet"))
-    assert "--output must lie in a directory that is there and writable" in line
+    assert "--output must be in an existing, writable directory" in line
 
 
 def test_what_is_for_umt_is_refused_for_a_classifier(
@@ -112,3 +112,17 @@ def test_what_is_for_umt_is_refused_for_a_classifier(
     flags = ("--model", model, "-o", tmp_path / "f.parquet", "--arch", "b16")
     line = one_error_line(run("embed", video, *flags))
     assert "--arch must come with --model umt:CHECKPOINT" in line
+
+
+def test_a_file_of_vectors_is_never_replaced_by_errors_alone(
+    run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path
+) -> None:
+    file = tmp_path / "keep.parquet"
+    file.write_bytes(b"vectors")
+    broken = next(path for path in films.paths if Path(path).name == films.broken)
+    result = run("embed", broken, *umt.flags, "-o", file)
+    assert result.exit_code == 1
+    assert "keep.parquet is not written: there is no vector" in result.stderr
+    assert "wrote" not in result.output
+    assert file.read_bytes() == b"vectors"
+    assert list(tmp_path.iterdir()) == [file]

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles, write_pretrained
 from click.testing import Result
-from tasks.umt_sets import CONFIG, VideoSet
+from support.outcomes import one_error_line, rows
+from support.umt_files import UMTFiles, write_pretrained
+from support.umt_sets import CONFIG, VideoSet
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt import load_umt
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.search import search_videos
@@ -125,7 +125,7 @@ def test_a_published_size_that_does_not_fit_names_the_flag(
     line = one_error_line(run("search", TEXT, films.paths[0], *flags, "--arch", "l16"))
     assert "weights must fit the model (24 vision layers of 1024 channels" in line
     assert "The file looks like 3 vision layers of 24 channels" in line
-    assert "Pass --arch FILE.json" in line
+    assert "a --arch FILE.json of these sizes" in line
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,13 @@ def test_a_published_size_that_does_not_fit_names_the_flag(
         (["--preset", "a", "--r", "1", "--ratio", "0.1"], "together, got all"),
         (["--r", "33"], "r[0] must be in [0, 32]"),
         (["--arch", "b17"], "--arch must be b16, l16 or a JSON file of sizes, got 'b17'"),
-        (["--tokenizer", "nowhere"], "tokenizer must be a directory or a tokenizer, got"),
+        (
+            ["--tokenizer", "nowhere"],
+            "--tokenizer must be a directory, got 'nowhere', which is none.",
+        ),
         (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
         (["--model", "some/model"], "--model must be umt:CHECKPOINT here"),
-        (["--model", "umt:"], "--model must be umt: and a file or directory that is there"),
+        (["--model", "umt:"], "--model must be umt: and an existing file or directory"),
         (["--model", "umt:nowhere.pth"], "got 'umt:nowhere.pth'. Check the path."),
         (["--cache", __file__], "--cache must be a directory, got the file"),
     ],
@@ -184,7 +187,7 @@ def test_a_checkpoint_that_answers_says_what_it_is_for(
     run: Run, umt: UMTFiles, films: VideoSet
 ) -> None:
     line = one_error_line(run("search", TEXT, films.paths[0], *umt.answering_flags))
-    assert "It is for ask, evaluate answering and convert --task answering." in line
+    assert "otherwise use it with ask or evaluate answering." in line
 
 
 def test_json_holds_no_nan(run: Run, umt: UMTFiles, films: VideoSet) -> None:

@@ -2,9 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
+from support.outcomes import one_error_line, rows
+from support.umt_files import UMTFiles
 
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.world import ShapesWorld
@@ -36,7 +36,7 @@ def test_the_files_are_those_that_the_function_writes(
 def test_a_directory_with_files_is_refused(run: Run, folder: Path) -> None:
     before = sorted(folder.iterdir())
     line = one_error_line(run("shapes", "export", folder))
-    assert "directory must be new or empty" in line
+    assert "DIRECTORY must be new or empty" in line
     assert sorted(folder.iterdir()) == before
 
 

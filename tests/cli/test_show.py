@@ -6,22 +6,22 @@ import av
 import numpy as np
 import pytest
 import torch
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
 from PIL import Image
-from visualize.scenes import data_of
+from support.outcomes import one_error_line, rows
+from support.scenes import data_of
+from support.umt_files import UMTFiles
 
-from vidtldr.cli.show_run import LONGEST_TILE
-from vidtldr.hosts.device_name import device_name
-from vidtldr.shapes.bundled_model import bundled_merge
+from vidtldr.bundled import bundled_merge
+from vidtldr.cli.show.run import LONGEST_TILE
+from vidtldr.measure.device_name import device_name
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.language import ANSWERS, LABELS
 from vidtldr.shapes.world import ShapesWorld
 
 Run = Callable[..., Result]
 NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
-ONCE = ("--repeats", 1)
+ONCE = ("--rounds", 1)
 MERGE = ("--r", "130,44,22", "--pooling", "tokens")  # 512 tokens become 316
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +63,8 @@ def test_without_anything_else_it_writes_a_page_with_the_bundled_model(
 def test_the_video_that_is_shown_is_not_written_over(run: Run, clip: Path, option: str) -> None:
     before = clip.read_bytes()
     line = one_error_line(run("show", clip, option, clip))
-    assert "must not write over what is read" in line
+    rule = "must not overwrite an input" if option == "--video" else "--output must end in .html"
+    assert rule in line
     assert clip.read_bytes() == before
 
 
@@ -208,24 +209,23 @@ def test_a_video_that_cannot_be_read_is_exit_code_1(run: Run, tmp_path: Path) ->
     broken.write_bytes(b"no video")
     result = run("show", broken, "-o", tmp_path / "a.html")
     assert result.exit_code == 1
-    assert "error: path must name a video that can be read" in result.stdout
+    assert "broken.mp4' cannot be read: " in " ".join(result.stdout.split())
     assert not (tmp_path / "a.html").exists()
     [row] = rows(run("show", broken, "-o", tmp_path / "a.html", "--json"))
     assert row["files"] == []
-    assert "path must name a video" in row["error"]
+    assert "cannot be read: FFmpeg" in row["error"]
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--video", "out.webm"], "--video must end in .mp4 or .gif, got 'out.webm'"),
-        (["-o", "/no/where/a.html"], "--output must lie in a directory that is there"),
-        (["--video", "/no/where/a.mp4"], "--video must lie in a directory that is there"),
+        (["-o", "/no/where/a.html"], "--output must be in an existing, writable directory"),
+        (["--video", "/no/where/a.mp4"], "--video must be in an existing, writable directory"),
         (["--images", __file__], "--images must be a directory, got the file"),
         (["--labels", "a", "--text", "b"], "--labels, --text and --question must be given one"),
         (["--answers", "a,b"], "--answers must come with --question, got none"),
-        (["--model", "x"], "--model must come with a schedule to show, got none"),
-        (["--model", "x", "--r", "9", "--text", "a"], "--text must come with --model umt:"),
+        (["--model", ".", "--text", "a"], "--text must come with --model umt:"),
     ],
 )
 def test_usage_errors_are_one_line(run: Run, clip: Path, flags: list[str], words: str) -> None:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli.made_up_tuning import made_up_tuning
-from cli.outcomes import one_error_line, rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from tune.films import write_films
+from support.made_up_tuning import made_up_tuning
+from support.outcomes import one_error_line, rows
+from support.tune_films import write_films
+from support.umt_files import UMTFiles
 
-from vidtldr.cli.tune_run import unmet_message
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.cli.tune.run import unmet_message
+from vidtldr.config import MergeConfig
 from vidtldr.tune.target import Target
 
 Run = Callable[..., Result]
@@ -113,25 +113,31 @@ def test_a_target_that_cannot_be_met_says_what_can_be(
         (("--target", "speedup"), "--target must be speedup=, drift= or flop-ratio= and a number"),
         (("--target", "speedup=0.5"), "--target speedup must be at least 1 (times as fast)"),
         (("--target", "drift=1.5"), "--target drift must be in (0, 1), got 1.5"),
-        (("--metric", "cosine"), "--metric must be one of feature-cosine, labels=FILE and"),
-        (("--metric", "retrieval=a.json"), "--metric retrieval must come with --model umt:"),
-        (("-o", "nowhere/schedule.json"), "--output must lie in a directory that is there"),
-        (("--report", "nowhere/a.html"), "--report must lie in a directory that is there"),
+        (("--drift-by", "labels=lables.txt"), "labels must be names or a file that exists, got"),
+        (("--drift-by", "labels=yoga"), "labels must be two or more, got 'yoga' alone"),
+        (("--drift-by", "cosine"), "--drift-by must be one of feature-cosine, labels=FILE and"),
+        (("--drift-by", "retrieval=a.json"), "--drift-by retrieval must come with --model umt:"),
+        (("-o", "nowhere/schedule.json"), "--output must be in an existing, writable directory"),
+        (("--report", "nowhere/a.html"), "--report must be in an existing, writable directory"),
         (("--frames", "4"), "--frames must come with --model umt:CHECKPOINT"),
         (("-o", "."), "--output must be a file, got the directory '.'"),
         (("-o", ""), "--output must be a file, got the directory '.'"),
         (("-o", "/"), "--output must be a file, got the directory '/'"),
-        (("-o", "a.mp4"), "--output must not write over what is read, got 'a.mp4' for both"),
-        (("--report", "./a.mp4"), "--report must not write over what is read"),
-        (("--metric", "labels=a.txt", "-o", "a.txt"), "--output must not write over what is read"),
-        (("-o", "a.png"), "--plot must not write over the file of --output, got 'a.png'"),
-        (("--report", "./schedule.json"), "--report must not write over the file of --output, got"),
-        (("--report", "a.svg", "--plot", "a"), "--plot must not write over the file of --report"),
+        (("-o", "a.mp4"), "--output must end in .json, got 'a.mp4'. Write a.json."),
+        (("--report", "./a.mp4"), "--report must end in .html or .htm"),
+        (("-o", "x", "--report", "./x"), "--report must not overwrite the file of --output"),
     ],
 )
 def test_bad_arguments_are_one_line(
-    run: Run, model: str, flags: tuple[str, ...], message: str
+    run: Run,
+    model: str,
+    flags: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
     assert message in one_error_line(run("tune", "a.mp4", "--model", model, *flags))
 
 
@@ -160,8 +166,8 @@ def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
     tune = ("tune", *videos, *umt.flags, *QUICK, "-o", output, "--target", "flop-ratio=0.8")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
-        done = run(*tune, "--metric", f"retrieval={captions}")
-        asked = run(*tune, "--metric", f"retrieval={captions}", "--plot", tmp_path / "plot")
+        done = run(*tune, "--drift-by", f"retrieval={captions}")
+        asked = run(*tune, "--drift-by", f"retrieval={captions}", "--plot", tmp_path / "plot")
     assert done.exit_code == 0, done.output
     assert "R@1" in done.stdout
     assert "note: plots must have matplotlib" in done.stderr
@@ -173,15 +179,15 @@ def test_captions_are_compared_for_umt_and_what_cannot_be_drawn_is_said(
     monkeypatch.undo()
     other = tmp_path / "other" / Path(videos[0]).name
     for twice in (
-        run(*tune, other, "--metric", f"retrieval={captions}"),
-        run(*tune, "--metric", f"retrieval={with_twice(captions, entries)}"),
+        run(*tune, other, "--drift-by", f"retrieval={captions}"),
+        run(*tune, "--drift-by", f"retrieval={with_twice(captions, entries)}"),
     ):
         assert "must find every video by its file's name alone, got " in one_error_line(twice)
     captions.write_text(json.dumps(entries[:1]))
-    line = one_error_line(run(*tune, "--metric", f"retrieval={captions}"))
+    line = one_error_line(run(*tune, "--drift-by", f"retrieval={captions}"))
     assert "must have a caption of every video, got none of" in line
-    line = one_error_line(run(*tune, "--metric", "labels"))
-    assert "--metric labels must have labels for --model umt:CHECKPOINT" in line
+    line = one_error_line(run(*tune, "--drift-by", "labels"))
+    assert "--drift-by labels must have labels for --model umt:CHECKPOINT" in line
 
 
 def with_twice(captions: Path, entries: list[dict]) -> Path:
@@ -196,7 +202,7 @@ def with_twice(captions: Path, entries: list[dict]) -> Path:
     ("speedup", "said"),
     [
         (0.937, "must be drift= or flop-ratio= here, where nothing is faster than the unmerged "),
-        (1.337, "speedup must be at most 1.33 here, with drift 0.011, got 2. Lower it; the same"),
+        (1.337, "speedup must be at most 1.33 here, with drift 0.011, got 2. Lower it; run the"),
     ],
 )
 def test_a_speedup_out_of_reach_is_advised_one_that_a_target_can_be(
@@ -225,10 +231,10 @@ def test_an_interruption_says_what_is_kept_by_then(
             tried.write_text("")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidtldr.cli.tune_run.search", interrupted)
+    monkeypatch.setattr("vidtldr.cli.tune.run.search", interrupted)
     done = run("tune", *videos, "--model", model, *QUICK, "-o", tmp_path / "schedule.json")
     assert done.exit_code == 130
-    said = f"{str(tried)!r} keeps what was tried" if keeps else "nothing was tried yet"
+    said = f"{str(tried)!r} keeps the finished trials" if keeps else "nothing was tried yet"
     assert f"interrupted; {said}" in done.stderr
 
 
@@ -257,7 +263,7 @@ def test_a_stopped_search_goes_on_where_it_was(
     assert process.returncode == (-how if how == signal.SIGKILL else 130), errors
     if how == signal.SIGINT:
         assert errors.count("\n") == 2  # the note on the few clips, and how to go on
-        assert "schedule.trials.jsonl' keeps what was tried. The same command goes on" in errors
+        assert "schedule.trials.jsonl' keeps the finished trials. Run the same" in errors
     assert not output.exists()
     num_kept = tried.read_bytes().count(b"\n")
     assert num_kept >= 5

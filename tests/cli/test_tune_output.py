@@ -2,10 +2,11 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
-from cli.made_up_tuning import LONG, made_up_tuning
 from rich.console import Console
+from support.made_up_tuning import LONG, made_up_tuning
 
-from vidtldr.cli.tune_output import print_tuning, tuning_note
+from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_note
+from vidtldr.measure.busyness import BusyReport
 
 
 def printed(width: int, kept_name: str | None) -> str:
@@ -52,3 +53,34 @@ def test_the_chosen_row_and_the_frontier_are_marked() -> None:
     lines = [line.split() for line in table.splitlines()]
     marks = {line[0]: line[1] for line in lines if line and line[0] in (">", "*")}
     assert marks == {">": "representation-shift,", "*": "representation-shift,"}
+
+
+def test_what_gains_nothing_is_said_with_its_reason() -> None:
+    result = made_up_tuning()
+    assert tuning_doubts(result) == []
+    slow = replace(result.rows[0], speedups={"median": 0.9, "lowest": 0.8, "highest": 0.95})
+    chosen = replace(result, chosen=slow, num_tokens=1568)
+    [doubt] = tuning_doubts(chosen)
+    assert doubt.startswith("the schedule: slower, 0.90x as fast; merging ")
+    assert "of 1568 tokens removes" in doubt
+    [doubt] = tuning_doubts(replace(result, chosen=None, nearest=slow))
+    assert doubt.startswith("the nearest, ")
+
+
+def test_a_busy_machine_is_said_and_is_in_the_json() -> None:
+    result = made_up_tuning()
+    first = result.rows[0]
+    busy = replace(first, timing=replace(first.timing, busy=BusyReport(0.5, True)))
+    found = replace(result, rows=(busy, *result.rows[1:]))
+    assert tuning_doubts(found) == [BusyReport(0.5, True).warning]
+    assert found.to_dict()["machine_was_busy"] is True
+    assert result.to_dict()["machine_was_busy"] is False
+
+
+def test_rounds_on_both_sides_of_one_are_marked() -> None:
+    result = made_up_tuning()
+    unclear = replace(result.rows[-1], speedups={"median": 1.02, "lowest": 0.9, "highest": 1.1})
+    file = StringIO()
+    found = replace(result, rows=(*result.rows[:-1], unclear))
+    print_tuning(Console(file=file, width=80), found, None)
+    assert "~1.02x" in file.getvalue()

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from cli.made_up_tuning import LONG, made_up_tuning
+from support.made_up_tuning import LONG, made_up_tuning
 
-from vidtldr.bench.plot import NARROW_INCHES, WIDE_INCHES
-from vidtldr.cli.tune_page import tuning_page
+from vidtldr.cli.tune.output import tuning_page
 from vidtldr.tune.plot import tuning_plot
+from vidtldr.visualize.plot import NARROW_INCHES, WIDE_INCHES
 
 ENVIRONMENT = {
     "command": "vidtldr tune",

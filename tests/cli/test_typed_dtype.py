@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from vidtldr.ops import native_bfloat16
+from vidtldr.ops import processor
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -16,11 +16,11 @@ def test_bfloat16_on_a_processor_without_it_is_noted_once(
     flag: str, num_notes: int,
 ) -> None:  # fmt: skip
     (tmp_path / "cpuinfo").write_text(f"flags : fpu {flag}\n")
-    monkeypatch.setattr(native_bfloat16, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     arguments = ("classify", video, video, "--model", model, "--json", "--device", "cpu", "--dtype")
     assert run(*arguments, "float32").stderr == ""
     result = run(*arguments, "bfloat16")
     assert result.exit_code == 0
     assert len(result.stderr.splitlines()) == num_notes
     if num_notes:
-        assert result.stderr.startswith("note: this processor has no products of bfloat16")
+        assert result.stderr.startswith("note: this processor has no native bfloat16")

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli.outcomes import rows
-from cli.umt_files import UMTFiles
 from click.testing import Result
-from tasks.umt_sets import VideoSet, real_set, write_json
+from support.outcomes import rows
+from support.umt_files import UMTFiles
+from support.umt_sets import VideoSet, real_set, write_json
 
 Run = Callable[..., Result]
 CAPTIONS = {

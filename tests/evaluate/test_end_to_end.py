@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tasks.umt_sets import CONFIG, write_json
+from support.umt_sets import CONFIG, write_json
 
 import vidtldr
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import evaluate_answering
 from vidtldr.evaluate.comparison import evaluate_both
 from vidtldr.evaluate.multiple_choice import evaluate_multiple_choice
 from vidtldr.evaluate.protocols import ANSWERING, RETRIEVAL
 from vidtldr.evaluate.retrieval import evaluate_retrieval
 from vidtldr.evaluate.settings import Settings
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.fingerprint import file_sha256
 

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import Question, RetrievalSet
 from vidtldr.evaluate.answering import predict_answers
 from vidtldr.evaluate.protocols import ANSWERING
 from vidtldr.evaluate.ranking import dual_scores, measure, rerank
 from vidtldr.evaluate.settings import Settings
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt import UMTConfig, load_umt
 from vidtldr.tasks.ask import answer_tokens
 from vidtldr.tasks.search import embed_pooled

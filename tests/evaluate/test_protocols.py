@@ -7,7 +7,7 @@ from vidtldr.evaluate.protocols import (
     RetrievalProtocol,
     retrieval_protocol,
 )
-from vidtldr.hosts.presets import PRESETS
+from vidtldr.presets import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tasks.umt_sets import write_json, write_tokenizer, written_set
+from support.umt_sets import write_json, write_tokenizer, written_set
 
 TESTS = Path(__file__).resolve().parents[1]
 NUM_VIDEOS = 7
@@ -28,7 +28,7 @@ def prepared(tmp_path):
 
 def start(directory, cache, pause_seconds):
     return subprocess.Popen(
-        [sys.executable, TESTS / "evaluate" / "interrupted.py", directory, cache, pause_seconds],
+        [sys.executable, TESTS / "support" / "interrupted.py", directory, cache, pause_seconds],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(TESTS)},

@@ -1,7 +1,7 @@
 import pytest
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.settings import Settings
-from vidtldr.hosts.config import MergeConfig
 
 
 @pytest.mark.parametrize("name", ["batch_size", "pair_batch_size", "num_readers"])

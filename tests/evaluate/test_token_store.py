@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.token_store import TokenStore
-from vidtldr.hosts.config import MergeConfig
 
 
 def fill(store, encoding, films):

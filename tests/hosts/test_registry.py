@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import videomae, vivit
+from support.shown_pages import DOCS, blocks
+from support.tiny_models import videomae, vivit
 from torch import nn
 
 import vidtldr
-from vidtldr.hosts.registry import FAMILIES, REFUSED
+from vidtldr.hosts.host import Host
+from vidtldr.hosts.registry import FAMILIES, REFUSED, register
 
 
 def test_divided_timesformer_is_refused_with_the_reason() -> None:
@@ -72,3 +74,21 @@ def test_two_known_models_in_one_module_are_ambiguous() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match="model must be a torch module, got Tensor"):
         vidtldr.apply_patch(torch.zeros(1), r=[1])  # type: ignore[type-var]
+
+
+def test_a_family_of_ones_own_is_added_as_the_docs_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vidtldr.hosts.registry.FAMILIES", list(FAMILIES))
+    page = "\n".join(blocks(DOCS / "add-a-model.md", "python"))
+    exec(compile(page, "add-a-model.md", "exec"), {"__name__": "mine"})
+    printed = capsys.readouterr().out
+    assert "Encoder (my project): 4 layers, tokens: 65" in printed
+    assert "FLOPs: 69" in printed or "FLOPs: 70" in printed
+
+
+@pytest.mark.parametrize("family", [Host, videomae, object])
+def test_what_is_no_whole_family_is_not_registered(family: object) -> None:
+    with pytest.raises(TypeError, match="family must"):
+        register(family)  # type: ignore[arg-type]
+    assert family not in FAMILIES

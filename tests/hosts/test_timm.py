@@ -42,7 +42,7 @@ R = [0, 13, 7]
 
 
 def build(**config: Any) -> nn.Module:
-    from tiny_models import spread_out_weights
+    from support.tiny_models import spread_out_weights
 
     return spread_out_weights(
         timm.models.vision_transformer.VisionTransformer(**{**SMALL, **config})
@@ -239,10 +239,10 @@ def test_a_feature_wrapper_is_refused() -> None:
 def test_what_a_forward_costs_is_worked_out_as_it_is_counted(
     config: dict[str, Any], score: Any, r: tuple[int, ...]
 ) -> None:
-    from vidtldr.bench.flops import count_flops
-    from vidtldr.hosts.budget import forward_costs
-    from vidtldr.hosts.config import MergeConfig
+    from vidtldr.budget.counts import forward_costs
+    from vidtldr.config import MergeConfig
     from vidtldr.hosts.registry import find_host
+    from vidtldr.measure.flops import count_flops
 
     model = build(**config)
     merge = MergeConfig(r=r, score=score)
@@ -256,7 +256,7 @@ def test_what_a_forward_costs_is_worked_out_as_it_is_counted(
 
 @pytest.mark.parametrize("name", ["vit_base_patch16_224", "vit_base_patch16_siglip_224"])
 def test_published_sizes_meet_their_budgets_within_a_per_cent(name: str) -> None:
-    from vidtldr.bench.flops import count_flops
+    from vidtldr.measure.flops import count_flops
 
     with torch.device("meta"), torch.inference_mode():
         model, image = timm.create_model(name).eval(), torch.empty(1, 3, 224, 224)
@@ -294,3 +294,34 @@ def test_other_scores_agree_between_implementations_and_leave_the_prefix_alone(s
             outputs.append(logits(model, frames().double()))
         assert trace.mass[:, :3].eq(1).all()
     assert torch.allclose(*outputs, atol=1e-11)
+
+
+class PlusOne(nn.Module):
+    """A layer in place of a linear one, of which only its call is known."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+        self.num_calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.num_calls += 1
+        return self.linear(x) + 1
+
+
+@pytest.mark.parametrize("name", ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"])
+def test_a_layer_that_adds_one_counts_walked_as_in_timms_own_forward(name: str) -> None:
+    from vidtldr.hosts.registry import find_host
+    from vidtldr.ops.attention import attend
+
+    model = build(qk_norm=True).double()
+    host = find_host(model)
+    block = host.blocks[1]
+    added = PlusOne(block.get_submodule(name))
+    block.set_submodule(name, added)
+    x = torch.randn(2, 23, 48, dtype=torch.float64)
+    with torch.no_grad():
+        own = block(x)
+        walked = host.mlp_half(block, host.attention_half(block, x, attend).x)
+    assert added.num_calls == 2
+    assert torch.allclose(walked, own, atol=1e-12)

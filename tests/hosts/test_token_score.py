@@ -1,18 +1,22 @@
 """Scores that are formed around attention, and random pairs; tests/hosts/oracle.py has the rest."""
 
+import copy
+import math
 from collections.abc import Callable
 from typing import get_args
 
 import pytest
 import torch
-from tiny_models import clips, videomae, vivit
+from support.tiny_models import clips, videomae, vivit
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import vidtldr
-from vidtldr.hosts.config import Score, Weighting
+from vidtldr.config import Score, Weighting
 from vidtldr.hosts.registry import find_host
-from vidtldr.hosts.token_score import WEIGHTINGS, token_score
+from vidtldr.hosts.token_score import ATTENTION_SCORES, WEIGHTINGS, level_noise, token_score
+from vidtldr.ops.attention import attend
 
 SCORES = [*get_args(Score), None]
 HOSTS = [videomae, vivit]
@@ -85,9 +89,7 @@ def test_gradients_flow_through_the_tokens_and_not_through_the_score(
         with vidtldr.trace(model) as trace:
             logits(model, clips().double())
         known = iter([layer.weights.clone() for layer in trace.layers.values()])
-        monkeypatch.setattr(
-            "vidtldr.hosts.merging_forward.WEIGHTINGS", {weighting: lambda _: next(known)}
-        )
+        monkeypatch.setattr("vidtldr.hosts.merging.WEIGHTINGS", {weighting: lambda _: next(known)})
     for one, other in zip(found, gradients(model), strict=True):
         assert one.isfinite().all()
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
@@ -188,3 +190,115 @@ def test_new_scores_compile_to_one_graph(score: str) -> None:
 def test_random_pairs_compile_to_one_graph() -> None:
     model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=R, metric="random")
     assert logits(torch.compile(model, fullgraph=True)).isfinite().all()
+
+
+IMPLS = ["reference", "blocked", "auto"]
+
+
+def oracle_score(q: Tensor, k: Tensor, score: str) -> Tensor:
+    """The score of attention with one clip, in float64 and by its definition: q, k (1, H, N, D)."""
+    attn = (q.double() @ k.double().transpose(-1, -2)).softmax(-1)
+    if score == "sharpness-per-head":
+        return torch.special.entr(attn).sum(-1).mean(1).neg()
+    mean = attn.mean(1)
+    if score == "received":
+        return mean.mean(1)
+    return torch.special.entr(mean).sum(-1) * (1 if score == "flatness" else -1)
+
+
+def queries_and_keys(kind: str, num_tokens: int = 196) -> tuple[Tensor, Tensor]:
+    """Logits that are all about equal, or attention of each token to itself alone."""
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(2, 1, 3, num_tokens, 16, generator=generator)
+    if kind == "flat":
+        return 3 + 1e-4 * q, 3 + 1e-4 * k
+    q = 40 * F.normalize(q, dim=-1)  # a token's logit for itself is 1600, for any other below 1500
+    return q, q
+
+
+@pytest.mark.parametrize("score", ["sharpness", "flatness", "sharpness-per-head"])
+@pytest.mark.parametrize("kind", ["flat", "one-hot"])
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_score_that_differs_by_rounding_alone_makes_no_background(
+    score: Score, kind: str, weighting: Weighting, impl: str
+) -> None:
+    q, k = queries_and_keys(kind)
+    eps = torch.finfo(torch.float32).eps
+    true = oracle_score(q, k, score)
+    assert true.max() - true.min() < eps  # nothing that float32 could tell apart
+    found = attend(q, k, k, scale=1.0, score=ATTENTION_SCORES[score], impl=impl).score
+    found = level_noise(-found if score == "flatness" else found, score, torch.float32)
+    assert WEIGHTINGS[weighting](found).eq(1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("impl", IMPLS)
+def test_attention_to_one_token_alone_has_no_entropy_in_any_head(
+    dtype: torch.dtype, impl: str
+) -> None:
+    q = queries_and_keys("one-hot")[0].to(dtype)
+    found = attend(q, q, q, scale=1.0, score="sharpness-per-head", impl=impl).score
+    assert (found - oracle_score(q, q, "sharpness-per-head")).abs().max() <= torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("score", ["sharpness", "flatness", "sharpness-per-head", "received"])
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("spread", [0.05, 0.2, 1.0])
+def test_a_spread_above_rounding_keeps_its_weights(score: Score, impl: str, spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k = spread**0.5 * torch.randn(2, 1, 3, 196, 16, generator=generator)
+    found = attend(q, k, k, scale=1.0, score=ATTENTION_SCORES[score], impl=impl).score
+    found = -found if score == "flatness" else found
+    assert level_noise(found, score, torch.float32).equal(found)
+    true = oracle_score(q, k, score)
+    # Both weights are stretched by the spread, and each score is off by less than the bound.
+    error = noise_bound(true, score) / (true.max() - true.mean())
+    difference = WEIGHTINGS["masked-saliency"](found).double() - WEIGHTINGS["masked-saliency"](true)
+    assert difference.abs().max() <= 2 * error
+
+
+def noise_bound(score: Tensor, name: str) -> Tensor:
+    """`eps (1 + log2 N)` of a sum's size; an entropy adds the probabilities, which sum to 1."""
+    size = score.abs().max() + (0 if name == "received" else 1)
+    return torch.finfo(torch.float32).eps * (1 + math.log2(score.shape[1])) * size
+
+
+@pytest.mark.parametrize("score", get_args(Score))
+def test_only_a_clip_within_the_bound_is_levelled(score: Score) -> None:
+    level = torch.full((1, 64), 3.0, dtype=torch.float64)
+    bound = noise_bound(level, "received" if "shift" in score else score).item()
+    noise = torch.linspace(0, 1, 64, dtype=torch.float64)
+    clips_of = torch.stack([3 - 0.99 * bound * noise, 3 - 1.01 * bound * noise])
+    found = level_noise(clips_of, score, torch.float32)
+    assert found[0].eq(3).all()
+    assert found[1].equal(clips_of[1])
+
+
+def test_a_representation_shift_is_as_coarse_as_the_tokens_dtype() -> None:
+    shift = 3 + 1e-3 * torch.rand(1, 64)
+    assert level_noise(shift, "representation-shift", torch.float32).equal(shift)
+    assert level_noise(shift, "representation-shift", torch.bfloat16).unique().numel() == 1
+    assert level_noise(shift, "sharpness", torch.bfloat16).equal(shift)  # computed in float32
+
+
+@pytest.mark.parametrize("build", HOSTS)
+@pytest.mark.parametrize("score", ["sharpness", "flatness", "sharpness-per-head"])
+def test_a_model_of_even_attention_merges_plainly_in_every_implementation(
+    build: Callable[..., nn.Module], score: Score
+) -> None:
+    """Queries near zero attend to all tokens alike, so plain merging in float64 is right."""
+    model = build()
+    for name, parameter in model.named_parameters():
+        if ".query." in name or ".q_proj." in name:
+            parameter.data.mul_(1e-6)
+    plain = logits(
+        vidtldr.apply_patch(copy.deepcopy(model).double(), r=R, score=None), clips().double()
+    )
+    for impl in IMPLS:
+        vidtldr.apply_patch(model, r=R, score=score, impl=impl)
+        with vidtldr.trace(model) as trace:
+            found = logits(model)
+        assert (found - plain).abs().max() < 1e-4
+        assert all(layer.weights.eq(1).all() for layer in trace.layers.values())
+        assert all(layer.saliency.eq(1).all() for layer in trace.layers.values())

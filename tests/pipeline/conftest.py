@@ -1,5 +1,5 @@
 import pytest
-from pipeline.films import Films, write_folder
+from support.pipeline_films import Films, write_folder
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from pipeline.films import failures_of, rows_of
-from pipeline.flat_model import request
-from video.film import write_film
+from support.film import write_film
+from support.flat_model import request
+from support.pipeline_films import failures_of, rows_of
 
 from vidtldr.pipeline.decode_worker import limit_memory
 from vidtldr.pipeline.local import index_videos
@@ -14,7 +14,7 @@ from vidtldr.pipeline.local import index_videos
 def test_files_that_harm_their_process_are_noted_and_the_others_indexed(tmp_path, monkeypatch):
     names = ("a", "crash", "once", "hang", "large", "strange", "z")
     paths = [str(write_film(tmp_path / f"{name}.mp4", 9)) for name in names]
-    monkeypatch.setattr("vidtldr.pipeline.decode_pool._MODULES", ("pipeline.evil_decoder",))
+    monkeypatch.setattr("vidtldr.pipeline.decode_pool._MODULES", ("support.evil_decoder",))
     monkeypatch.setattr("vidtldr.pipeline.decode_pool._LOADING_SECONDS", 20.0)
     monkeypatch.setattr("vidtldr.pipeline.decode_pool._GRACE_SECONDS", 0.0)
     wanted = request(time_limit_seconds=3.0, memory_bytes=2**31)

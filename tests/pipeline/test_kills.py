@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from pipeline.films import failures_of, rows_of, write_folder
+from support.pipeline_films import failures_of, rows_of, write_folder
 
 from vidtldr.store.settings import SETTINGS_FILE
 from vidtldr.store.verify import verify_index
@@ -36,7 +36,7 @@ def whole(many, tmp_path_factory):
 
 
 def start(directory, films) -> subprocess.Popen:
-    command = [sys.executable, "-m", "pipeline.indexing"]
+    command = [sys.executable, "-m", "support.indexing"]
     arguments = [str(directory), str(films.folder), str(SECONDS_A_BATCH)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.Popen(
@@ -165,15 +165,10 @@ def test_at_most_the_open_commit_and_what_is_in_memory_is_lost(many, tmp_path):
     assert seen.keys() <= rows_of(directory).keys()
 
 
-def has_versions(directory):
-    """Whether the table can be opened: its directory is there before that."""
-    return any((directory / "clips.lance" / "_versions").glob("*.manifest"))
-
-
 def rows_of_first_commit(directory, process):
     """Wait until some rows are there, while the process goes on."""
     end = time.monotonic() + PATIENCE
-    while not has_versions(directory) or len(rows_of(directory)) < ROWS_A_COMMIT:
+    while not (directory / SETTINGS_FILE).exists() or len(rows_of(directory)) < ROWS_A_COMMIT:
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.02)
@@ -185,7 +180,7 @@ def test_of_two_writers_one_wins_and_one_is_told(many, whole, tmp_path):
     first = start(directory, many)
     pids_of(first)
     wait_until_locked(directory)
-    command = [sys.executable, "-m", "pipeline.indexing", str(directory), str(many.folder), "0"]
+    command = [sys.executable, "-m", "support.indexing", str(directory), str(many.folder), "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     second = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert finish(first) == f"done {NUM_FILMS}"

@@ -4,10 +4,10 @@ import os
 import signal
 
 import pytest
-from pipeline.films import failures_of, rows_of
-from pipeline.flat_model import SAID, request
+from support.flat_model import SAID, request
+from support.pipeline_films import failures_of, rows_of
 
-from vidtldr.pipeline.discover import discover
+from vidtldr.pipeline.discovery import discover
 from vidtldr.pipeline.local import index_videos
 from vidtldr.pipeline.ray import index_videos_with_ray
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from pipeline.films import failures_of, rows_of
+from support.pipeline_films import failures_of, rows_of
 
-from vidtldr.pipeline.discover import discover
+from vidtldr.pipeline.discovery import discover
 from vidtldr.store.verify import verify_index
 from vidtldr.video.decode import VideoError, read_clip
 from vidtldr.video.sampling import Sampling
@@ -17,7 +17,7 @@ BAD = {"audio_only.mp4", "text_named.mp4", "truncated_60pct_yoga.mp4", "zero_byt
 
 
 def add(folder, directory, *flags):
-    command = [sys.executable, "-m", "vidtldr", "index", "add", str(folder), "--into"]
+    command = [sys.executable, "-m", "vidtldr", "index", "add", str(folder), "--index"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "RAY_worker_niceness": "0",  # a busy machine would let actors wait for ever

@@ -6,13 +6,11 @@ import os
 import pytest
 import torch
 
-from vidtldr.cli.index_model import IndexModel
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.bundled import BUNDLED, bundled_merge
 from vidtldr.models.umt import load_umt
-from vidtldr.pipeline.discover import discover
+from vidtldr.pipeline.discovery import discover
 from vidtldr.pipeline.local import index_videos
-from vidtldr.pipeline.request import IndexRequest
-from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
+from vidtldr.pipeline.request import request_for
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.world import ShapesWorld
 from vidtldr.store.exact_search import ExactSearch
@@ -20,6 +18,7 @@ from vidtldr.store.rows import clip_id
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.embed import umt_embedder
+from vidtldr.tasks.model_spec import ModelSpec
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 from vidtldr.tasks.video_features import VideoEncoding
 
@@ -32,8 +31,7 @@ def test_a_caption_finds_its_clip_as_often_as_in_memory(tmp_path):
     world = ShapesWorld(3, "test")
     indices = export_clips(tmp_path / "clips", world, NUM_CLIPS)
     merge = bundled_merge()
-    model = IndexModel(UMTOptions(device="cpu"), merge, None)
-    request = IndexRequest(model.loader(120.0), "bundled", num_workers=2)
+    request = request_for(ModelSpec(device="cpu"), merge, num_workers=2)
     files = discover([str(tmp_path / "clips")]).files
     report = index_videos(tmp_path / "my.index", files, request, gpus=[None])
     assert (report.num_indexed, report.num_failed) == (NUM_CLIPS, 0)

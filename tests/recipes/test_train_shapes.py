@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "train_shapes.py"
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "shapes" / "train.py"
 
 
 def command(out: Path, pretraining: int, *steps: int) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidtldr.bench.trained_shapes import load_shapes
-from vidtldr.shapes.bundled_model import BUNDLED
+from vidtldr.bundled import BUNDLED
 from vidtldr.shapes.exam import distinct_clips, encode_clips, encode_with, examine
 from vidtldr.shapes.world import ShapesWorld
 

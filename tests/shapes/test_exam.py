@@ -3,14 +3,14 @@ from typing import Any
 
 import pytest
 import torch
-from shapes.tiny_shapes import tiny_model
+from support.tiny_shapes import tiny_model
 from torch import Tensor, nn
 
+from vidtldr.bundled import BUNDLED
 from vidtldr.models.umt.answering import RankedAnswers
 from vidtldr.models.umt.retrieval import TextFeatures
 from vidtldr.models.umt.tokenizer import TextTokenizer
 from vidtldr.models.umt.vision import VideoTokens
-from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.exam import (
     NUM_RERANKED,
     EncodedClips,

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from shapes.tiny_shapes import TINY_SHAPES, tiny_model
+from support.tiny_shapes import TINY_SHAPES, tiny_model
 
+from vidtldr.bundled import BUNDLED
 from vidtldr.models.umt import UMTAnswering, UMTRetrieval, load_umt
-from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.language import vocabulary
 from vidtldr.shapes.model import ShapesUMT, normalise, shapes_config
 from vidtldr.shapes.world import ShapesWorld

@@ -1,8 +1,11 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
-from store.rows_on_hand import NUM_CHANNELS, settings, video
+from support.rows_on_hand import NUM_CHANNELS, settings, video
 
-from vidtldr.store.ann import AnnSearch, build_ann, read_ann_settings
+from vidtldr.store.ann import AnnSearch, AnnSettings, build_ann, read_ann_settings
 from vidtldr.store.exact_search import ExactSearch
 from vidtldr.store.export import export_parquet
 from vidtldr.store.index_writer import IndexWriter
@@ -96,6 +99,14 @@ def test_the_export_has_all_rows_and_the_settings(index, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_an_export_goes_into_a_directory_that_looks_like_an_address(index, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("movies:action", "memory:", "s3:"):
+        (tmp_path / name).mkdir()
+        assert export_parquet(index, f"{name}/rows.parquet") == index.num_rows
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["rows.parquet"]
+
+
 def test_an_ann_index_says_what_it_finds_and_finds_it(tmp_path):
     with IndexWriter(tmp_path / "i", settings()) as writer:
         writer.commit([video(f"/{number}", 3) for number in range(200)])
@@ -116,6 +127,22 @@ def test_an_ann_index_says_what_it_finds_and_finds_it(tmp_path):
     assert nearest.search(late, 1)[0].score == pytest.approx(exact.score, abs=1e-5)
     only = AnnSearch(index, "path = '/7'").search(late, 9)
     assert {hit.id for hit in only} == {clip_id("/7", start) for start in (0.0, 10.0, 20.0)}
+
+
+@pytest.mark.parametrize(
+    "change", [{"num_probes": 10**9}, {"num_rows": "600"}, {"recall": None}, {"more": 1}]
+)
+def test_damaged_settings_of_an_ann_index_leave_search_exact(tmp_path, change):
+    with IndexWriter(tmp_path, settings()) as writer:
+        writer.commit([video("/a", 3)])
+    index = VideoIndex(tmp_path)
+    sound = AnnSettings(600, 20, 0.99, 1.0, 2.0, 3.0, 20)
+    (tmp_path / "ann.json").write_text(json.dumps(asdict(sound)))
+    assert read_ann_settings(index) == sound
+    for text in (json.dumps(asdict(sound) | change), "[" * 10**5, "[]"):
+        (tmp_path / "ann.json").write_text(text)
+        assert read_ann_settings(index) is None
+        assert NearestClips(index).is_exact
 
 
 def test_an_ann_index_of_few_rows_is_refused(index):

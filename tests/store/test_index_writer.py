@@ -1,12 +1,21 @@
 import json
+import os
 import shutil
+from datetime import datetime, timedelta
+from itertools import product
+from pathlib import Path
 
 import pytest
-from store.rows_on_hand import failure, settings, video
+from support.rows_on_hand import failure, settings, video
 
+from vidtldr.store.checksums import RECORD_FILE
+from vidtldr.store.exact_search import ExactSearch
+from vidtldr.store.export import export_parquet
+from vidtldr.store.filters import count_where
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.lance import readable, require_lancedb
-from vidtldr.store.rows import FileState, clip_id
+from vidtldr.store.rows import FileState, clip_id, path_of, storable
+from vidtldr.store.schema import clip_table, failure_table, token_table
 from vidtldr.store.verify import gone_files, verify_index
 from vidtldr.store.video_index import VideoIndex
 
@@ -53,8 +62,6 @@ def test_what_a_killed_writer_left_between_tables_is_mended(directory):
     with IndexWriter(directory, settings(keep_tokens=True)) as writer:
         writer.commit([video("/a")], [failure("/b")])
         tokens, clips = writer._tables["tokens"], writer._tables["clips"]
-        from vidtldr.store.schema import clip_table, token_table
-
         tokens.add(token_table([video("/c")]))  # killed before the clips
         clips.add(clip_table([video("/b")], writer.settings))  # killed before the failure went
     IndexWriter(directory).close()
@@ -97,7 +104,9 @@ def test_removed_files_are_gone_with_their_tokens(directory, tmp_path):
     assert len(index.token_ids()) == 1
 
 
-def test_compaction_makes_many_small_commits_small(directory):
+def test_compaction_makes_many_small_commits_small(directory, monkeypatch):
+    whole_age = "vidtldr.store.index_writer._age_of_unread"
+    monkeypatch.setattr(whole_age, lambda table: timedelta(0))
     with IndexWriter(directory, settings()) as writer:
         for number in range(12):
             writer.commit([video(f"/{number}")], [failure(f"/bad{number}")])
@@ -160,10 +169,39 @@ def test_where_there_is_no_index_it_is_said(directory):
             open_it(directory)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 2}'])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", 5),
+        ("schedule", None),
+        ("num_channels", "8"),
+        ("num_channels", True),
+        ("num_channels", 0),
+        ("num_channels", 10**30),
+        ("identity", [1]),
+        ("segment_seconds", "10"),
+        ("segment_seconds", float("nan")),
+        ("segment_seconds", -1),
+        ("keep_tokens", "no"),
+        ("options", ["model"]),
+        ("options", None),
+    ],
+)
+def test_settings_of_another_type_are_an_error(directory, name, value):
+    IndexWriter(directory, settings()).close()
+    about = json.loads((directory / "index.json").read_text())
+    (directory / "index.json").write_text(json.dumps(about | {name: value}))
+    for open_it in (VideoIndex, IndexWriter):
+        with pytest.raises(ValueError, match=rf"a damaged file \({name} must be "):
+            open_it(directory)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "5", '{"format": 1}', '{"format": 2}', "[" * 10**5, "9" * 5000, "\udcff"]
+)
 def test_damaged_settings_are_an_error(directory, text):
     IndexWriter(directory, settings()).close()
-    (directory / "index.json").write_text(text)
+    (directory / "index.json").write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=r"damaged file|format must be 1"):
         VideoIndex(directory)
 
@@ -184,6 +222,23 @@ def test_a_truncated_table_is_a_clear_error_and_the_rest_stays_readable(director
         VideoIndex(directory)
 
 
+@pytest.mark.parametrize("inside", ["", "_versions"])
+@pytest.mark.parametrize("name", ["clips", "failures"])
+def test_a_table_in_the_making_is_empty_and_not_damaged(directory, name, inside):
+    """As a reader finds it while a writer makes it, or after a writer was killed there."""
+    with IndexWriter(directory, settings()) as writer:
+        writer.commit([], [])
+    shutil.rmtree(directory / f"{name}.lance")
+    (directory / RECORD_FILE).unlink()  # written once all tables are made
+    (directory / f"{name}.lance" / inside).mkdir(parents=True)
+    index = VideoIndex(directory)
+    assert (index.num_rows, index.num_failures) == (0, 0)
+    with IndexWriter(directory, settings()) as writer:
+        writer.commit([video("/a")], [failure("/bad")])
+    index = VideoIndex(directory)
+    assert (index.num_rows, index.num_failures) == (1, 1)
+
+
 def test_a_full_disk_is_said_and_what_was_committed_stays(directory, monkeypatch):
     with IndexWriter(directory, settings()) as writer:
         writer.commit([video("/a")])
@@ -198,6 +253,141 @@ def test_a_full_disk_is_said_and_what_was_committed_stays(directory, monkeypatch
         ):
             writer.commit([video("/b")])
     assert set(VideoIndex(directory).known_files()) == {"/a"}
+
+
+@pytest.mark.parametrize("name", ["memory:", "movies:action", "db:x", "a b%20#?", "~x"])
+def test_a_name_that_looks_like_an_address_is_a_directory(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with IndexWriter(name, settings()) as writer:
+        writer.commit([video("/a")])
+    assert set(VideoIndex(name).known_files()) == {"/a"}
+    assert (tmp_path / name / "clips.lance").is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["s3://bucket/x", Path("s3://bucket/x"), "file:///tmp/x", "db://x"]
+)
+def test_an_address_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for open_it in (VideoIndex, lambda name: IndexWriter(name, settings())):
+        with pytest.raises(ValueError, match="must be in a local directory, got the address"):
+            open_it(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"whose path is UTF-8, got .*\\udcff"):
+        IndexWriter(tmp_path / os.fsdecode(b"\xff"), settings())
+
+
+def test_a_reader_that_was_there_before_a_compaction_goes_on(directory):
+    with IndexWriter(directory, settings()) as writer:
+        for number in range(3):
+            writer.commit([video(f"/{number}")], [failure(f"/bad{number}")])
+        reader = VideoIndex(directory)
+        writer.compact()
+        assert ExactSearch(reader).num_rows == 3
+        assert len(reader.failures()) == 3
+    assert VideoIndex(directory).num_rows == 3
+
+
+def test_a_reader_whose_version_is_gone_reads_the_newest(directory, monkeypatch, tmp_path):
+    whole_age = "vidtldr.store.index_writer._age_of_unread"
+    monkeypatch.setattr(whole_age, lambda table: timedelta(0))
+    reads = {
+        "clips": lambda index: set(index.known_files()),
+        "failures": lambda index: set(index.failures()),
+        "tokens": lambda index: index.token_ids(),
+        "filter": lambda index: count_where(index, "seconds > 5"),
+        "search": lambda index: ExactSearch(index, "seconds > 5").num_rows,
+        "export": lambda index: export_parquet(index, tmp_path / "rows.parquet"),
+    }
+    with IndexWriter(directory, settings(keep_tokens=True)) as writer:
+        for number, read in enumerate(reads.values()):
+            writer.commit([video(f"/{number}")], [failure(f"/bad{number}")])
+            reader = VideoIndex(directory)
+            writer.commit([video(f"/more{number}")], [failure(f"/worse{number}")])
+            writer.compact()
+            assert read(reader) == read(VideoIndex(directory))
+
+
+def test_versions_are_deleted_once_they_were_replaced_long_ago(directory, monkeypatch):
+    from vidtldr.store import index_writer
+
+    class Table:
+        def list_versions(self):
+            now = datetime.now()
+            return [{"timestamp": now - timedelta(minutes=age)} for age in (90, 60, 1, 0)]
+
+    age = index_writer._age_of_unread(Table())  # that of 60 minutes was the newest 2 minutes ago
+    assert timedelta(minutes=60) < age < timedelta(minutes=61)
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_writer_whose_lock_file_is_deleted_stops(directory, replaces):
+    with IndexWriter(directory, settings()) as writer:
+        writer.commit([video("/a")])
+        os.remove(directory / "writer.lock")
+        if replaces:
+            IndexWriter(directory, settings()).close()
+        for write in (
+            lambda: writer.commit([video("/b")]),
+            lambda: writer.refresh("/a", FileState(7, 8)),
+            lambda: writer.remove(["/a"]),
+            writer.compact,
+        ):
+            with pytest.raises(OSError, match=r"must keep its writer.lock .* deleted or replaced"):
+                write()
+    assert set(VideoIndex(directory).known_files()) == {"/a"}
+
+
+def test_rows_that_two_writers_wrote_are_there_once_after_the_next(directory, monkeypatch):
+    with IndexWriter(directory, settings(keep_tokens=True)) as writer:
+        writer.commit([video("/a", 3), video("/b")], [failure("/bad")])
+        clips, tokens, failures = (writer._tables[n] for n in ("clips", "tokens", "failures"))
+        for seed, num_clips in ((1, 2), (2, 2)):  # a changed file, read by both
+            rows = [video("/a", num_clips, seed=seed)]
+            clips.add(clip_table(rows, writer.settings))
+            tokens.add(token_table(rows))
+            failures.add(failure_table([failure("/bad", f"reason {seed}")]))
+    assert any("3 rows have the key" in each for each in verify_index(directory).problems)
+    IndexWriter(directory).close()
+    assert verify_index(directory).problems == ()
+    index = VideoIndex(directory)
+    assert (index.num_rows, index.num_failures, len(index.token_ids())) == (3, 1, 3)
+    assert index.known_files()["/a"].sha256 == "hash2"
+    assert index.failures()["/bad"].reason == "reason 2"
+
+
+def test_no_two_paths_have_the_same_stored_form(directory):
+    letters, byte = "/v/a\\xff.mp4", os.fsdecode(b"/v/a\xff.mp4")
+    with IndexWriter(directory, settings()) as writer:
+        writer.commit([video(letters), video("/v/b.mp4")])
+        writer.commit([], [failure(byte, "its name is no UTF-8")])
+    index = VideoIndex(directory)
+    assert {path_of(path) for path in index.known_files()} == {letters, "/v/b.mp4"}
+    assert [path_of(path) for path in index.failures()] == [byte]
+    assert verify_index(directory).problems == ()
+
+
+def test_a_stored_path_gives_back_the_path():
+    pieces = [b"\\", b"x", b"f", b"5", b"c", b"\xff", "ü".encode()]
+    paths = {
+        os.fsdecode(b"".join(each))
+        for length in range(5)
+        for each in product(pieces, repeat=length)
+    }
+    assert len({storable(path) for path in paths}) == len(paths)
+    assert all(path_of(storable(path)) == path for path in paths)
+    assert storable("/videos/it's ü.mp4") == "/videos/it's ü.mp4"
+
+
+def test_a_failed_file_whose_name_is_not_utf8_is_not_gone(directory, tmp_path):
+    path = tmp_path / os.fsdecode(b"a\xff.mp4")
+    path.touch()
+    with IndexWriter(directory, settings()) as writer:
+        writer.commit([], [failure(str(path))])
+    assert gone_files(VideoIndex(directory)) == []
 
 
 def test_a_right_that_is_missing_is_said(tmp_path):

@@ -1,6 +1,12 @@
 import pytest
 import torch
-from tasks.umt_sets import answering_model, real_set, retrieval_model, write_tokenizer, written_set
+from support.umt_sets import (
+    answering_model,
+    real_set,
+    retrieval_model,
+    write_tokenizer,
+    written_set,
+)
 
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding

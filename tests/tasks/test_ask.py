@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.tasks.ask import answer_tokens, ask_video
 from vidtldr.tasks.clip_reader import umt_reader
 
@@ -38,7 +38,7 @@ def test_a_broken_video_is_said(answering, videos, encoding_of):
     path = str(videos.directory / videos.broken)
     asked = ask_video(encoding_of(answering), path, "what", ANSWERS)
     assert asked.answers == ()
-    assert "path must name a video that can be read" in asked.error
+    assert "cannot be read: FFmpeg" in asked.error
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,11 @@ def test_answers_end_twice_and_are_cut(answering):
     words = answering.tokenizer.load().convert_ids_to_tokens
     assert words(tokens.input_ids[0].tolist()) == ["[CLS]", "dog", "[SEP]", "[SEP]", "[PAD]"]
     assert words(tokens.input_ids[1].tolist()) == ["[CLS]", "the", "red", "cat", "[SEP]"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_model_of_dynamic_int8_answers_too(answering, films, encoding_of):
+    quantized = torch.ao.quantization.quantize_dynamic(answering, {torch.nn.Linear})
+    asked = ask_video(encoding_of(quantized, MergeConfig(r=[20])), films.paths[0], "what", ANSWERS)
+    assert asked.error is None
+    assert len(asked.answers) == len(ANSWERS)

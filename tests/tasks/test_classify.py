@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import clips, videomae
+from support.tiny_models import clips, videomae
 
 from vidtldr.tasks.classify import classify_pixels, parse_labels, top_labels
 
@@ -29,6 +29,11 @@ def test_the_likeliest_labels_come_first() -> None:
         top_labels(torch.tensor([1.0]), ["a"], 0)
 
 
+def test_a_label_may_hold_any_character_but_the_end_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\u2028b\r\nc\x0bd\n", encoding="utf-8", newline="")
+    assert parse_labels(str(tmp_path / "labels.txt")) == ("a\u2028b", "c\x0bd")
+
+
 def test_labels_come_from_a_file_or_a_comma_list(tmp_path: Path) -> None:
     lines, listed = tmp_path / "labels.txt", tmp_path / "labels.json"
     lines.write_text("arm wrestling\n\n  yoga \n")
@@ -45,6 +50,7 @@ def test_labels_come_from_a_file_or_a_comma_list(tmp_path: Path) -> None:
         ("[]", "labels must be names that are not empty"),
         ("", "labels must be names that are not empty"),
         ('{"0": "a",\n "1": "b"}', "labels must be a JSON list of strings"),
+        ("yoga", "labels must be two or more, got a file with 'yoga' alone"),
         ("[" * 100_000, "that is no JSON"),
     ],
 )
@@ -64,3 +70,17 @@ def test_a_long_list_and_a_byte_order_mark_are_no_trouble(tmp_path: Path) -> Non
     file.write_bytes(b"\xff\xfe\x00y")
     with pytest.raises(ValueError, match="labels must be UTF-8 text"):
         parse_labels(str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lables.txt", "labels must be names or a file that exists, got 'lables.txt'"),
+        ("yoga,golf.json", "labels must be names or a file that exists, got 'yoga,golf.json'"),
+        ("lists/labels", "labels must be two or more, got 'lists/labels' alone, which is no file"),
+        ("yoga", "labels must be two or more, got 'yoga' alone, which is no file"),
+    ],
+)
+def test_a_mistyped_file_never_becomes_the_only_label(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_labels(text)

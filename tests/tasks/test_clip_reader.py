@@ -3,7 +3,7 @@ import time
 
 import pytest
 import torch
-from tasks.umt_sets import CONFIG
+from support.umt_sets import CONFIG
 from torch.nn import functional as F
 
 from vidtldr.tasks.clip_reader import read_ahead, umt_reader

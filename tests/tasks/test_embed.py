@@ -2,18 +2,22 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
-import tiny_models
 import torch
+from support import tiny_models
+from support.film import write_film, write_large_gif
 from torch._dynamo.utils import counters
 
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import apply_patch
+from vidtldr.config import MergeConfig
+from vidtldr.patch.patching import apply_patch
 from vidtldr.tasks.compiled_classifier import compile_classifier
 from vidtldr.tasks.embed import (
     EmbeddedVideo,
     classifier_embedder,
+    classifier_features,
     embed_videos,
     umt_embedder,
 )
@@ -45,6 +49,48 @@ def test_umt_gives_projected_unit_vectors(retrieval, videos, encoding_of, merge)
             torch.testing.assert_close(row.vector, expected)
             assert row.vector.shape == (embedder.num_channels,)
             assert row.seconds == features.seconds
+
+
+def test_a_clip_that_the_model_refuses_stops_no_other(films, tmp_path):
+    small = write_film(tmp_path / "other.mp4", 12, size=(146, 64))
+    classifier = Pretrained(tiny_models.videomae(), VideoTransform(crop=(32, 32)), (), 6)
+    embedder = classifier_embedder(classifier)
+    broken = replace(embedder, reader=replace(embedder.reader, transform=VideoTransform()))
+    rows = list(embed_videos(broken, [str(small), films.paths[0]]))
+    assert all(row.vector is None and row.id for row in rows)
+    assert all("size" in row.error for row in rows)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+def test_a_video_too_large_for_the_memory_stops_no_other(films, tmp_path):
+    gif = str(write_large_gif(tmp_path / "large.gif", 9000))
+    program = (
+        "import resource, sys\n"
+        "import torch\n"
+        "from support.umt_sets import CONFIG\n"
+        "from vidtldr.tasks.clip_reader import umt_reader\n"
+        "from vidtldr.tasks.embed import Embedder, embed_videos\n"
+        "gif, good = sys.argv[1:]\n"
+        "reader = umt_reader(CONFIG)\n"
+        "encode = lambda clips: clips.mean((1, 3, 4))\n"
+        "model = Embedder(reader, 3, encode, None, dict, torch.device('cpu'))\n"
+        "list(embed_videos(model, [good, good]))\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4096 * pages + 700_000_000, -1))\n"
+        "for row in embed_videos(model, [good, gif, good]):\n"
+        "    print(row.vector is not None, row.error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, gif, films.paths[0]],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, middle, last = done.stdout.splitlines()
+    assert first == last == "True None"
+    assert "reading it takes more memory than there is" in middle
 
 
 def test_a_videomae_classifier_gives_what_enters_its_last_layer(films):
@@ -118,11 +164,21 @@ def test_rows_are_written_as_parquet(retrieval, films, encoding_of, tmp_path):
 
 def test_a_name_that_is_no_unicode_is_written(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet", reason="pip install 'vidtldr[search]'")
-    path = os.fsdecode(b"a\xff.mp4")
-    write_parquet([EmbeddedVideo(None, path)], tmp_path / "f.parquet", num_channels=3)
-    [row] = pq.read_table(tmp_path / "f.parquet").to_pylist()
-    assert row["path"] == "a\\xff.mp4"
-    assert row["vector"] is None
+    byte, letters = os.fsdecode(b"a\xff.mp4"), "a\\xff.mp4"  # two files, so two paths
+    rows = [EmbeddedVideo(None, byte), EmbeddedVideo(None, letters)]
+    write_parquet(rows, tmp_path / "f.parquet", num_channels=3)
+    first, second = pq.read_table(tmp_path / "f.parquet").to_pylist()
+    assert (first["path"], second["path"]) == ("a\\xff.mp4", "a\\x5cxff.mp4")
+    assert first["vector"] is None
+
+
+def test_a_directory_that_looks_like_an_address_is_written_to(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow", reason="pip install 'vidtldr[search]'")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "movies:action").mkdir()
+    rows = [EmbeddedVideo(None, "a.mp4")]
+    assert write_parquet(rows, "movies:action/f.parquet", num_channels=3) == 1
+    assert (tmp_path / "movies:action" / "f.parquet").is_file()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -158,12 +214,18 @@ def test_importing_the_tasks_loads_no_pyarrow_transformers_or_av():
 
 def test_clips_of_many_sizes_cannot_be_compiled_for():
     any_size = VideoTransform(resize=32, mean=0.5, std=0.5)
-    with pytest.raises(ValueError, match="compile must be used where all clips get one size, got"):
+    with pytest.raises(
+        ValueError, match="`compile` must be used where all clips get one size, got"
+    ):
         compile_classifier(Pretrained(tiny_models.videomae(), any_size, tuple("abcdefg"), 6))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.skipif(
+    tiny_models.TRANSFORMERS < (5, 18),
+    reason="transformers before 5.18 compiles ViViT with a mask",
+)
 def test_a_compiled_classifier_embeds_alike():
     classifier = pretrained(apply_patch(tiny_models.vivit(num_hidden_layers=2), r=[9]).double())
     compiled = compile_classifier(classifier, 2)
@@ -174,3 +236,14 @@ def test_a_compiled_classifier_embeds_alike():
         found = classifier_embedder(classifier, compiled=compiled).encode(clips)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert counters["stats"]["unique_graphs"] == num_graphs
+
+
+def test_features_are_those_of_their_own_thread() -> None:
+    """Both threads hook the one model: each must keep what its own forward computed."""
+    model = tiny_models.videomae()
+    inputs = [tiny_models.clips(1, seed=seed) for seed in range(3)]
+    expected = [classifier_features(model, x) for x in inputs]
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [(i, pool.submit(classifier_features, model, inputs[i])) for i in [0, 1, 2] * 20]
+        for i, job in jobs:
+            assert torch.allclose(job.result(), expected[i], atol=1e-5)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.tasks.search import search_videos
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 
@@ -113,3 +113,12 @@ def test_the_query_is_encoded_as_a_caption(retrieval):
     tokens = prompt_tokens(retrieval.tokenizer, ["A dog runs!"], "text")
     query = encode_texts(retrieval, tokens)
     assert query.row_embeddings.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_model_of_dynamic_int8_searches_too(retrieval, films, encoding_of):
+    quantized = torch.ao.quantization.quantize_dynamic(retrieval, {torch.nn.Linear})
+    good = search_videos(encoding_of(quantized, MergeConfig(r=[20])), TEXT, films.paths)[:-1]
+    fine = search_videos(encoding_of(retrieval, MergeConfig(r=[20])), TEXT, films.paths)[:-1]
+    scores = {result.path: result.score for result in fine}
+    assert all(result.score == pytest.approx(scores[result.path], abs=0.1) for result in good)

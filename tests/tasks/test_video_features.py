@@ -1,10 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
-from tasks.umt_sets import CONFIG, retrieval_model
+from support.umt_sets import CONFIG, retrieval_model
 from torch._dynamo.utils import counters
 
 import vidtldr
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.video_features import VideoEncoding
 
@@ -17,7 +19,7 @@ def test_one_row_a_video_and_a_bad_one_stops_no_other(retrieval, videos, encodin
     assert [row.path for row in rows] == videos.paths
     assert [row.error is None for row in rows] == [name in videos.good for name in videos.names]
     broken = rows[2]
-    assert "path must name a video that can be read" in broken.error
+    assert "cannot be read: FFmpeg" in broken.error
     assert broken.tokens is None
     assert broken.pooled is None
     for row in rows:
@@ -34,6 +36,16 @@ def test_a_schedule_is_applied_and_the_model_left_as_it_was(retrieval, films, en
     row = encoding_of(retrieval, MERGE).encode(films.paths[0])
     assert row.tokens.x.shape == (64 - 28, 24)
     assert torch.equal(retrieval.encode_video(torch.zeros(1, 4, 3, 32, 32)).tokens, before)
+
+
+def test_encodings_of_one_model_serve_threads_each_with_its_own_schedule(retrieval, encoding_of):
+    encodings = [encoding_of(retrieval, merge) for merge in (None, MERGE, MergeConfig(r=[4]))]
+    clip = torch.randn(1, 4, 3, 32, 32)
+    expected = [encoding.encode_pixels(clip).pooled for encoding in encodings]
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [(i, pool.submit(encodings[i].encode_pixels, clip)) for i in [0, 1, 2] * 20]
+        for i, job in jobs:
+            torch.testing.assert_close(job.result().pooled, expected[i])
 
 
 def test_a_budget_is_turned_into_counts_once(retrieval, encoding_of):
@@ -149,6 +161,24 @@ def test_features_that_are_not_finite_are_an_error_and_not_kept(tokenizer, films
     assert row.tokens is None
     assert "must be finite, got NaN or inf" in row.error
     assert list(tmp_path.glob("*/*/*.safetensors")) == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory.")])
+def test_a_lack_of_memory_stops_no_other_video(retrieval, films, encoding_of, error, monkeypatch):
+    encoding = encoding_of(retrieval)
+    encode, calls = encoding.encode_pixels, []
+
+    def second_fails(clips):
+        calls.append(clips)
+        if len(calls) == 2:
+            raise error
+        return encode(clips)
+
+    monkeypatch.setattr(encoding, "encode_pixels", second_fails)
+    rows = list(encoding.encode_all(films.paths[:2] + films.paths[3:5]))
+    assert [row.error is None for row in rows] == [True, False, True, True]
+    assert "encoding it takes more memory than there is" in rows[1].error
+    assert rows[1].tokens is None
 
 
 def test_autocast_keeps_tokens_in_the_half_type(retrieval, films, encoding_of):

@@ -32,7 +32,7 @@ def test_probabilities_are_the_softmax_of_cosines_over_the_learnt_temperature(
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([], "labels must hold at least one name, got none"),
+        (["dog"], "labels must be two or more, as a single one always has 100 %, got .'dog'."),
         (["dog", " "], "labels must have a word in it, got ' '"),
         (["dog", "cat", "Dog!"], "got 'dog' and 'Dog!', which it reads alike"),
     ],

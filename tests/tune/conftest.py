@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tune.films import pretrained_videomae, write_films
+from support.tune_films import pretrained_videomae, write_films
 
 from vidtldr.tune.clips import TunedClip, read_clips
 from vidtldr.tune.subject import Subject, classifier_subject

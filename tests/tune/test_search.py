@@ -3,14 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks.umt_sets import retrieval_model, write_tokenizer
-from tune.films import pretrained_videomae
+from support.tune_films import pretrained_videomae
+from support.umt_sets import retrieval_model, write_tokenizer
 
-from vidtldr.bench.peers import Merging, RandomDropping
-from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.timing import Timing
+from vidtldr.baselines.baseline import Merging, RandomDropping
+from vidtldr.config import MergeConfig
+from vidtldr.measure.busyness import IDLE, BusyReport
+from vidtldr.measure.result_store import ResultStore
+from vidtldr.measure.timing import Timing
 from vidtldr.tune import search as search_module
+from vidtldr.tune import timing as timing_module
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.plot import tuning_plot
@@ -143,6 +145,24 @@ def test_the_same_search_again_runs_nothing(
     assert file.stat().st_size == size
 
 
+def test_times_of_a_busy_machine_are_taken_again(
+    subject: Subject, tuned_clips: list[TunedClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [BusyReport(0.5, True), IDLE]
+
+    def timed(runs: dict[str, object], **_: object) -> dict[str, Timing]:
+        busy = reports.pop(0)
+        return {name: Timing((2.0, 3.0), busy) for name in runs}
+
+    monkeypatch.setattr(timing_module, "time_in_turn", timed)
+    found = []
+    for _ in range(3):  # the third reads what the second kept
+        trials = Trials(subject, tuned_clips[:1], ResultStore(tmp_path / "tried.jsonl"))
+        point = Board(trials).add(Way("received", "x", (0,)), 0.8)
+        found.append(timing_module.time_points(trials, [point], 2)[0].busy)
+    assert found == [BusyReport(0.5, True), IDLE, IDLE]
+
+
 def test_times_that_are_read_again_say_when_they_were_taken(
     subject: Subject, tuned_clips: list[TunedClip], file: Path, result: TuneResult, tmp_path: Path
 ) -> None:
@@ -169,7 +189,7 @@ def test_a_target_out_of_reach_has_a_nearest_row(
     subject: Subject, tuned_clips: list[TunedClip], file: Path
 ) -> None:
     trials = Trials(subject, tuned_clips, ResultStore(file))
-    with pytest.raises(ValueError, match=r"target flop-ratio must be at least 0\.\d+ for this"):
+    with pytest.raises(ValueError, match=r"`target=flop-ratio` must be at least 0\.\d+ for this"):
         search(trials, Target("flop-ratio", 0.02), num_rounds=1)
     found = search(trials, Target("speedup", 9999), num_rounds=1)
     assert found.chosen is None

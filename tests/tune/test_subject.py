@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tasks.umt_sets import CONFIG, retrieval_model, write_tokenizer
+from support.tune_films import pretrained_videomae, write_films
+from support.umt_sets import CONFIG, retrieval_model, write_tokenizer
 from torch.nn import functional as F
-from tune.films import pretrained_videomae, write_films
 
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.twin import merged_twin
+from vidtldr.config import MergeConfig
+from vidtldr.patch.twin import merged_twin
 from vidtldr.tune.clips import read_clips
 from vidtldr.tune.subject import Subject, caption_subject, label_subject, umt_subject
 

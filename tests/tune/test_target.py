@@ -44,7 +44,7 @@ def test_the_frontier_leaves_out_what_is_beaten() -> None:
     [("speedup", 0.9), ("speedup", math.inf), ("drift", 0.0), ("drift", 1.0), ("drift", math.nan)],
 )
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"target {name} must be (at least 1|in \\(0, 1\\))"):
+    with pytest.raises(ValueError, match=f"`target={name}` must be (at least 1|in \\(0, 1\\))"):
         Target(name, value)
 
 

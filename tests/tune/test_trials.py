@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tune_films import pretrained_videomae
 from torch import Tensor
 from torch.nn import functional as F
-from tune.films import pretrained_videomae
 
-from vidtldr.bench.peers import Merging, RandomDropping
-from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import patched
+from vidtldr.baselines.baseline import Merging, RandomDropping
+from vidtldr.config import MergeConfig
+from vidtldr.measure.result_store import ResultStore
+from vidtldr.patch.patching import patched
 from vidtldr.tune import trials as trials_module
 from vidtldr.tune.clips import TunedClip, read_clips
 from vidtldr.tune.subject import Subject, classifier_subject, label_subject
@@ -149,7 +149,7 @@ def test_whatever_one_video_does_stops_nothing(
     monkeypatch.setattr(type(subject.reader.transform), "resized", fails)
     clips, [failed] = read_clips(subject.reader, [tuned_clips[0].path])
     assert not clips
-    assert failed.error == "too much"
+    assert "too much" in failed.error or "more memory than there is" in failed.error
 
 
 def test_only_the_first_seconds_are_read_where_that_is_asked(

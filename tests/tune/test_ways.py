@@ -2,10 +2,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tasks.umt_sets import retrieval_model, write_tokenizer
-from tiny_models import videomae
+from support.tiny_models import videomae
+from support.umt_sets import retrieval_model, write_tokenizer
 
-from vidtldr.bench.peers import RandomDropping
+from vidtldr.baselines.baseline import RandomDropping
 from vidtldr.hosts.registry import find_host
 from vidtldr.tune.ways import (
     Way,

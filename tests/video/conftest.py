@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from video.film import write_film
+from support.film import write_film
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
-from video.film import numbered, read_number, write_film
+from support.film import numbered, read_number, write_film
 
 from vidtldr.video import decode, frames
 from vidtldr.video.decode import VideoError, read_clip
@@ -164,7 +164,7 @@ def test_only_local_regular_files_are_read(tmp_path: Path) -> None:
     assert "it is no regular file" in refused(tmp_path / "pipe.mp4")
     assert "it is a directory" in refused(tmp_path)
     assert "there is no such file" in refused(tmp_path / "missing.mp4")
-    assert "there is no such file" in refused("null\0byte.mp4")
+    assert "it is no file (embedded null byte)" in refused("null\0byte.mp4")
     for url in ("http://127.0.0.1/a.mp4", "file:///a.mp4", "rtsp://127.0.0.1/a"):
         assert "it is a URL" in refused(url)
 
@@ -273,7 +273,9 @@ def test_a_real_reader_stops_when_time_is_over(
     b_frames: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = threading.active_count()
-    assert "reading took longer" in refused(b_frames, time_limit_seconds=1e-6)
+    message = refused(b_frames, time_limit_seconds=1e-6)
+    assert "reading took longer than 1e-06 seconds" in message
+    assert "Raise time_limit_seconds (--time-limit)" in message
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -298,8 +300,29 @@ def test_a_timeout_of_the_disk_is_no_timeout_of_ours(
         raise TimeoutError("the disk")
 
     monkeypatch.setattr(decode, "scan_packets", read)
-    with pytest.raises(TimeoutError, match="the disk"):
-        read_clip(b_frames, Sampling(4))
+    message = refused(b_frames)
+    assert "TimeoutError (the disk)" in message
+    assert "longer than" not in message
+
+
+def test_errors_of_libraries_become_errors_of_the_file(
+    b_frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(error: Exception) -> Any:
+        def scan(*_: Any) -> Any:
+            raise error
+
+        return scan
+
+    for error, words in (
+        (KeyError("\x1b[31m\n\udcff"), "failed with KeyError"),
+        (AttributeError(), "failed with AttributeError. Try"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (MemoryError(), "takes more memory than there is"),
+        (RuntimeError("can't start new thread"), "takes more memory than there is"),
+    ):
+        monkeypatch.setattr(decode, "scan_packets", raising(error))
+        assert words in refused(b_frames)
 
 
 def test_files_are_closed(b_frames: Path, tmp_path: Path) -> None:
@@ -313,3 +336,25 @@ def test_files_are_closed(b_frames: Path, tmp_path: Path) -> None:
         read_clip(b_frames, Sampling(4), max_seconds=0.2)
         refused(refusing)
     assert len(list(listing.iterdir())) == before
+
+
+def test_a_file_that_is_not_there_is_said_first() -> None:
+    assert refused("nothere.mp4") == (
+        "'nothere.mp4' cannot be read: there is no such file. Check the path."
+    )
+
+
+def test_a_forbidden_file_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """As root, who may read everything, this thread reads as nobody."""
+    path = write_film(tmp_path / "film.mp4", 3)
+    path.chmod(0)
+    if os.geteuid():
+        message = refused(path)
+    else:
+        os.seteuid(65534)
+        try:
+            message = refused(path)
+        finally:
+            os.seteuid(0)
+    assert "cannot be read: this user is not allowed to read it. Change its permissions" in message
+    assert "complete copy" not in message

@@ -1,13 +1,17 @@
 """Frames are exact: their numbers are read from their pixels."""
 
+import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
+from support.film import FILM_SIZE, numbered, read_number, write_film
 from torch import Tensor
-from video.film import FILM_SIZE, numbered, read_number, write_film
 
 from vidtldr.video.decode import Clip, VideoError, read_clip
 from vidtldr.video.sampling import Sampling
@@ -221,6 +225,40 @@ def test_pictures_are_turned_and_mirrored_upright(
     assert torch.equal(read_clip(path, Sampling(1)).frames[0], displayed(stored, matrix))
 
 
+def write_photos(path: Path, orientations: list[int]) -> Path:
+    """Motion JPEG as cameras write it, with EXIF in every frame."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        for number, orientation in enumerate(orientations):
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            photo = Image.new("RGB", (48, 32), (0, 0, 200))
+            photo.paste((200, 0, 0), (0, 0, 24, 16))
+            content = io.BytesIO()
+            photo.save(content, "JPEG", quality=95, subsampling=2, exif=exif)
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_in_every_frame_turns_and_mirrors_as_it_says(orientation: int, tmp_path: Path) -> None:
+    """PyAV knows no side data of this type."""
+    clip = read_clip(write_photos(tmp_path / "camera.avi", [orientation] * 3), Sampling(3))
+    stored = Image.new("RGB", (48, 32), (0, 0, 200))
+    stored.paste((200, 0, 0), (0, 0, 24, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.info["exif"] = exif.tobytes()
+    stored.getexif().update(exif)
+    expected = torch.from_numpy(np.array(ImageOps.exif_transpose(stored)))
+    assert clip.frames.shape[1:] == expected.shape
+    assert (clip.frames[2].float() - expected).abs().mean() < 12
+
+
 def test_frames_of_two_sizes_are_made_equal(tmp_path: Path) -> None:
     parts = [
         write_film(tmp_path / f"{width}.ts", 10, size=(width, 38), first_number=first)
@@ -275,3 +313,48 @@ def test_a_cut_without_any_clock_is_refused(tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.setattr(decode, "scan_packets", without_rate)
     with pytest.raises(VideoError, match="neither timestamps nor a frame rate"):
         read_clip(path, Sampling(4), max_seconds=1)
+
+
+def tagged(**values: int) -> Any:
+    def setup(stream: Any) -> None:
+        for name, value in values.items():
+            setattr(stream.codec_context, name, value)
+
+    return setup
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_said(transfer: int, name: str, tmp_path: Path) -> None:
+    tags = tagged(color_trc=transfer, color_primaries=9, colorspace=9)
+    path = write_film(tmp_path / "hdr.mp4", 5, pix_fmt="yuv420p10le", setup=tags)
+    assert read_clip(path, Sampling(5)).notes == (
+        f"HDR ({name}): used without tone mapping, so its contrast and colours are weaker than on "
+        "a screen",
+    )
+
+
+def test_interlaced_frames_are_said(tmp_path: Path) -> None:
+    options = {"x264-params": "tff=1:interlaced=1"}
+    path = write_film(tmp_path / "fields.mp4", 5, options=options, size=(146, 64))
+    assert read_clip(path, Sampling(5)).notes == (
+        "interlaced: used without deinterlacing, so moving edges may look like combs",
+    )
+
+
+def test_transparency_is_said_where_there_is_any(tmp_path: Path) -> None:
+    for name, alpha, notes in (
+        ("clear.mov", 100, 1),
+        ("opaque.mov", 255, 0),
+    ):
+        path = tmp_path / name
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("png", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "rgba"
+            for number in range(4):
+                pixels = np.full((24, 32, 4), 60 * number, np.uint8)
+                pixels[..., 3] = alpha
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+            out.mux(stream.encode(None))
+        found = read_clip(path, Sampling(4)).notes
+        said = ("partly transparent: the colours stored under the transparency were used",)
+        assert found == said[:notes]

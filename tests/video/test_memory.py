@@ -1,31 +1,71 @@
-"""A long film must not fill the memory."""
+"""Long films and large pictures must not fill the memory; where it is full, an error says so."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from video.film import numbered
+from support.film import numbered, write_large_gif
 
-_PROGRAM = """
-import sys
-from pathlib import Path
-from vidtldr.video.decode import read_clip
+from vidtldr.video.decode import VideoError, read_clip
 from vidtldr.video.sampling import Sampling
+from vidtldr.video.transform import VideoTransform
 
-def peak_mb():
+_READING = """
+import resource, sys
+from pathlib import Path
+from vidtldr.video.decode import VideoError, read_clip
+from vidtldr.video.sampling import Sampling
+from vidtldr.video.transform import VideoTransform
+
+def memory_mb(name):
     # ru_maxrss of a child counts what its parent held at the fork: the kernel's own mark does not
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1000
 
 short, long = sys.argv[1:]
+"""
+_PROGRAM = """
 read_clip(short, Sampling(16))
-before = peak_mb()
+before = memory_mb("VmHWM")
 clip = read_clip(long, Sampling(16))
 assert clip.num_frames_in_file == 3000, clip.num_frames_in_file
 assert clip.frames.shape == (16, 1080, 1920, 3)
-print(peak_mb() - before)
+print(memory_mb("VmHWM") - before)
 """
+_RESIZED = """
+transform = VideoTransform(resize=(32, 32))
+read_clip(short, Sampling(16), transform=transform)
+before = memory_mb("VmHWM")
+clip = read_clip(long, Sampling(64), transform=transform)
+assert clip.frames.shape == (64, 3, 32, 32)
+assert clip.size == (2000, 2000)
+print(memory_mb("VmHWM") - before)
+"""
+_LIMITED = """
+read_clip(short, Sampling(4))
+taken = int(memory_mb("VmSize") * 1e6)
+resource.setrlimit(resource.RLIMIT_AS, (taken + 200_000_000, -1))
+try:
+    read_clip(long, Sampling(4))
+except VideoError as error:
+    print(error)
+assert read_clip(short, Sampling(4)).num_frames_in_file == 40
+"""
+_needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read in /proc"
+)
+
+
+def output_of(program: str, short: Path, long: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _READING + program, str(short), str(long)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def write_long_film(path: Path) -> None:
@@ -47,14 +87,42 @@ def write_long_film(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read in /proc")
+@_needs_proc
 def test_ten_minutes_of_1080p_add_less_than_half_a_gigabyte(b_frames: Path, tmp_path: Path) -> None:
     film = tmp_path / "long.mp4"
     write_long_film(film)
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(b_frames), str(film)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert float(done.stdout) < 500
+    assert float(output_of(_PROGRAM, b_frames, film)) < 500
+
+
+@_needs_proc
+def test_frames_are_resized_as_they_are_decoded(b_frames: Path, tmp_path: Path) -> None:
+    gif = write_large_gif(tmp_path / "large.gif", 2000)  # 64 frames at full size are 768 MB
+    assert float(output_of(_RESIZED, b_frames, gif)) < 250
+
+
+@_needs_proc
+def test_a_lack_of_memory_is_no_damage(b_frames: Path, tmp_path: Path) -> None:
+    gif = write_large_gif(tmp_path / "large.gif", 6000)
+    said = output_of(_LIMITED, b_frames, gif)
+    assert "reading it takes more memory than there is" in said
+    assert "damaged" not in said
+
+
+def test_pictures_beyond_the_budget_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    gif = write_large_gif(tmp_path / "large.gif", 14000)
+    with pytest.raises(VideoError, match="14000x14000 are too large: at most 134 million pixels"):
+        read_clip(gif, Sampling(4))
+
+
+def test_pictures_that_ffmpeg_refuses_are_not_called_damaged(tmp_path: Path) -> None:
+    gif = write_large_gif(tmp_path / "large.gif", 65535)
+    with pytest.raises(VideoError, match="does not accept the size of its pictures"):
+        read_clip(gif, Sampling(4))
+
+
+def test_a_clip_may_not_take_gigabytes(tmp_path: Path) -> None:
+    gif = write_large_gif(tmp_path / "large.gif", 4500)
+    with pytest.raises(VideoError, match="64 frames of 4500x4500x3 bytes take more than the 3"):
+        read_clip(gif, Sampling(64))
+    small = VideoTransform(resize=(8, 8))
+    assert read_clip(gif, Sampling(64), transform=small).frames.shape == (64, 3, 8, 8)

@@ -144,7 +144,7 @@ def test_the_film_cut_in_the_middle_says_how_much_is_left(real_videos: Path) -> 
         for frame, index in zip(clip.frames, clip.indices, strict=True)
     )
     assert clip.notes == (
-        "the file ends early: its 150 frames cover 5.0 of the 10.4 seconds in its header",
+        "the file ends early: its 150 frames cover 5.0 of the 10.3 seconds in its header",
     )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import av
 import pytest
 import torch
-from video.film import read_number, write_film
+from support.film import read_number, write_film
 
 from vidtldr.video.deadline import StopFlag
-from vidtldr.video.decode import Clip, read_clip
+from vidtldr.video.decode import Clip, VideoError, read_clip
 from vidtldr.video.frames import scan_packets
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.seeking import decode_stretches, plan_stretches
+from vidtldr.video.transform import VideoTransform
 
 NUM_FRAMES = 120
 GOP = 10
@@ -46,6 +47,27 @@ OTHERS: dict[str, dict[str, Any]] = {
     "h264.ts": {"options": H264},
     "raw.h264": {"options": H264, "file_format": "h264"},
     "mpeg4_b.avi": {"codec": "mpeg4", "options": {"g": str(GOP), "bf": "2"}},
+    "intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=10:bframes=0"}},
+    "interlaced.mp4": {"options": H264 | {"x264-params": "tff=1:interlaced=1"}, "size": (146, 64)},
+    "hevc_open_gop.mp4": {
+        "codec": "libx265",
+        "options": {
+            "x265-params": "log-level=none:pools=1:keyint=12:min-keyint=12:open-gop=1:bframes=3"
+        },
+    },
+    "hevc_open_gop.mkv": {
+        "codec": "libx265",
+        "options": {
+            "x265-params": "log-level=none:pools=1:keyint=12:min-keyint=12:open-gop=1:bframes=3"
+        },
+    },
+    "mpeg2.mkv": {"codec": "mpeg2video", "options": {"bf": "2", "g": str(GOP)}},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2", "g": str(GOP)}},
+    "vp8_hidden.webm": {
+        "codec": "libvpx",
+        "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k", "g": str(GOP)},
+    },
+    "animation.gif": {"codec": "gif", "pix_fmt": "rgb8"},
     "one_keyframe.mp4": {"options": H264 | {"g": "500"}},
 }
 
@@ -71,7 +93,30 @@ def assert_same(one: Clip, other: Clip) -> None:
 def test_the_clip_is_that_of_the_whole_walk(
     films: dict[str, Path], name: str, sampling: Sampling
 ) -> None:
-    assert_same(read_clip(films[name], sampling, seeks=True), read_clip(films[name], sampling))
+    assert_same(read_clip(films[name], sampling), read_clip(films[name], sampling, seeks=False))
+
+
+TRANSFORMS = [
+    VideoTransform(resize=(24, 24), interpolation="bicubic", antialias=False, mean=0.5, std=0.5),
+    VideoTransform(resize=30, crop=(24, 20)),
+    VideoTransform(resize=30, crop=(24, 20), backend="pillow", rescale_offset=True),
+    VideoTransform(),
+]
+
+
+@pytest.mark.parametrize("name", [*SEEKABLE, *OTHERS])
+def test_resizing_as_frames_are_decoded_changes_no_bit(films: dict[str, Path], name: str) -> None:
+    whole = read_clip(films[name], Sampling(4), seeks=False)
+    for transform in TRANSFORMS:
+        clip = read_clip(films[name], Sampling(4), transform=transform)
+        assert torch.equal(transform.normalised(clip.frames), transform(whole.frames))
+        assert clip.size == tuple(whole.frames.shape[1:3])
+        assert clip.notes == whole.notes
+
+
+def test_a_picture_smaller_than_the_crop_is_an_error_of_the_file(films: dict[str, Path]) -> None:
+    with pytest.raises(VideoError, match="crop must fit into the frame"):
+        read_clip(films["h264.mp4"], Sampling(4), transform=VideoTransform(crop=(99, 99)))
 
 
 @pytest.mark.parametrize("name", SEEKABLE)
@@ -129,10 +174,10 @@ def test_damage_on_the_way_to_a_frame_makes_it_read_everything(
 
 def test_damage_elsewhere_goes_unseen(films: dict[str, Path], tmp_path: Path) -> None:
     damaged = damage_packet(films["h264.mp4"], 40, tmp_path / "damaged.mp4")
-    assert read_clip(damaged, Sampling(5)).notes
+    assert read_clip(damaged, Sampling(5), seeks=False).notes
     assert_same(
-        replace(read_clip(damaged, Sampling(5), seeks=True), path=""),
-        replace(read_clip(films["h264.mp4"], Sampling(5)), path=""),
+        replace(read_clip(damaged, Sampling(5)), path=""),
+        replace(read_clip(films["h264.mp4"], Sampling(5), seeks=False), path=""),
     )
 
 

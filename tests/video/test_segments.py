@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from video.film import read_number, write_film
+from support.film import read_number, write_film
 
 from vidtldr.video.deadline import StopFlag
 from vidtldr.video.decode import VideoError, read_clip
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.segments import SegmentReader, cut_timeline
 from vidtldr.video.timeline import build_timeline
+from vidtldr.video.transform import VideoTransform
 
 
 def read(path, seconds, num_frames=3):
@@ -91,26 +92,76 @@ def test_of_a_damaged_file_every_frame_lies_in_its_own_segment(tmp_path, seed):
         assert torch.equal(segment.frames, torch.stack(wanted))
 
 
+def test_repeated_frames_of_short_segments_are_said(tmp_path):
+    film = write_film(tmp_path / "film.mp4", 24, rate=10)
+    segments, reader = read(film, 0.8, 7)
+    assert len(segments) == 3
+    assert reader.notes == ()
+    _, reader = read(film, 0.8, 9)
+    assert reader.notes == ("too short: in 3 of 3 segments the last frame is repeated",)
+
+
 def test_borders_are_exact():
     times = [Fraction(number, 10) for number in range(300)]
     timeline = build_timeline(list(range(300)), Fraction(1, 10), Fraction(10), True)
     assert list(timeline.times) == times
-    cuts = cut_timeline(timeline, Fraction(10), 0.1)
+    cuts = cut_timeline(timeline, 0.1)
     assert [cut.positions for cut in cuts] == [(number,) for number in range(300)]
     assert [cut.start_seconds for cut in cuts] == [number / 10 for number in range(300)]
 
 
 def test_frames_without_times_are_cut_by_the_rate_or_not_at_all():
     timeline = build_timeline([None] * 30, Fraction(1, 10), Fraction(10), True)
-    cuts = cut_timeline(timeline, Fraction(10), 1.0)
+    cuts = cut_timeline(timeline, 1.0)
     assert [cut.positions[0] for cut in cuts] == [0, 10, 20]
     with pytest.raises(ValueError, match="neither timestamps nor a frame rate"):
-        cut_timeline(build_timeline([None] * 30, Fraction(1, 10), None, True), None, 1.0)
+        cut_timeline(build_timeline([None] * 30, Fraction(1, 10), None, True), 1.0)
 
 
 def test_lengths_and_files_that_are_none_are_errors(tmp_path):
-    with pytest.raises(ValueError, match="segment_seconds must be above 0"):
-        SegmentReader("a.mp4", Sampling(2), 0.0, StopFlag())
+    for seconds in (0.0, -1.0, 1e-9, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"segment_seconds must be at least 0\.001"):
+            SegmentReader("a.mp4", Sampling(2), seconds, StopFlag())
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(VideoError, match="cannot read its content"):
         read(tmp_path / "empty.mp4", 2.0)
+
+
+def test_a_gap_of_years_costs_nothing(tmp_path):
+    """A camera whose clock was set after its first frame."""
+    pts = [0, *(17_000_000_000 + number for number in range(20))]
+    film = write_film(tmp_path / "film.mkv", 21, rate=10, pts=pts)
+    segments, _ = read(film, 1.0, 2)
+    assert [each.start_seconds for each in segments] == [0.0, 1.7e9, 1.7e9 + 1]
+    assert numbers(segments) == [[0, 0], [3, 8], [13, 18]]
+
+
+def test_segments_are_resized_as_they_are_decoded(tmp_path):
+    film = write_film(tmp_path / "film.mp4", 60, rate=10)
+    transform = VideoTransform(resize=20, crop=(20, 20), mean=0.5, std=0.5)
+    whole, _ = read(film, 2.0)
+    resized = list(SegmentReader(str(film), Sampling(3), 2.0, StopFlag(), transform))
+    for one, other in zip(whole, resized, strict=True):
+        assert torch.equal(transform.resized(one.frames), other.frames)
+        assert one.size == other.size == (38, 146)
+
+
+def test_what_the_frames_are_like_is_said_of_segments_too(tmp_path):
+    def turn(stream):
+        stream.set_display_matrix([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30])
+
+    film = write_film(tmp_path / "film.mp4", 60, rate=10, setup=turn)
+    _, reader = read(film, 2.0)
+    assert reader.notes == read_clip(film, Sampling(3)).notes
+    assert len(reader.notes) == 1
+
+
+def test_an_error_of_a_library_is_an_error_of_the_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    film = write_film(tmp_path / "film.mp4", 60, rate=10)
+    monkeypatch.setattr(VideoTransform, "resized", fail)
+    reader = SegmentReader(str(film), Sampling(3), 2.0, StopFlag(), VideoTransform())
+    with pytest.raises(VideoError, match="takes more memory than there is"):
+        list(reader)

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from visualize.browser import open_browser
-from visualize.scenes import Scene, videomae_scene
+from support.browser import open_browser
+from support.scenes import Scene, videomae_scene
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from visualize.bench_pages import hostile_page, plain_page
-from visualize.read_page import HOSTILE, Page
+from support.bench_pages import hostile_page, plain_page
+from support.read_page import HOSTILE, Page
 
 from vidtldr.visualize.bench_page import BenchPage, render_bench_page, write_bench_page
 

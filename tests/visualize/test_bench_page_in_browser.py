@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from visualize.bench_pages import hostile_page, plain_page
-from visualize.browser import OpenReport, why_not
+from support.bench_pages import hostile_page, plain_page
+from support.browser import OpenReport, why_not
 
 from vidtldr.visualize.bench_page import write_bench_page
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from visualize.scenes import Scene
+from support.scenes import Scene
 
 from vidtldr.visualize.charts import (
     BOTTOM,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from visualize.scenes import Scene
+from support.scenes import Scene
 
 from vidtldr.video.transform import Region
 from vidtldr.visualize.contact_sheet import SheetRow, draw_sheet, feature_rows, layer_rows

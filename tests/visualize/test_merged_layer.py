@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import clips, videomae, vivit
-from visualize.scenes import R, Scene
+from support.scenes import R, Scene
+from support.tiny_models import clips, videomae, vivit
 
-from vidtldr.hosts.patching import patched, trace
-from vidtldr.hosts.trace import Trace
 from vidtldr.method.matching import Match
 from vidtldr.method.saliency import foreground_mask, masked_saliency
+from vidtldr.patch.patching import patched, trace
+from vidtldr.patch.trace import Trace
 from vidtldr.visualize.merged_layer import MergedLayer, merged_layers
 from vidtldr.visualize.patch_grid import PatchGrid
 

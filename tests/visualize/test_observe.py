@@ -1,10 +1,10 @@
 import torch
-from tiny_models import clips, videomae
-from visualize.scenes import R, forward
+from support.scenes import R, forward
+from support.tiny_models import clips, videomae
 
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import patched, trace
+from vidtldr.config import MergeConfig
 from vidtldr.method.source import unmerge_tokens
+from vidtldr.patch.patching import patched, trace
 from vidtldr.visualize.observe import observe
 
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video.film import write_film
+from support.film import write_film
 from visualize.test_merged_layer import layer_by_hand
 
 from vidtldr.video.transform import Region
@@ -158,3 +158,11 @@ def test_a_gif_has_the_colours_of_the_groups(tmp_path: Path) -> None:
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"video must end in \.mp4 or \.gif, got '.*out\.webm'"):
         write_overlay_video(tmp_path / "out.webm", "film.mp4", painter(), [0])
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+def test_an_error_of_writing_is_not_blamed_on_the_video(tmp_path: Path, ending: str) -> None:
+    source = write_film(tmp_path / "film.mp4", 5, size=SIZE, rate=12)
+    with pytest.raises(OSError, match="No such file or directory") as caught:
+        write_overlay_video(tmp_path / "gone" / f"out{ending}", str(source), painter(), [2])
+    assert str(source) not in str(caught.value)

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from models.umt.tiny import TINY
-from tiny_models import clips, videomae, vivit
+from support.tiny_models import clips, videomae, vivit
+from support.tiny_umt import TINY
 from torch import nn
 
 from vidtldr.models.umt import build_vision_encoder

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from visualize.read_page import HOSTILE, Page
-from visualize.scenes import Scene, data_of, frames_of, large_umt_scene
+from support.read_page import HOSTILE, Page
+from support.scenes import Scene, data_of, frames_of, large_umt_scene
 
+from vidtldr.measure.busyness import BusyReport
 from vidtldr.video.transform import Region
 from vidtldr.visualize.charts import layer_chart, mass_chart
 from vidtldr.visualize.report import render_report, verdict, write_report
@@ -115,7 +116,10 @@ def test_the_verdict_speaks_of_speed_only_where_the_times_tell_it(scene: Scene) 
     once = replace(report, merged=replace(report.merged, times_ms=[1.0]))
     assert verdict(once).endswith("1.14. One run of each does not tell their times apart.")
     slower = replace(report, merged=replace(report.merged, times_ms=[10.0, 12.0, 14.0]))
-    assert verdict(slower).endswith("a forward takes 12.0 ms instead of 6.5 ms (0.54x).")
+    told = "a forward takes 12.0 ms instead of 6.5 ms (0.54x). "
+    assert told + "Merging " in verdict(slower)
+    assert verdict(slower).endswith("larger batches or longer clips, or leave this model unmerged.")
+    assert verdict(replace(slower, busy=BusyReport(0.5, True))).endswith(told.rstrip())
     for unsure in (overlapping, once):
         assert "x)" not in verdict(unsure)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from visualize.browser import OpenReport, why_not
-from visualize.read_page import HOSTILE
-from visualize.scenes import Scene, frames_of
+from support.browser import OpenReport, why_not
+from support.read_page import HOSTILE
+from support.scenes import Scene, frames_of
 
 from vidtldr.video.transform import Region
 from vidtldr.visualize.colours import FOREGROUND, patch_colours

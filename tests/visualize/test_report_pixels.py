@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from visualize.browser import OpenReport, why_not
-from visualize.scenes import Scene
+from support.browser import OpenReport, why_not
+from support.scenes import Scene
 from visualize.test_report_in_browser import look_away, slide
 
 from vidtldr.visualize.colours import BACKGROUND, heat, patch_colours

@@ -1,1 +1,1 @@
-"""What a forward costs: floating-point operations, time and memory."""
+"""The cost of a forward: floating-point operations, time and memory."""

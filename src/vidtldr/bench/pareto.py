@@ -1,4 +1,4 @@
-"""The quality benchmark as a picture: quality against FLOPs and against measured speed."""
+"""Plot the quality benchmark: quality against FLOPs and against measured speed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,50 +6,26 @@ from functools import partial
 from textwrap import fill
 from typing import Any
 
-from vidtldr.bench.plot import WIDE_INCHES, Plot
+from vidtldr.baselines.schedules import PAPER, Layers
 from vidtldr.bench.quality import QualityResult, Row
-from vidtldr.bench.quality_methods import ABLATIONS, PAPER, PRESET, VID_TLDR, Layers
+from vidtldr.bench.quality_methods import ABLATIONS, PRESET
+from vidtldr.visualize.plot import METHOD_STYLES, WIDE_INCHES, Plot, Style
 
-__all__ = ["STYLES", "Style", "quality_plot"]
+__all__ = ["quality_plot"]
 
 PANEL_INCHES = 3.6
-NARROW_LETTERS = 34  # of a line that fits a phone
+NARROW_LETTERS = 34  # of a line that fits on a phone
 OTHERS = "other scores"
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn."""
-
-    colour: str = "#b0b0b0"
-    width: float = 1.0
-    dashes: str = "-"
-
-
-# Okabe and Ito's colours, which the colour-blind tell apart; widths and dashes do it in print.
-STYLES = {
-    PRESET: Style("#0072b2", 3.0),
-    PAPER: Style("#d55e00", 3.0),
-    VID_TLDR: Style("#d55e00", 1.4),
-    "plain merging on x": Style("#56b4e9", 1.4),
-    "plain by mass": Style("#56b4e9", 2.4, "--"),
-    "vid-TLDR by mass": Style("#d55e00", 1.4, "--"),
-    "ToMe (keys)": Style("#009e73", 1.4),
-    "random merging": Style("#000000", 1.4, "-."),
-    "random dropping": Style("#000000", 1.8, "--"),
-    "fewer frames": Style("#cc79a7", 1.8, ":"),
-    "lower resolution": Style("#e69f00", 1.8, ":"),
-}
-
-
 def quality_plot(result: QualityResult) -> Plot:
-    """Recall at 1 of every method against the FLOPs, a panel for each set of merging layers.
+    """Plot recall at 1 of every method against FLOPs, a panel for each set of merging layers.
 
-    A last panel has the measured speed, if it was measured, for the first set. Cheaper is to the
-    right; bands are one standard deviation over seeds.
+    The last panel shows the speed for the first set, if measured. Cheaper is to the right; bands
+    are one standard deviation over seeds.
 
     Args:
-        result: Of `run_quality`.
+        result: From `run_quality`.
     """
     text = (
         "A line is a method, a point a budget: higher keeps more, further right is cheaper. Bands "
@@ -76,7 +52,7 @@ def _draw(result: QualityResult, width_inches: float) -> Any:
     handles: dict[str, Any] = {}
     for panel in panels:
         handles |= {line.get_label(): line for line in panel.lines}
-    named = [name for name in (*STYLES, OTHERS) if name in handles]
+    named = [name for name in (*METHOD_STYLES, OTHERS) if name in handles]
     figure.legend(
         [handles[name] for name in named],
         named,
@@ -89,7 +65,7 @@ def _draw(result: QualityResult, width_inches: float) -> Any:
 
 @dataclass(frozen=True)
 class _Axis:
-    """What stands on the horizontal axis."""
+    """What the horizontal axis shows."""
 
     label: str
     value: Callable[[Row], float]
@@ -105,7 +81,7 @@ _SPEED = _Axis(
 
 
 def _placements(rows: Iterable[Row]) -> list[Layers]:
-    """Sets of layers that methods other than the preset merge in, in their order."""
+    """List the sets of layers of methods other than the preset, in their order."""
     found = (row.layers for row in rows if row.layers is not None and row.method != PRESET)
     return list(dict.fromkeys(found))
 
@@ -113,7 +89,7 @@ def _placements(rows: Iterable[Row]) -> list[Layers]:
 def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> None:
     for method, rows in _lines(result.rows, layers).items():
         points = [result.unmerged, *rows]
-        style = STYLES.get(method, Style())
+        style = METHOD_STYLES.get(method, Style())
         xs = [x.value(row) for row in points]
         ys, stds = _quality(points)
         panel.plot(
@@ -123,8 +99,8 @@ def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> 
             color=style.colour,
             linewidth=style.width,
             marker=".",
-            zorder=3 if method in STYLES else 2,
-            label=method if method in STYLES else OTHERS,
+            zorder=3 if method in METHOD_STYLES else 2,
+            label=method if method in METHOD_STYLES else OTHERS,
         )
         if method in (PRESET, PAPER, "random dropping"):
             low = [y - std for y, std in zip(ys, stds, strict=True)]
@@ -141,7 +117,7 @@ def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> 
 
 
 def _lines(rows: Sequence[Row], layers: Layers) -> dict[str, list[Row]]:
-    """Points of each method, dearest first; ablations are left to the table."""
+    """Collect the points of each method, costliest first, without ablations."""
     lines: dict[str, list[Row]] = {}
     for row in rows:
         is_here = row.layers in (None, layers) or row.method == PRESET

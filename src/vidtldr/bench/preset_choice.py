@@ -1,4 +1,4 @@
-"""Choose how the bundled model merges: a grid on validation clips alone."""
+"""Choose how the bundled model merges, by a grid search on validation clips only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,29 +6,21 @@ from functools import partial
 from itertools import product
 from typing import Any, get_args
 
-from vidtldr.bench.peers import Merging
-from vidtldr.bench.quality import OnStep, QualityOptions, Row, run_quality
-from vidtldr.bench.quality_methods import (
-    METHODS,
-    PAPER,
-    Cell,
-    Layers,
-    Method,
-    cell_at,
-    front_loaded,
-    merging,
-    placement,
-)
-from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.baselines.baseline import Merging
+from vidtldr.baselines.schedules import PAPER, Layers, front_loaded, merging, placement
+from vidtldr.bench.quality import QualityOptions, Row, run_quality
+from vidtldr.bench.quality_methods import METHODS, Cell, Method, cell_at
+from vidtldr.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.measure.result_store import ResultStore
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.model import ShapesUMT
+from vidtldr.steps import OnStep, ignore_steps
 
 __all__ = ["LAYER_SETS", "PresetChoice", "choose_preset"]
 
-METRICS: tuple[Metric, ...] = ("x", "keys")  # chance is no choice
+METRICS: tuple[Metric, ...] = ("x", "keys")  # random is not an option
 SHARES = {"even": merging, "6:2:1": front_loaded}
-#: Early, later, in a row and apart; how many layers share the work decides each one's `r`.
+#: Early, later, adjacent and spaced out; the number of layers determines each one's `r`.
 LAYER_SETS: tuple[Layers, ...] = (
     (0,),
     (0, 1),
@@ -46,12 +38,12 @@ LAYER_SETS: tuple[Layers, ...] = (
 
 @dataclass(frozen=True)
 class PresetChoice:
-    """What the grid says.
+    """The result of the grid search.
 
     Attributes:
-        config: The best, as counts.
-        finalists: Those measured on every seed, best first, and the paper's setting among them.
-        grid: The others, on the first seed alone, best first.
+        config: The best config, as counts.
+        finalists: Rows measured on every seed, best first, including the paper's setting.
+        grid: The other rows, measured on the first seed only, best first.
     """
 
     config: MergeConfig
@@ -67,12 +59,12 @@ def choose_preset(
     *,
     layer_sets: Sequence[Layers] = LAYER_SETS,
     num_finalists: int = 3,
-    on_step: OnStep = lambda *_: None,
+    on_step: OnStep = ignore_steps,
 ) -> PresetChoice:
-    """Find the choices that keep most within a budget: the sum of recall, answers and labels.
+    """Find the choices that best keep quality in a budget: the sum of recall, answers and labels.
 
-    First every score in every set of layers, pooled by mass, on the first seed; then the best few
-    with every metric, weighting, pooling and way to share out `r`, on all seeds.
+    First try every score in every set of layers, pooled by mass, on the first seed; then the best
+    few with every metric, weighting, pooling and split of `r`, on all seeds.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
@@ -80,7 +72,7 @@ def choose_preset(
         store: As for `run_quality`.
         budget: FLOP ratio.
         layer_sets: Layers that may merge, 0-based.
-        num_finalists: How many go on to the second round.
+        num_finalists: How many advance to the second round.
         on_step: As for `run_quality`.
 
     Raises:
@@ -95,7 +87,7 @@ def choose_preset(
     first_seed = replace(options, seeds=options.seeds[:1])
     encoder = model.vision_encoder
     cells = [_cell(encoder, budget, score, layers) for score, layers in product(SCORES, layer_sets)]
-    cells = [cell for cell in cells if cell.peer is not None]
+    cells = [cell for cell in cells if cell.variant is not None]
     if not cells:
         raise ValueError(
             f"layer_sets must reach a FLOP ratio of {budget}, got {list(layer_sets)}. Let more or "
@@ -134,7 +126,7 @@ def _cell(
 
 
 def _variants(encoder: VisionEncoder, budget: float, row: Row) -> list[Cell]:
-    """A row of the grid with every metric, weighting and share, as far as they differ."""
+    """Vary a grid row over every metric, weighting and share, without duplicates."""
     assert row.setting is not None  # it was reachable
     score, layers = row.setting["score"], row.layers or ()
     weightings = get_args(Weighting) if score is not None else ("masked-saliency",)
@@ -142,7 +134,9 @@ def _variants(encoder: VisionEncoder, budget: float, row: Row) -> list[Cell]:
         _cell(encoder, budget, score, layers, *choice)
         for choice in product(METRICS, weightings, get_args(Pooling), SHARES)
     ]
-    different = {cell.peer: cell for cell in reversed(cells) if isinstance(cell.peer, Merging)}
+    different = {
+        cell.variant: cell for cell in reversed(cells) if isinstance(cell.variant, Merging)
+    }
     return list(different.values())
 
 
@@ -152,6 +146,6 @@ def _best_first(rows: Any) -> list[Row]:
 
 def _merit(row: Row) -> tuple[float, ...]:
     assert row.measures is not None  # it was reachable
-    # Recall alone is nearly full in a small gallery: rows would differ by a clip or two.
+    # Recall alone is nearly 100 % in a small gallery: rows would differ by a clip or two.
     known = sum(row.measures[name].mean for name in ("r1", "answering", "labels"))
     return known, row.measures["cosine"].mean

@@ -1,4 +1,4 @@
-"""Peak of memory of a forward above a loaded model's, in a process that did nothing else before."""
+"""Peak memory of a forward above that of the loaded model, in a fresh process."""
 
 import gc
 import subprocess
@@ -21,16 +21,16 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class MemoryRow:
-    """One peer at one setting.
+    """Peak memory of one variant at one setting.
 
     Attributes:
-        peer: Its name.
+        variant: Its name.
         setting: Batch, dtype and size of the input.
-        peaks_bytes: Of every process.
-        unmerged_bytes: Of the unmerged model's, in the same rounds.
+        peaks_bytes: Peak of every process.
+        unmerged_bytes: Peaks of the unmerged model in the same rounds.
     """
 
-    peer: str
+    variant: str
     setting: Setting
     peaks_bytes: tuple[int, ...]
     unmerged_bytes: tuple[int, ...]
@@ -47,13 +47,13 @@ class MemoryRow:
 
     @property
     def ratio(self) -> float | None:
-        """The median over the unmerged model's; None if that is 0."""
+        """The median relative to the unmerged model's; None if that is 0."""
         base = median(self.unmerged_bytes)
         return self.median_bytes / base if base else None
 
     @property
     def over_unmerged(self) -> dict[str, float] | None:
-        """Median, lowest and highest ratio of the same rounds; None if an unmerged peak is 0."""
+        """Median, lowest and highest per-round ratio; None if an unmerged peak is 0."""
         if not all(self.unmerged_bytes):
             return None
         pairs = zip(self.peaks_bytes, self.unmerged_bytes, strict=True)
@@ -61,9 +61,9 @@ class MemoryRow:
         return {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the unmerged model's own peaks, ready for JSON."""
+        """Return all but the unmerged model's own peaks, ready for JSON."""
         return {
-            "peer": self.peer,
+            "peer": self.variant,
             "setting": asdict(self.setting),
             "peaks_bytes": self.peaks_bytes,
             "median_bytes": self.median_bytes,
@@ -74,10 +74,11 @@ class MemoryRow:
 
 
 def peak_above_load(run: Callable[[], object], device: torch.device) -> int:
-    """Run three times and find the peak, less what the process had before.
+    """Run three times and measure the peak above the process's memory before.
 
-    On a CPU that is resident memory, with what allocators and kernels take beside the tensors, so
-    it means something only in a fresh process; on CUDA it is what the allocator gave out.
+    On a CPU this is resident memory, including what allocators and kernels take besides the
+    tensors, so it is meaningful only in a fresh process; on CUDA it is the memory the allocator
+    handed out.
 
     Args:
         run: Calls the forward.
@@ -87,7 +88,7 @@ def peak_above_load(run: Callable[[], object], device: torch.device) -> int:
         Bytes.
 
     Raises:
-        OSError: If the system does not tell the peak of resident memory, as only Linux does.
+        OSError: If the system does not report peak resident memory; only Linux does.
     """
     gc.collect()
     if device.type == "cuda":
@@ -98,7 +99,7 @@ def peak_above_load(run: Callable[[], object], device: torch.device) -> int:
         allocated: int = torch.cuda.max_memory_allocated(device)
         return allocated - before
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the mark of the highest is now's
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current value
     except OSError as error:
         raise OSError(
             f"peaks of resident memory must be read from /proc, got {error}. Run this on Linux."
@@ -109,14 +110,14 @@ def peak_above_load(run: Callable[[], object], device: torch.device) -> int:
 
 
 def peak_in_fresh_process(arguments: Sequence[str], given: str = "") -> int:
-    """Run this interpreter with arguments; what it prints last is the number.
+    """Run this interpreter with arguments and return the number it prints last.
 
     Args:
         arguments: After the interpreter's own name.
         given: What it reads from its standard input.
 
     Raises:
-        ChildProcessError: If it is killed or ends with an error; the message has its last line.
+        ChildProcessError: If it is killed or fails; the message has its last line.
     """
     command = [sys.executable, *arguments]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a device can do at most, measured, and what a forward asks of it."""
+"""The measured limits of a device, and what a forward demands of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,24 +9,24 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vidtldr.hosts.timing import time_in_turn
+from vidtldr.measure.timing import time_in_turn
 
 __all__ = ["Ceilings", "count_bytes", "measure_ceilings"]
 
-# Large enough to be neither in a cache nor waiting for a launch, small enough for a laptop.
+# Too large for a cache or to be launch-bound, small enough for a laptop.
 _SIDES: Mapping[str, int] = {"cpu": 2048, "cuda": 8192}
 _COPIED_BYTES: Mapping[str, int] = {"cpu": 2**28, "cuda": 2**30}
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The fastest of several tries.
+    """The fastest of several runs.
 
     Attributes:
-        flops_per_second: Of one large product of square matrices; 1 MAC = 2 FLOPs.
-        bytes_per_second: Of one large copy, read and written both counted.
+        flops_per_second: Rate of one large product of square matrices; 1 MAC = 2 FLOPs.
+        bytes_per_second: Rate of one large copy, counting both reads and writes.
         matrix_side: Rows and columns of the matrices.
-        copied_bytes: Size of what was copied.
+        copied_bytes: Bytes that were copied.
     """
 
     flops_per_second: float
@@ -50,11 +50,11 @@ def measure_ceilings(
     """Time a large product and a large copy.
 
     Args:
-        device: Where.
-        dtype: Of the matrices.
-        num_repeats: Tries of each.
-        matrix_side: Rows and columns; None for what suits the device.
-        copied_bytes: Bytes; None for what suits the device.
+        device: The device to measure.
+        dtype: Dtype of the matrices.
+        num_repeats: Repeats of each.
+        matrix_side: Rows and columns; None for a size that suits the device.
+        copied_bytes: Bytes; None for a size that suits the device.
     """
     side = matrix_side or _SIDES.get(device.type, 4096)
     size = copied_bytes or _COPIED_BYTES.get(device.type, 2**28)
@@ -72,9 +72,9 @@ def measure_ceilings(
 
 
 def count_bytes(run: Callable[[], object]) -> int:
-    """Run once and add up what its operators read and write; views move nothing.
+    """Run once and sum the bytes its operators read and write; views move nothing.
 
-    What one operator writes and the next reads counts twice, as it does in memory without a cache.
+    What one operator writes and the next reads counts twice, as if there were no cache.
 
     Args:
         run: Calls the forward, not compiled.
@@ -86,7 +86,7 @@ def count_bytes(run: Callable[[], object]) -> int:
 
 
 class _TrafficWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up inputs and outputs of every operator that makes something new."""
+    """Sums the inputs and outputs of every operator that computes a new tensor."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -104,5 +104,5 @@ class _TrafficWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _num_bytes(tensor: Tensor) -> int:
-    """Of what lies in memory: one row that stands for many, as log mass does, counts once."""
+    """Count the bytes in memory: a broadcast row, such as log mass, counts once."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -1,28 +1,28 @@
-"""The saliency benchmark as a picture: which score finds the foreground, layer by layer."""
+"""Plot the saliency benchmark: which score finds the foreground, layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from textwrap import fill
 from typing import Any
 
-from vidtldr.bench.plot import WIDE_INCHES, Plot
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.saliency_scores import SCORES
+from vidtldr.visualize.plot import WIDE_INCHES, Plot
 
 __all__ = ["saliency_plot"]
 
 PANEL_INCHES = 3.6
-# Okabe and Ito's colours, which the colour-blind tell apart; markers do it in print.
+# Okabe and Ito's colour-blind-safe colours; markers tell the lines apart in print.
 COLOURS = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7")
 LETTERS = {True: 76, False: 38}  # of a line that fits
 MARKERS = "os^Dv"
 
 
 def saliency_plot(results: Mapping[str, SaliencyResult]) -> Plot:
-    """AUROC of every score in every layer, a panel for each file of weights.
+    """Plot the AUROC of every score in every layer, a panel for each weights file.
 
     Args:
-        results: Of `run_saliency`, by what the weights are called, any text.
+        results: Results of `run_saliency`, by a label for the weights, any text.
     """
     text = (
         "AUROC is the chance that a token of the foreground scores higher than one of the "
@@ -42,7 +42,7 @@ def _draw(results: Mapping[str, SaliencyResult], width_inches: float) -> Any:
     panels = figure.subplots(len(results), 1, squeeze=False)[:, 0]
     for (name, result), panel in zip(results.items(), panels, strict=True):
         _draw_panel(panel, result.rows)
-        # A dollar in a name is a dollar, no mathematics.
+        # A dollar in a name is a literal dollar, not mathtext.
         panel.set_title(fill(name, LETTERS[is_wide]), loc="left", parse_math=False)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(

@@ -1,4 +1,4 @@
-"""How well each score finds the true foreground of clips of the world of shapes, layer by layer.
+"""How well each score finds the true foreground in the world of shapes, by layer.
 
 Letters: `B` clips, `N` tokens, `K` scores, `L` layers.
 """
@@ -31,16 +31,17 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class SaliencyRow:
-    """A score in a layer. Each figure is a mean over clips, spread over seeds.
+    """A score in a layer. Each figure is a mean over clips, with its spread over seeds.
 
     Attributes:
         layer: Counted from 0.
         score: One of `SCORES`.
-        auroc: Chance that a foreground token scores higher than a background token; 0.5 is chance.
-        auroc_negated: The same of minus the score.
-        precision: Share of foreground among as many of the highest scores as there are foreground
+        auroc: Probability that a foreground token scores higher than a background token; 0.5 is
+            chance.
+        auroc_negated: The same for the negated score.
+        precision: Share of foreground among the highest scores, as many as there are foreground
             tokens.
-        precision_negated: The same of minus the score.
+        precision_negated: The same for the negated score.
     """
 
     layer: int
@@ -56,9 +57,9 @@ class SaliencyResult:
     """One model's scores against the true masks.
 
     Attributes:
-        rows: Layer by layer, score by score.
-        foreground: Share of tokens that are foreground: the precision of chance.
-        num_scored: Clips with foreground and background, of all seeds.
+        rows: Rows by layer, then by score.
+        foreground: Share of tokens that are foreground: the precision of random scores.
+        num_scored: Clips with both foreground and background, over all seeds.
     """
 
     rows: tuple[SaliencyRow, ...]
@@ -66,12 +67,12 @@ class SaliencyResult:
     num_scored: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
 def auroc(scores: Tensor, is_foreground: Tensor) -> Tensor:
-    """Area under the receiver operating characteristic of one clip, exact; ties count half.
+    """Compute one clip's exact area under the ROC curve; ties count half.
 
     Args:
         scores: Shape (K, N), finite.
@@ -88,9 +89,9 @@ def auroc(scores: Tensor, is_foreground: Tensor) -> Tensor:
 
 
 def precision_at_mask_size(scores: Tensor, is_foreground: Tensor) -> Tensor:
-    """Share of foreground among the highest scores of one clip, as many as it has foreground.
+    """Compute one clip's share of foreground among its top scores, as many as foreground tokens.
 
-    Where tokens tie for the last places, each of them is as likely to get one.
+    Tokens that tie for the last places are equally likely to get one.
 
     Args:
         scores: Shape (K, N), finite.
@@ -120,9 +121,9 @@ def run_saliency(
 
     Args:
         encoder: The vision encoder, unmerged, in evaluation mode.
-        num_clips: Clips of each seed.
+        num_clips: Clips for each seed.
         seeds: Seeds of the world.
-        split: Of the world.
+        split: Split of the world.
         on_step: Called after each clip.
 
     Raises:
@@ -144,7 +145,7 @@ def run_saliency(
 def _one_seed(
     encoder: VisionEncoder, num_clips: int, seed: int, split: Split, on_step: Callable[[], object]
 ) -> tuple[Tensor, float]:
-    """Figures of each clip that has both classes, (B, L, 4, K), and the share of foreground."""
+    """Compute figures of the clips with both classes, (B, L, 4, K), and the foreground share."""
     config = encoder.config
     world = ShapesWorld(seed, split, config.num_frames, config.image_size)
     indices = distinct_clips(world, num_clips)
@@ -167,13 +168,13 @@ def _one_seed(
 
 
 def _scores_of(encoder: VisionEncoder, clips: ShapesClips) -> Tensor:
-    """Scores of each clip, (B, L, K, N), on the CPU."""
+    """Score each clip, (B, L, K, N), on the CPU."""
     pixel_values = normalise(clips.frames.to(next(encoder.parameters()).device))
     return torch.stack(reference_scores(encoder, pixel_values), dim=1).cpu()
 
 
 def _figures(scores: Tensor, is_foreground: Tensor) -> Tensor:
-    """The four figures of a layer's scores (K, N), (4, K)."""
+    """Compute the four figures, (4, K), of a layer's scores (K, N)."""
     area = auroc(scores, is_foreground)
     precision = precision_at_mask_size(scores, is_foreground)
     negated = precision_at_mask_size(-scores, is_foreground)

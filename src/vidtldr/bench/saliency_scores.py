@@ -1,4 +1,4 @@
-"""Every score of every token in every layer, by the slow way: whole attention maps in memory.
+"""All scores of all tokens in all layers, the slow way: with whole attention maps in memory.
 
 Letters: `B` clips, `H` heads, `N` tokens, `K` scores.
 """
@@ -12,7 +12,7 @@ from vidtldr.ops.attention import AttentionOutput
 
 __all__ = ["SCORES", "reference_scores"]
 
-#: As `MergeConfig.score` calls them, and rollout, which needs the maps of all layers before.
+#: The names of `MergeConfig.score`, and rollout, which needs the maps of all earlier layers.
 SCORES = ("sharpness", "sharpness-per-head", "received", "rollout", "representation-shift")
 
 
@@ -20,7 +20,7 @@ class RecordingAttention:
     """Attention that keeps its map.
 
     Attributes:
-        attn: Probabilities of the last call, shape (B, H, N, N).
+        attn: Attention probabilities of the last call, shape (B, H, N, N).
     """
 
     attn: Tensor
@@ -33,19 +33,19 @@ class RecordingAttention:
 
 @torch.inference_mode()
 def reference_scores(encoder: VisionEncoder, pixel_values: Tensor) -> list[Tensor]:
-    """Score the tokens of the unmerged model; higher is meant to be more foreground.
+    """Score the tokens of the unmerged model; higher should mean foreground.
 
-    With `A` the mean of the attention over heads: `sharpness` is `Σ_j A_ij log A_ij`,
-    `sharpness-per-head` the mean over heads of the same sum of each head's own map, `received` is
-    `mean_i A_ij`, `rollout` the same of the product of `(A + I) / 2` over this layer and all before
-    it, and `representation-shift` is `‖MLP(LN x) - x‖₂`.
+    With `A` the attention averaged over heads: `sharpness` is `Σ_j A_ij log A_ij`,
+    `sharpness-per-head` the mean over heads of that sum on each head's own map, `received` is
+    `mean_i A_ij`, `rollout` the same on the product of `(A + I) / 2` over this and all earlier
+    layers, and `representation-shift` is `‖MLP(LN x) - x‖₂`.
 
     Args:
         encoder: The vision encoder, unmerged.
         pixel_values: Normalised clips, shape (B, T, 3, S, S).
 
     Returns:
-        For each layer the scores in the order of `SCORES`, shape (B, K, N), in the encoder's type.
+        For each layer the scores in the order of `SCORES`, shape (B, K, N), in the encoder's dtype.
 
     Source: Choi et al., CVPR 2024, Eq. 5; Abnar & Zuidema, ACL 2020 (attention rollout); Choi et
     al., ICCV 2025 (representation shift).

@@ -3,23 +3,25 @@
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from vidtldr.bench.materialised import two_maps
-from vidtldr.bench.memory import peak_tensor_bytes
-from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
+from vidtldr.baselines.materialised import two_maps
+from vidtldr.bench.speed import validate_finite
+from vidtldr.measure.memory import peak_tensor_bytes
+from vidtldr.measure.timing import Timing, paired_ratios, time_in_turn
 from vidtldr.ops.attention import AttentionScore, attend
 
 __all__ = ["SIDES", "ScalingRow", "measure_scaling"]
 
 SDPA = "SDPA"
 MATERIALISED = "both maps stored"
-# Whether keys have mass, which they have behind the first merging layer, and what is scored.
+# Whether keys have mass, as after the first merging layer, and which score is computed.
 SIDES: dict[str, tuple[bool, AttentionScore | None]] = {
     SDPA: (False, None),
     "mass": (True, None),
@@ -34,14 +36,14 @@ FLOAT32_BYTES = 4  # the second softmax is averaged in float32
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """One way of attention at one number of tokens.
+    """One attention variant at one number of tokens.
 
     Attributes:
         side: One of `SIDES`.
         num_tokens: N.
-        times_ms: Every round, milliseconds; none where the maps would not fit.
-        peak_bytes: Peak of the memory of tensors made on the way; None where they would not fit.
-        slowdown: Time over that of fused attention without mass and score, in the same rounds:
+        times_ms: Time per round, milliseconds; empty if the maps would not fit.
+        peak_bytes: Peak memory of intermediate tensors; None if the maps would not fit.
+        slowdown: Time over that of fused attention without mass and score in the same rounds:
             median, lowest and highest.
     """
 
@@ -52,7 +54,7 @@ class ScalingRow:
     slowdown: dict[str, float] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         median_ms = Timing(self.times_ms).median_ms if self.times_ms else None
         return asdict(self) | {"median_ms": median_ms}
 
@@ -68,32 +70,43 @@ def measure_scaling(
     dtype: torch.dtype,
     num_rounds: int,
     most_map_bytes: int,
+    num_warmups: int = 1,
+    sides: Collection[str] = SIDES,
 ) -> list[ScalingRow]:
-    """Time attention of random queries, keys and values, with mass and a score and without.
+    """Time attention on random queries, keys and values, with and without mass and a score.
 
     Args:
         num_tokens: N.
         num_heads: H.
         channels: D.
         batch: B.
-        device: Where.
-        dtype: Of queries, keys and values.
-        num_rounds: Rounds that count, after one to warm up.
-        most_map_bytes: Maps that would take more memory are not stored; their row is empty.
+        device: The device to run on.
+        dtype: Dtype of queries, keys and values.
+        num_rounds: Timed rounds.
+        most_map_bytes: Maps that would take more memory than this are not stored; their row is
+            empty.
+        num_warmups: Warm-up rounds before them.
+        sides: Which of `SIDES` to time; fused attention, the reference, is always timed.
+
+    Raises:
+        FloatingPointError: If attended values are not finite.
     """
     runs = _runs(num_tokens, num_heads, channels, batch, device, dtype)
     size = torch.finfo(dtype).bits // 8
     pair_bytes = NUM_MAPS * size + (FLOAT32_BYTES if size < FLOAT32_BYTES else 0)
     fits = pair_bytes * batch * num_heads * num_tokens**2 <= most_map_bytes
+    runs = {side: run for side, run in runs.items() if side == SDPA or side in sides}
     if not fits:
-        del runs[MATERIALISED]
-    timings = time_in_turn(runs, num_repeats=num_rounds, device=device)
+        runs.pop(MATERIALISED, None)
+    for side, run in runs.items():
+        validate_finite(side, run())
+    timings = time_in_turn(runs, num_repeats=num_rounds, num_warmups=num_warmups, device=device)
     rows = []
     for side, run in runs.items():
         slowdown = paired_ratios(timings[side], timings[SDPA])
         peak = peak_tensor_bytes(run, device)
         rows.append(ScalingRow(side, num_tokens, timings[side].times_ms, peak, slowdown))
-    if not fits:
+    if not fits and MATERIALISED in sides:
         rows.append(ScalingRow(MATERIALISED, num_tokens, (), None, None))
     return rows
 
@@ -105,20 +118,20 @@ def _runs(
     batch: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> dict[str, Callable[[], object]]:
+) -> dict[str, Callable[[], Tensor]]:
     generator = torch.Generator(device).manual_seed(0)
     shape = (3, batch, num_heads, num_tokens, channels)
     q, k, v = torch.randn(shape, device=device, generator=generator).to(dtype)
     mass = 1 + 9 * torch.rand(batch, num_tokens, device=device, generator=generator)
     scale = channels**-0.5
 
-    def run_of(side: str) -> Callable[[], object]:
+    def run_of(side: str) -> Callable[[], Tensor]:
         has_mass, score = SIDES[side]
         weights = mass if has_mass else None
         if side == SDPA:  # `attend` without a score need not be fused attention
             return lambda: F.scaled_dot_product_attention(q, k, v, scale=scale)
         if side == MATERIALISED:
-            return lambda: two_maps(q, k, v, scale=scale, mass=weights, with_score=True)
-        return lambda: attend(q, k, v, scale=scale, mass=weights, score=score)
+            return lambda: two_maps(q, k, v, scale=scale, mass=weights, with_score=True).x
+        return lambda: attend(q, k, v, scale=scale, mass=weights, score=score).x
 
     return {side: run_of(side) for side in SIDES}

@@ -1,4 +1,4 @@
-"""One seed of the world of shapes: its clips, drawn once, and how a peer does on them.
+"""One seed of the world of shapes: its clips, drawn once, and a variant's results on them.
 
 Letters: `B` clips, `E` channels of the shared space.
 """
@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vidtldr.bench.peers import Forward, Peer, Unmerged
-from vidtldr.hosts.fork_rng import fork_rng
+from vidtldr.baselines.baseline import Forward, Unmerged, Variant
+from vidtldr.measure.fork_rng import fork_rng
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.shapes.exam import EncodedClips, distinct_clips, encode_clips, examine
 from vidtldr.shapes.factors import Split
@@ -22,7 +22,7 @@ __all__ = ["RememberedWorld", "SeedExam"]
 
 
 class RememberedWorld(ShapesWorld):
-    """A world that draws a batch once and keeps it; arguments as for `ShapesWorld`."""
+    """A world that caches the batches it draws; arguments as for `ShapesWorld`."""
 
     def __init__(self, seed: int, split: Split, num_frames: int, side: int) -> None:
         super().__init__(seed, split, num_frames, side)
@@ -31,7 +31,7 @@ class RememberedWorld(ShapesWorld):
     def clips(
         self, indices: Sequence[int] | Tensor, frames: Sequence[int] | None = None
     ) -> ShapesClips:
-        """Draw clips, or give back those drawn for the same indices and frames."""
+        """Draw clips, or return those already drawn for the same indices and frames."""
         asked = (indices, range(self.num_frames) if frames is None else frames)
         key = tuple(tuple(torch.as_tensor(each).tolist()) for each in asked)
         if key not in self._drawn:
@@ -44,10 +44,10 @@ class SeedExam:
 
     Args:
         model: In evaluation mode, unmerged, on its device.
-        seed: Of the world and of whatever a peer draws by chance.
-        split: Of the world.
+        seed: Seed of the world and of a variant's random draws.
+        split: Split of the world.
         num_clips: Clips whose captions all differ.
-        batch_size: Clips to encode at once.
+        batch_size: Clips per batch.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SeedExam:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels and of what is true about them."""
+        """SHA-256 of all pixels and their ground truth."""
         digest = hashlib.sha256()
         for start in range(0, len(self.indices), self.batch_size):
             clips = self.world.clips(self.indices[start : start + self.batch_size])
@@ -72,17 +72,17 @@ class SeedExam:
 
     @cached_property
     def unmerged_embeddings(self) -> Tensor:
-        """What the unmerged model makes of the clips, unit vectors (B, E)."""
+        """The unmerged model's embeddings of the clips, unit vectors (B, E)."""
         return self._encode(Unmerged()).embeddings
 
-    def measure(self, peer: Peer) -> dict[str, float]:
-        """Encode every clip and take the exam.
+    def measure(self, variant: Variant) -> dict[str, float]:
+        """Encode every clip and compute all figures.
 
         Returns:
             Recall at 1 in both directions and their mean, answers and labels, percent; and the mean
             cosine of the clips' embeddings with the unmerged model's.
         """
-        encoded = self._encode(peer)
+        encoded = self._encode(variant)
         result = examine(self.model, encoded)
         cosine = (encoded.embeddings * self.unmerged_embeddings).sum(dim=1).mean()
         return {
@@ -94,8 +94,8 @@ class SeedExam:
             "cosine": cosine.item(),
         }
 
-    def _encode(self, peer: Peer) -> EncodedClips:
-        encode = _encoding(self.model, peer.forward_of(self.model.vision_encoder))
+    def _encode(self, variant: Variant) -> EncodedClips:
+        encode = _encoding(self.model, variant.forward_of(self.model.vision_encoder))
         with fork_rng(next(self.model.parameters()).device):
             torch.manual_seed(self.seed)
             return encode_clips(encode, self.world, self.indices, self.batch_size)
@@ -104,7 +104,7 @@ class SeedExam:
 def _encoding(
     model: ShapesUMT, forward: Forward
 ) -> Callable[[ShapesClips], tuple[VideoFeatures, Tensor]]:
-    """What `encode_clips` takes: clips to features and embeddings."""
+    """Make the function `encode_clips` takes: clips to features and embeddings."""
     weights = next(model.parameters())
 
     def encode(clips: ShapesClips) -> tuple[VideoFeatures, Tensor]:

@@ -1,21 +1,21 @@
-"""Latency, scaling and memory as pictures."""
+"""Plots of latency, scaling and memory."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidtldr.bench.plot import Panel, Plot, panels_plot
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
-from vidtldr.bench.speed_peers import UNMERGED
-from vidtldr.hosts.timing import Timing
+from vidtldr.bench.speed_variants import UNMERGED
+from vidtldr.measure.timing import Timing
+from vidtldr.visualize.plot import Panel, Plot, panels_plot
 
 __all__ = ["latency_plot", "memory_plot"]
 
 BAR_INCHES = 0.28
 CURVES_INCHES = 3.4
-# Okabe and Ito's colours, which the colour-blind tell apart.
+# Okabe and Ito's colour-blind-safe colours.
 MERGED_COLOUR, UNMERGED_COLOUR = "#0072b2", "#999999"
 CURVE_COLOURS = dict(
     zip(SIDES, ("#999999", "#56b4e9", "#009e73", "#0072b2", "#cc79a7", "#d55e00"), strict=True)
@@ -23,15 +23,15 @@ CURVE_COLOURS = dict(
 
 
 def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[ScalingRow]]) -> Plot:
-    """A panel of bars for each setting, then time and memory against the number of tokens.
+    """Plot bars for each setting, then time and memory against the number of tokens.
 
     Args:
-        rows: Of `measure_setting`.
-        curves: Of `measure_scaling`, by dtype.
+        rows: From `measure_setting`.
+        curves: From `measure_scaling`, by dtype.
     """
     panels: list[Panel] = []
     for setting in dict.fromkeys(row.setting for row in rows):
-        bars = {row.peer: row for row in rows if row.setting == setting}
+        bars = {row.variant: row for row in rows if row.setting == setting}
         values = {name: row.timing.median_ms for name, row in bars.items()}
         spreads = {name: row.timing.spread_ms for name, row in bars.items()}
         panels.append(_bars(setting, values, spreads, "ms, median and range"))
@@ -48,10 +48,10 @@ def latency_plot(rows: Sequence[SpeedRow], curves: Mapping[str, Sequence[Scaling
 
 
 def memory_plot(rows: Sequence[MemoryRow]) -> Plot:
-    """A panel of bars for each setting."""
+    """Plot a panel of bars for each setting."""
     panels: list[Panel] = []
     for setting in dict.fromkeys(row.setting for row in rows):
-        found = {row.peer: row for row in rows if row.setting == setting}
+        found = {row.variant: row for row in rows if row.setting == setting}
         values = {name: row.median_bytes / 2**20 for name, row in found.items()}
         spreads = {
             name: (row.spread_bytes[0] / 2**20, row.spread_bytes[1] / 2**20)
@@ -111,5 +111,5 @@ def _curves(panel: Any, values: Mapping[tuple[str, int], float], title: str, lab
     panel.set_xlabel("tokens")
     panel.set_ylabel(label)
     panel.set_title(title, loc="left")
-    # Beside the axes, where it covers nothing.
+    # Beside the axes, where it hides nothing.
     panel.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")

@@ -1,4 +1,4 @@
-"""Models with random weights, by name, to be timed without a checkpoint."""
+"""Models with random weights, by name, for timing without a checkpoint."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.fork_rng import fork_rng
 from vidtldr.hosts.registry import find_host
+from vidtldr.measure.fork_rng import fork_rng
 
 __all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
 
@@ -17,11 +17,11 @@ PATCH_SIZE, TUBELET_SIZE = 16, 2  # of the built-in models
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and what it takes.
+    """A model and its input shape.
 
     Attributes:
         model: The transformer, in evaluation mode, unpatched, float32.
-        input_shape: Of one clip or image: (T, 3, S, S), or (3, S, S).
+        input_shape: Shape of one clip or image: (T, 3, S, S), or (3, S, S).
         r: A schedule that suits it.
     """
 
@@ -40,7 +40,7 @@ class Subject:
         return self.input_shape[-1]
 
     def pixel_values(self, batch: int) -> Tensor:
-        """Random input, the same every time, on the model's device."""
+        """Make seeded random input on the model's device."""
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(batch, *self.input_shape, generator=generator)
         return x.to(next(self.model.parameters()).device)
@@ -65,23 +65,23 @@ def build_subject(
         image_size: Side of a frame, pixels; None for 224.
 
     Raises:
-        ValueError: If the model is one for images and gets frames, or a size does not fit.
+        ValueError: If an image model is given frames, or a size does not fit.
     """
     built_in = BUILT_IN[name]
     if built_in.num_frames == 1 and num_frames not in (None, 1):
         raise ValueError(
-            f"frames must be left out for {name}, which reads images, got {num_frames}. Leave it "
+            f"`frames` must be left out for {name}, which reads images, got {num_frames}. Leave it "
             "out."
         )
     frames, side = num_frames or built_in.num_frames, image_size or 224
     if side % PATCH_SIZE:
         raise ValueError(
-            f"sizes must be multiples of {PATCH_SIZE} for {name}, got {side}. Use "
+            f"`sizes` must be multiples of {PATCH_SIZE} for {name}, got {side}. Use "
             f"{PATCH_SIZE * max(1, round(side / PATCH_SIZE))}."
         )
-    if name == "videomae-b" and frames % TUBELET_SIZE:
+    if name.startswith("videomae") and frames % TUBELET_SIZE:
         raise ValueError(
-            f"frames must be multiples of {TUBELET_SIZE} for {name}, got {frames}. Use "
+            f"`frames` must be multiples of {TUBELET_SIZE} for {name}, got {frames}. Use "
             f"{frames + 1}."
         )
     with fork_rng(torch.device("cpu")):
@@ -94,18 +94,18 @@ def build_subject(
 def scaled_schedule(
     model: nn.Module, r: tuple[int, ...] = (600, 200, 100), num_tokens: int = 2352
 ) -> tuple[int, ...]:
-    """A schedule for `num_tokens` as the same shares of the tokens that a model has."""
+    """Scale a schedule for `num_tokens` to the number of tokens of a model."""
     host = find_host(model)
     if host.num_tokens is None:
         raise ValueError(
             "model must have a fixed number of tokens for a schedule of its own, got one whose "
-            "input decides. Pass r or ratio."
+            "input decides. Pass `r` or `ratio`."
         )
     return tuple(each * (host.num_tokens - host.num_prefix_tokens) // num_tokens for each in r)
 
 
 def spread_out_attention(model: nn.Module) -> nn.Module:
-    """Make queries and keys larger: default initialisation attends evenly to everything."""
+    """Scale up queries and keys: with default initialisation attention is uniform."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("query.weight", "key.weight", "q_proj.weight", "k_proj.weight")):
@@ -128,12 +128,23 @@ def _umt(size: str) -> Callable[[int, int], nn.Module]:
     return build
 
 
-def _videomae(num_frames: int, image_size: int) -> nn.Module:
-    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+def _videomae(**sizes: int) -> Callable[[int, int], nn.Module]:
+    """Build VideoMAE-B, or a variant with other `sizes`."""
 
-    config = VideoMAEConfig(num_labels=400, num_frames=num_frames, image_size=image_size)
-    model: nn.Module = VideoMAEForVideoClassification(config)
-    return model
+    def build(num_frames: int, image_size: int) -> nn.Module:
+        from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+        clip = {"num_frames": num_frames, "image_size": image_size}
+        model: nn.Module = VideoMAEForVideoClassification(
+            VideoMAEConfig(num_labels=400, **clip, **sizes)
+        )
+        return model
+
+    return build
+
+
+_VIDEOMAE_L = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+_VIDEOMAE_L |= {"intermediate_size": 4096}
 
 
 def _vit(_: int, image_size: int) -> nn.Module:
@@ -151,6 +162,7 @@ def _vit(_: int, image_size: int) -> nn.Module:
 BUILT_IN: Mapping[str, _BuiltIn] = {
     "umt-b16": _BuiltIn(_umt("b16"), 12, (600, 200, 100), 2352),
     "umt-l16": _BuiltIn(_umt("l16"), 12, (550, 400), 2352),
-    "videomae-b": _BuiltIn(_videomae, 16, (600, 200, 100), 1568),
+    "videomae-b": _BuiltIn(_videomae(), 16, (600, 200, 100), 1568),
+    "videomae-l": _BuiltIn(_videomae(**_VIDEOMAE_L), 16, (600, 200, 100), 1568),
     "vit-b": _BuiltIn(_vit, 1, (75, 25, 12), 196),
 }

@@ -1,4 +1,4 @@
-"""Weights of every stage of the bundled model's training."""
+"""Load the weights of any training stage of the bundled model."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _HEADS_OF_TRAINING = "patch_words."
 
 
 def load_shapes(weights: Path) -> ShapesUMT:
-    """Load the model of the world of shapes.
+    """Load the model trained on the world of shapes.
 
     Args:
         weights: `model.safetensors`, or `training.pt`, the checkpoint of the stages that train the
@@ -27,7 +27,7 @@ def load_shapes(weights: Path) -> ShapesUMT:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds another model, or the masked pretraining, which has no text side.
+        ValueError: If it holds another model, or the masked pretraining, which has no text encoder.
     """
     model = ShapesUMT(shapes_config())
     tensors = _tensors(weights)
@@ -37,11 +37,11 @@ def load_shapes(weights: Path) -> ShapesUMT:
 
 
 def load_shapes_encoder(weights: Path) -> VisionEncoder:
-    """Load its vision encoder, also from the checkpoint of the masked pretraining.
+    """Load its vision encoder, also from a masked-pretraining checkpoint.
 
     Args:
-        weights: As for `load_shapes`, or `pretraining.pt`, whose norm behind the mean stays as it
-            is made.
+        weights: As for `load_shapes`, or `pretraining.pt`, with which the norm after the mean keeps
+            its initial values.
 
     Raises:
         FileNotFoundError, ValueError: As `load_shapes`.
@@ -50,7 +50,7 @@ def load_shapes_encoder(weights: Path) -> VisionEncoder:
     if any(name.startswith("vision_encoder.") for name in tensors):
         return load_shapes(weights).vision_encoder
     encoder = VisionEncoder(shapes_config())
-    # MaskedVideo has the encoder and, beside it, what paints the hidden patches.
+    # MaskedVideo holds the encoder and the decoder of the hidden patches.
     own = {n.removeprefix("encoder."): v for n, v in tensors.items() if n.startswith("encoder.")}
     own = {name: value for name, value in own.items() if not name.startswith("pool_norm.")}
     expected = set(encoder.state_dict()) - set(_WITHOUT_POOLING)
@@ -60,10 +60,10 @@ def load_shapes_encoder(weights: Path) -> VisionEncoder:
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:
-    """The state dict of a file, float32."""
+    """Load the state dict of a file as float32."""
     if not weights.is_file():
         raise FileNotFoundError(
-            f"weights must be a file that is there, got {str(weights)!r}. Check the path."
+            f"weights must be an existing file, got {str(weights)!r}. Check the path."
         )
     if weights.suffix == ".safetensors":
         content = load_file(weights)
@@ -81,7 +81,7 @@ def _refuse_other_names(weights: Path, found: set[str], expected: set[str]) -> N
     if found != expected:
         example = sorted(found ^ expected)[0]
         raise ValueError(
-            f"weights must be of the model of recipes/train_shapes.py, got {str(weights)!r}, "
+            f"weights must be of the model of recipes/shapes/train.py, got {str(weights)!r}, "
             f"which differs in {len(found ^ expected)} names such as {example!r}. Pass its "
             "model.safetensors."
         )

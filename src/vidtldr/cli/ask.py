@@ -1,29 +1,47 @@
-"""`vidtldr ask`: the answer to a question about a video, out of a list."""
+"""`vidtldr ask`: answer a question about a video from a list of candidates."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.run_options import CacheOption, CompileOption, RunOptions, what_is_kept
-from vidtldr.cli.spread_options import spread_options
+from vidtldr.cli.output_options import Reads, validate_cache
+from vidtldr.cli.run_options import (
+    CacheOption,
+    CompileOption,
+    RunOptions,
+    spread_options,
+    validate_text,
+    validate_video,
+    what_is_kept,
+)
+from vidtldr.cli.terminal import print_failed_videos
+from vidtldr.cli.text import one_line, printable
 from vidtldr.cli.umt_options import UMTOptions
-from vidtldr.cli.write_output import validate_cache
 
-__all__ = ["answer_candidates", "ask"]
+if TYPE_CHECKING:
+    from vidtldr.tasks.ask import AnsweredVideo
+
+__all__ = ["answer_candidates", "ask", "print_json", "print_table"]
 
 
 @spread_options
 def ask(
-    video: Annotated[str, typer.Argument(help="A video file.", show_default=False)],
-    question: Annotated[str, typer.Argument(help="What to answer.", show_default=False)],
+    video: Annotated[str, Reads(), typer.Argument(help="A video file.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
     *,
     umt: UMTOptions,
     merging: MergeOptions,
     answers: Annotated[
         str | None,
+        Reads(),
         typer.Option(
             help='Candidates: a JSON file ["red", "blue"], or a comma list; the bundled model has '
             "some of its own.",
@@ -35,36 +53,43 @@ def ask(
     compiled: CompileOption = False,
     run: RunOptions,
 ) -> None:
-    """Answer a question about a video with the likeliest of a list of answers.
+    """Answer a question about a video with the likeliest answer in a list.
+
+    Example: vidtldr ask clip.mp4 "what is it" --answers cat,dog --model umt:qa.pth
 
     Exit codes: 0 answered, 1 the video failed, 2 nothing could start.
     """
     with clear_errors(run.debug, what_is_kept(cache)):
-        merge, _ = merging.parse(), umt.checkpoint
+        merge, _ = merging.parse(umt), umt.checkpoint
+        validate_video(video)
+        validate_text(question, "QUESTION", "vidtldr ask VIDEO 'what colour is it?'")
         validate_cache(cache)
         candidates = answer_candidates(answers, umt)
-        from vidtldr.cli.ask_output import print_json, print_table
-        from vidtldr.cli.load_umt_model import load_answering
-        from vidtldr.cli.progress import status
-        from vidtldr.cli.video_encoding import video_encoding
+        from vidtldr.cli.ask import print_json, print_table
+        from vidtldr.cli.load_model import load_answering, say_if_unmerged, video_encoding
+        from vidtldr.cli.terminal import compiled_row, status
         from vidtldr.tasks.ask import ask_video
 
-        model = load_answering(umt, merging.preset)
+        model = load_answering(umt)
+        say_if_unmerged(model, merge)
         num_clips = 1 if compiled else None
         encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
         with status("watching the video"):
             result = ask_video(encoding, video, question, candidates, top=top)
-        (print_json if run.as_json else print_table)(question, result)
+        if run.as_json:
+            print_json(question, result, compiled_row(encoding.compiled))
+        else:
+            print_table(question, result)
     if result.error is not None:
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
 def answer_candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
-    """The answers to choose from.
+    """Return the candidate answers.
 
     Raises:
-        ValueError: If there are none, one is empty or comes twice; names the line of a file.
-        FileNotFoundError: If the file is not there.
+        ValueError: If there are none, or one is empty or repeated; names the line of a file.
+        FileNotFoundError: If the file does not exist.
     """
     if answers is None and umt.is_bundled:
         from vidtldr.shapes.language import ANSWERS
@@ -78,10 +103,16 @@ def answer_candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
     if Path(answers).is_file():
         from vidtldr.evaluate.annotations import read_answers
 
-        return read_answers(answers)
-    if "," not in answers:
+        listed = read_answers(answers)
+        if len(listed) == 1:
+            raise ValueError(
+                f"--answers must be two or more, as a single one always has 100 %, got "
+                f"{listed[0]!r} alone in {answers!r}. Add others."
+            )
+        return listed
+    if "," not in answers or answers.lower().endswith(".json"):
         raise FileNotFoundError(
-            f"--answers must be a JSON file that is there, or a comma list, got {answers!r}. "
+            f"--answers must be an existing JSON file or a comma-separated list, got {answers!r}. "
             "Check the path."
         )
     entries = [answer.strip() for answer in answers.split(",")]
@@ -90,3 +121,34 @@ def answer_candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
             f"--answers must be different and not empty, got {answers!r}. Correct the list."
         )
     return tuple(entries)
+
+
+def print_json(question: str, result: "AnsweredVideo", compiled: Mapping[str, Any]) -> None:
+    """Print one JSON object, including the fields of `compiled_row`."""
+    row = {
+        "video": result.path,
+        "question": question,
+        "answers": [vars(answer) for answer in result.answers],
+        "duration_seconds": result.seconds,
+        "notes": list(result.notes),
+        "error": None if result.error is None else one_line(result.error),
+        **compiled,
+    }
+    print(json.dumps(row))
+
+
+def print_table(question: str, result: "AnsweredVideo") -> None:
+    """Print the answers, likeliest first, or the error."""
+    console = Console(highlight=False)
+    if result.error is not None:
+        print_failed_videos(console, [(result.path, result.error)], 1)
+        return
+    console.print(Text(one_line(question), style="bold"))
+    for note in result.notes:
+        console.print(Text(f"  note: {one_line(note)}", style="yellow"))
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for answer in result.answers:
+        table.add_row(Text(printable(answer.answer)), f"{answer.probability:.1%}")
+    console.print(table)

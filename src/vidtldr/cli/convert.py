@@ -1,4 +1,4 @@
-"""`vidtldr convert`: a checkpoint with its sizes and tokenizer in one directory."""
+"""`vidtldr convert`: put a checkpoint, its config and its tokenizer in one directory."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,15 +6,21 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.umt_options import PREFIX, UMTOptions
+from vidtldr.cli.output_options import validate_new_directory
+from vidtldr.cli.run_options import spread_options
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.tasks.model_spec import UMT_PREFIX
 
 __all__ = ["convert"]
 
 
+@spread_options
 def convert(
     checkpoint: Annotated[
         str,
-        typer.Argument(help="A .pth or .safetensors file of UMT as published.", show_default=False),
+        typer.Argument(
+            help="A published UMT checkpoint, .pth or .safetensors.", show_default=False
+        ),
     ],
     directory: Annotated[Path, typer.Argument(help="New directory to write.", show_default=False)],
     task: Annotated[
@@ -29,30 +35,34 @@ def convert(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames it was trained with: 12 fine-tuned (default), 4 not."),
+        typer.Option(min=1, help="Frames it was trained with: 12 if fine-tuned (default), else 4."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """Write a checkpoint of UMT as a directory that --model umt:DIRECTORY takes without more.
+    """Convert a UMT checkpoint to a directory that --model umt:DIRECTORY loads by itself.
 
     It holds model.safetensors, config.json and the tokenizer, and is complete once
-    model.safetensors is there. Pickled code in a checkpoint is never run.
+    model.safetensors exists. Pickled code in a checkpoint is never run.
 
-    Exit codes: 0 written, 2 it could not be.
+    Example: vidtldr convert msrvtt.pth msrvtt
+
+    Exit codes: 0 written, 2 not written.
     """
     with clear_errors(debug, f"{str(directory)!r} is incomplete: remove it"):
-        name = checkpoint.removeprefix(PREFIX)
+        name = checkpoint.removeprefix(UMT_PREFIX)
         if not Path(name).expanduser().exists():
             raise FileNotFoundError(
-                f"CHECKPOINT must be a file that is there, got {checkpoint!r}. Check the path."
+                f"CHECKPOINT must be an existing file, got {checkpoint!r}. Check the path."
             )
-        from vidtldr.cli.load_umt_model import notes_on_stderr, read_source
-        from vidtldr.cli.progress import status
+        validate_new_directory(directory)
+        from vidtldr.cli.load_model import notes_on_stderr
+        from vidtldr.cli.terminal import status
         from vidtldr.cli.text import printable
         from vidtldr.models.umt.checkpoint import convert_checkpoint
+        from vidtldr.tasks.load import umt_source
 
-        options = UMTOptions(PREFIX + name, arch=arch, tokenizer=tokenizer, frames=frames)
-        weights, config, vocabulary = read_source(options)
+        options = UMTOptions(UMT_PREFIX + name, arch=arch, tokenizer=tokenizer, frames=frames)
+        weights, config, vocabulary = umt_source(options)
         with status("converting"), notes_on_stderr():
             convert_checkpoint(weights, directory, task=task, config=config, tokenizer=vocabulary)
         typer.echo(f"wrote {printable(str(directory))}: use it as --model umt:{directory}")

@@ -1,17 +1,28 @@
-"""How a command ends: 0 all right, 1 some inputs failed, 2 it was asked for what cannot be."""
+"""Exit codes of commands: 0 success, 1 some inputs failed, 2 the request cannot be met."""
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
-from vidtldr.cli.flag_words import in_flags
 from vidtldr.cli.text import one_line, printable
 
-__all__ = ["INTERRUPTED", "SOME_INPUTS_FAILED", "clear_errors"]
+__all__ = [
+    "INTERRUPTED",
+    "SOME_INPUTS_FAILED",
+    "clear_errors",
+    "end_with",
+    "in_flags",
+    "value_error",
+]
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 SOME_INPUTS_FAILED = 1
 _USAGE = 2
 _FORESEEN = (
@@ -22,33 +33,98 @@ _FORESEEN = (
     OSError,
     FloatingPointError,
 )
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, the shell convention
 
 
 @contextmanager
 def clear_errors(debug: bool, if_interrupted: str | Callable[[], str] = "") -> Iterator[None]:
     """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
 
-    Only what a person can mend is worded so: a value, a type, a file, a missing extra, an
-    unsupported combination, an answer that is no number. Anything else is a mistake of ours and
-    shows its traceback.
+    Only errors that a user can fix become such a line: an invalid value or type, a file, a missing
+    extra, an unsupported combination, an output that is NaN. Anything else is a bug and shows its
+    traceback. So does a `ValueError` or `TypeError` that this package caused without a `raise`.
 
     Args:
         debug: Whether to let the error through.
-        if_interrupted: What to add if the person interrupts, such as what was kept; a function
-            where that depends on how far the command came.
+        if_interrupted: Text to add when the user interrupts, such as what was saved; a function if
+            that depends on the progress of the command.
     """
     try:
         yield
     except _FORESEEN as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone
+        if isinstance(error, BrokenPipeError):  # the reader of stdout has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(INTERRUPTED) from None
-        if debug:
+        if debug or _is_our_mistake(error):
             raise
-        typer.echo(f"error: {one_line(in_flags(str(error)))}", err=True)
-        raise typer.Exit(_USAGE) from None
+        end_with(str(error))
     except KeyboardInterrupt:
         said = if_interrupted() if callable(if_interrupted) else if_interrupted
         typer.echo(f"interrupted; {printable(said)}" if said else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def end_with(message: str) -> NoReturn:
+    """Print an error on one line of stderr and end with the exit code of a wrong request."""
+    typer.echo(f"error: {one_line(in_flags(message))}", err=True)
+    raise typer.Exit(_USAGE) from None
+
+
+def value_error(error: typer.BadParameter) -> str:
+    """Say what is wrong with the value of an option in the words of all other errors."""
+    cause: Any = error.__cause__
+    if error.param is None or not hasattr(cause, "errors"):
+        return error.message
+    details = cause.errors()[0]
+    kind, limits, got = details["type"], details.get("ctx", {}), repr(details["input"])
+    if kind.startswith("int_"):
+        rule, remedy = "an integer", "Write digits alone"
+    elif kind.startswith("float_"):
+        rule, remedy = "a number", "Write it as 0.5"
+    elif "ge" in limits:
+        rule, remedy, got = f"at least {limits['ge']}", "Raise it", details["input"]
+    elif "le" in limits:
+        rule, remedy, got = f"at most {limits['le']}", "Lower it", details["input"]
+    else:  # a choice
+        choices = details["msg"].partition(" is not one of ")[2].rstrip(".")
+        rule, remedy = f"one of {choices.replace(chr(39), '')}", "Choose one of them"
+    return f"{max(error.param.opts, key=len)} must be {rule}, got {got}. {remedy}."
+
+
+def _is_our_mistake(error: BaseException) -> bool:
+    """Whether a line of this package other than a `raise` failed, such as `int(None)`.
+
+    Errors raised inside libraries do not count: a file or value of the user may have caused them.
+    """
+    # Subclasses are raised by libraries, some of them in C without a frame of their own.
+    if type(error) not in (ValueError, TypeError):
+        return False
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    is_own = Path(last.filename).is_relative_to(_PACKAGE)
+    return is_own and last.line is not None and not last.line.startswith("raise ")
+
+
+# Arguments of the library whose flag has another name, or that are no flag.
+_FLAGS = {"config": "--arch", "num_frames": "--frames", "convert_checkpoint": "vidtldr convert"}
+_WITHOUT_A_VALUE = {"config": "--arch FILE.json"}
+_TASKS = {
+    "answering": "--task answering to vidtldr convert; otherwise use it with ask or evaluate "
+    "answering",
+    "retrieval": "--task retrieval to vidtldr convert; otherwise use it with search, classify, "
+    "embed or evaluate retrieval",
+}
+_CODE = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+def in_flags(message: str) -> str:
+    """Rewrite the arguments that a library message marks, as `` `r=[6, 2]` ``, as flags."""
+    return _CODE.sub(_as_flag, message)
+
+
+def _as_flag(marked: re.Match[str]) -> str:
+    name, value = marked[1], (marked[2] or "").strip("'[]").replace(", ", ",")
+    if name == "task":
+        return _TASKS.get(value, f"--task {value}")
+    if not value and name in _WITHOUT_A_VALUE:
+        return _WITHOUT_A_VALUE[name]
+    return " ".join(filter(None, (_FLAGS.get(name, f"--{name}"), value)))

@@ -1,107 +1,245 @@
-"""Options that say what to merge; no torch here."""
+"""Options for what to merge, and their parsing; does not import torch."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import typer
 
-from vidtldr.cli.schedule import parse_counts, parse_shares, read_schedule, refuse_several
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.presets import preset as paper_preset
-from vidtldr.shapes.bundled_model import BUNDLED_PRESET, bundled_merge
+from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
+from vidtldr.cli.output_options import Reads
+from vidtldr.cli.run_options import checked
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.config import MergeConfig, Metric, Pooling, Score
+from vidtldr.files import read_json
 
-__all__ = ["MergeOptions"]
+__all__ = [
+    "SUGGESTED",
+    "UNMERGED_NOTE",
+    "MergeOptions",
+    "parse_counts",
+    "parse_number",
+    "parse_shares",
+    "read_schedule",
+    "refuse_several",
+]
 
+
+def refuse_several(given: Sequence[str]) -> None:
+    """Check that the amount to merge is given only once.
+
+    Raises:
+        ValueError: If more than one option is given.
+    """
+    if len(given) > 1:
+        raise ValueError(
+            f"{' and '.join(given)} must not be given together, got "
+            f"{'both' if len(given) == 2 else 'all'}. Use one of them."
+        )
+
+
+def parse_counts(name: str, typed: str) -> list[int]:
+    """Parse comma-separated integers, in brackets or not.
+
+    Raises:
+        ValueError: If an entry is not an integer.
+    """
+    try:
+        return [int(entry) for entry in _entries(typed)]
+    except ValueError:
+        examples = {"--r": "600,200,100", "--merge-layers": "0,1,2"}
+        remedy = f"Write {name} {examples.get(name, '1,2')}."
+        if name == "--r" and "." in typed:
+            remedy = "For shares use --ratio."
+        raise ValueError(
+            f"{name} must be comma-separated integers, got {typed!r}. {remedy}"
+        ) from None
+
+
+def parse_shares(typed: str) -> list[float]:
+    """Parse comma-separated numbers or percentages, in brackets or not.
+
+    Raises:
+        ValueError: If an entry is not a number.
+    """
+    try:
+        return [parse_number(entry, "%") for entry in _entries(typed)]
+    except ValueError:
+        raise ValueError(
+            f"--ratio must be comma-separated numbers, got {typed!r}. Write --ratio 0.25,0.1."
+        ) from None
+
+
+def parse_number(typed: str, unit: Literal["%", "x"]) -> float:
+    """Parse a number that may have this unit: 0.6 or 60%; 1.5 or 1.5x.
+
+    Raises:
+        ValueError: If it is not a number.
+    """
+    number = typed.strip().removesuffix(unit)
+    return float(number) / (100 if unit == "%" and number != typed.strip() else 1)
+
+
+def _number_option(name: str, unit: Literal["%", "x"], example: str) -> Callable[[str], float]:
+    def parse(typed: str) -> float:
+        try:
+            return parse_number(typed, unit)
+        except ValueError:
+            raise ValueError(
+                f"{name} must be a number, got {typed!r}. Write {name} {example}."
+            ) from None
+
+    return parse
+
+
+def _entries(typed: str) -> list[str]:
+    inner = typed.strip()
+    if (inner[:1], inner[-1:]) in (("[", "]"), ("(", ")")):
+        inner = inner[1:-1]
+    return inner.split(",")
+
+
+def read_schedule(path: Path) -> MergeConfig:
+    """Read the fields of a `MergeConfig` from a JSON file.
+
+    Raises:
+        ValueError: If the file does not exist or holds no valid config; the message says why.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"--schedule must be a JSON file, got {str(path)!r}, "
+            "which is not a file. Check the name."
+        )
+    try:
+        return MergeConfig.from_dict(read_json(path))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--schedule must have a schedule in {str(path)!r}: {error}") from error
+
+
+#: What a comparison merges unless told otherwise, and what commands that merge nothing suggest.
+SUGGESTED = MergeConfig(flop_ratio=0.6)
+UNMERGED_NOTE = "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs"
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 _AMOUNTS = ("r", "ratio", *_BUDGETS, "preset", "schedule")
 
 
+def _choice(name: str, choices: Sequence[str]) -> Callable[[str], str]:
+    def parse(typed: str) -> str:
+        if typed not in choices:
+            raise ValueError(f"--{name} must be {_listed(*choices)}, got {typed!r}. Choose one.")
+        return typed
+
+    return parse
+
+
+def _listed(*choices: str) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
 @dataclass(frozen=True)
 class MergeOptions:
-    """What to merge, as it was typed."""
+    """What to merge, as typed."""
+
+    panel: ClassVar = "Merging"
 
     preset: Annotated[
         str | None,
         typer.Option(
             help="A schedule of the paper, for umt: umt-b16/msrvtt-qa; or shapes, the bundled "
-            "model's."
+            "model's, which it takes by default (--flop-ratio 1 merges nothing)."
         ),
     ] = None
     schedule: Annotated[
         Path | None,
+        Reads(),
         typer.Option(metavar="JSON", help='A file like {"r": [600, 200], "score": "received"}.'),
     ] = None
     flop_ratio: Annotated[
         float | None,
-        typer.Option(help="Merge until the model costs this share of its FLOPs: 0.6."),
+        typer.Option(
+            parser=checked(_number_option("--flop-ratio", "%", "0.6")),
+            metavar="SHARE",
+            help="Target share of the unmerged model's FLOPs: 0.6 or 60%.",
+        ),
     ] = None
-    num_tokens: Annotated[int | None, typer.Option(help="Merge until so many tokens are left.")] = (
+    num_tokens: Annotated[int | None, typer.Option(help="Tokens to keep after the last layer.")] = (
         None
     )
     speedup: Annotated[
         float | None,
-        typer.Option(help="Merge until it is so many times faster here, as measured: 1.5."),
+        typer.Option(
+            parser=checked(_number_option("--speedup", "x", "1.5")),
+            metavar="FACTOR",
+            help="Target speed-up on this device, measured at first use: 1.5.",
+        ),
     ] = None
     merge_layers: Annotated[
         str | None,
-        typer.Option(help="Layers that these three may use: 0,1,2; by default the first quarter."),
+        typer.Option(
+            help="Layers that these three budgets may merge in: 0,1,2; default: the first quarter."
+        ),
     ] = None
     r: Annotated[str | None, typer.Option(help="Tokens to remove in each layer: 600,200,100.")] = (
         None
     )
-    ratio: Annotated[str | None, typer.Option(help="The same as shares, up to 0.5: 0.25,0.1.")] = (
-        None
-    )
+    ratio: Annotated[
+        str | None,
+        typer.Option(help="Shares of the tokens to remove in each layer, at most 0.5: 0.25,0.1."),
+    ] = None
     score: Annotated[
-        Literal[
-            "sharpness",
-            "sharpness-per-head",
-            "flatness",
-            "received",
-            "representation-shift",
-            "none",
-        ]
-        | None,
+        str | None,
         typer.Option(
+            parser=checked(_choice("score", (*get_args(Score), "none"))),
             metavar="SCORE",
-            help="What makes a token foreground: sharpness (the default), sharpness-per-head, "
-            "flatness, received, representation-shift or none.",
+            help=f"What makes a token foreground: {_listed(*get_args(Score), 'none')}; default: "
+            "sharpness.",
         ),
     ] = None
     metric: Annotated[
-        Literal["x", "keys", "random"] | None,
-        typer.Option(help="What is compared to pair tokens; x by default."),
+        str | None,
+        typer.Option(
+            parser=checked(_choice("metric", get_args(Metric))),
+            metavar="METRIC",
+            help=f"Features compared to pair tokens: {_listed(*get_args(Metric))}; default: x.",
+        ),
     ] = None
     pooling: Annotated[
-        Literal["tokens", "mass"] | None,
+        str | None,
         typer.Option(
-            help="What a token counts for behind UMT's encoder: tokens, all alike (the default), "
-            "or its mass."
+            parser=checked(_choice("pooling", get_args(Pooling))),
+            metavar="POOLING",
+            help="How tokens count behind UMT's encoder: tokens (all alike, the default) or mass.",
         ),
     ] = None
 
-    def parse(self) -> MergeConfig | None:
-        """The merge that is asked for; None if none is.
+    def parse(self, model: UMTOptions | None, *, must_merge: bool = False) -> MergeConfig | None:
+        """Parse the requested merge.
+
+        Args:
+            model: The model to merge in, the bundled one by its own preset unless another amount is
+                typed; None if a preset may be tried on any model.
+            must_merge: Whether to merge to 0.6 of the FLOPs if nothing is typed.
+
+        Returns:
+            The merge; None if none is requested.
 
         Raises:
-            ValueError: If more than one schedule is given, or one is not well formed.
+            ValueError: If more than one schedule is given, one is malformed, a preset is not for
+                this model, or a score, metric or pooling has nothing to merge by it.
         """
-        return self.parse_or(None)
-
-    def parse_or(self, default: MergeConfig | None) -> MergeConfig | None:
-        """The same, or what merges where no amount is typed; its score and metric can be.
-
-        Raises:
-            ValueError: As `parse`.
-        """
-        config = self._amount() or default
+        config = self._amount(model)
+        if config is None and model is not None and model.is_bundled:
+            config = bundled_merge()
+        if config is None and must_merge:
+            config = SUGGESTED
         if config is None:
+            self._refuse_choices_without_amount(model)
             return None
-        return replace(config, **self.choices())  # what is not typed stays as a file has it
+        return replace(config, **self.choices())  # fields not typed keep the file's values
 
     def choices(self) -> dict[str, Any]:
-        """Score and metric as fields of `MergeConfig`, those that are typed."""
+        """Return the typed score, metric and pooling as fields of `MergeConfig`."""
         typed: dict[str, Any] = {}
         if self.score is not None:
             typed["score"] = None if self.score == "none" else self.score
@@ -111,21 +249,15 @@ class MergeOptions:
             typed["pooling"] = self.pooling
         return typed
 
-    def parse_for_compare(self, compare: bool) -> MergeConfig | None:
-        """The same; with `compare` there must be one.
-
-        Raises:
-            ValueError: As `parse`, or if there is nothing to compare with.
-        """
-        merge = self.parse()
-        if compare and merge is None:
+    def _refuse_choices_without_amount(self, model: UMTOptions | None) -> None:
+        if model is None:  # benchmarks apply the choices to a schedule of their own
+            return
+        for name in self.choices():
             raise ValueError(
-                "--compare must come with a schedule, got none. Add --flop-ratio 0.6 or --r "
-                "600,200,100."
+                f"{_flag(name)} must come with an amount to merge, got none. Add --flop-ratio 0.6."
             )
-        return merge
 
-    def _amount(self) -> MergeConfig | None:
+    def _amount(self, model: UMTOptions | None) -> MergeConfig | None:
         given = [name for name in _AMOUNTS if getattr(self, name) is not None]
         refuse_several([_flag(name) for name in given])
         if self.merge_layers is not None and given not in [[name] for name in _BUDGETS]:
@@ -134,7 +266,7 @@ class MergeOptions:
                 f"{_flag(given[0]) if given else 'none'}. Leave it out, or add --flop-ratio 0.6."
             )
         if self.preset is not None:
-            return bundled_merge() if self.preset == BUNDLED_PRESET else paper_preset(self.preset)
+            return self._of_preset(self.preset, model)
         if self.schedule is not None:
             return read_schedule(self.schedule)
         if self.r is not None:
@@ -142,6 +274,21 @@ class MergeOptions:
         if self.ratio is not None:
             return MergeConfig(ratio=parse_shares(self.ratio))
         return self._budget() if given else None
+
+    def _of_preset(self, preset: str, model: UMTOptions | None) -> MergeConfig:
+        if model is not None and not model.is_umt:
+            raise ValueError(
+                f"--preset must come with --model umt:CHECKPOINT, got model {model.model!r}. "
+                "Leave it out."
+            )
+        if preset != BUNDLED_PRESET:
+            return MergeConfig(preset=preset)
+        if model is not None and not model.is_bundled:
+            raise ValueError(
+                f"--preset {BUNDLED_PRESET} must be used with the bundled model, got --model "
+                f"{model.model}. Leave out one of the two."
+            )
+        return bundled_merge()
 
     def _budget(self) -> MergeConfig:
         layers = None

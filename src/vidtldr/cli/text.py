@@ -1,18 +1,23 @@
-"""Text that comes from outside (names of files, labels, messages) made fit to print."""
+"""Make external text (file names, labels, messages) safe to print."""
 
 import unicodedata
 
-__all__ = ["one_line", "printable"]
+__all__ = ["counted", "one_line", "printable"]
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey instead of showing: control characters and their like."""
+    """Escape control characters and the like, which a terminal would obey instead of showing."""
     return "".join(_escape(character) if _is_obeyed(character) else character for character in text)
 
 
 def one_line(text: str) -> str:
-    """The text on one line: white space squeezed, the rest printable."""
+    """Return the text on one line: white space collapsed, the rest printable."""
     return printable(" ".join(text.split()))
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with its word: `1 video`, `1,200 videos`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _is_obeyed(character: str) -> bool:

@@ -1,4 +1,4 @@
-"""Annotation files in the forms in which they are published."""
+"""Read annotation files in their published formats."""
 
 import os
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class RetrievalSet:
     Attributes:
         videos: Names of the video files.
         texts: Captions, not cleaned.
-        videos_of_text: For each text the indices of its videos.
-        texts_of_video: For each video the indices of its texts.
+        videos_of_text: For each text, the indices of its videos.
+        texts_of_video: For each video, the indices of its texts.
     """
 
     videos: tuple[str, ...]
@@ -42,7 +42,7 @@ class Question:
     """One question about one video.
 
     Attributes:
-        id: As in the file; the index of the entry where the file has none.
+        id: As in the file; the index of the entry if the file has none.
         video: Name of the video file.
         question: The text, not cleaned.
         answer: The right answer.
@@ -73,15 +73,15 @@ def read_retrieval(path: str | os.PathLike[str], protocol: RetrievalProtocol) ->
     """Read captions and videos.
 
     Entries are `{"video": "a.mp4", "caption": "..." or [...]}`, a list being several captions or
-    the parts of one paragraph as the protocol says; or, where captions have many videos,
+    the parts of one paragraph, depending on the protocol; or, if captions have many videos,
     `{"caption": "...", "video": "1.webm" or [...]}`. Other keys are ignored.
 
     Args:
         path: JSON file.
-        protocol: Of the set.
+        protocol: Protocol of the set.
 
     Raises:
-        ValueError: If an entry is wrong or a video comes twice; names file and line.
+        ValueError: If an entry is invalid or a video is repeated; names file and line.
         OSError: If the file cannot be read.
     """
     videos: list[str] = []
@@ -108,13 +108,13 @@ def read_retrieval(path: str | os.PathLike[str], protocol: RetrievalProtocol) ->
 
 
 def read_questions(path: str | os.PathLike[str]) -> tuple[Question, ...]:
-    """Read `{"video", "question", "answer", "question_id"}`; the last may be left out everywhere.
+    """Read `{"video", "question", "answer", "question_id"}`; the id is optional.
 
     Args:
         path: JSON file.
 
     Raises:
-        ValueError: If an entry is wrong or an id comes twice; names file and line.
+        ValueError: If an entry is invalid or an id is repeated; names file and line.
         OSError: If the file cannot be read.
     """
     questions: list[Question] = []
@@ -141,7 +141,7 @@ def read_answers(path: str | os.PathLike[str]) -> tuple[str, ...]:
         path: JSON file.
 
     Raises:
-        ValueError: If an entry is no text or comes twice; names file and line.
+        ValueError: If an entry is not a text or is repeated; names file and line.
         OSError: If the file cannot be read.
     """
     first_lines: dict[str, int] = {}
@@ -164,7 +164,7 @@ def read_choices(path: str | os.PathLike[str], num_captions: int = 5) -> tuple[C
         num_captions: Captions that every entry must have.
 
     Raises:
-        ValueError: If an entry is wrong; names file and line.
+        ValueError: If an entry is invalid; names file and line.
         OSError: If the file cannot be read.
     """
     choices = []
@@ -183,7 +183,7 @@ def read_choices(path: str | os.PathLike[str], num_captions: int = 5) -> tuple[C
 
 
 def group_by_video(entries: Sequence[Question | Choice]) -> dict[str, list[int]]:
-    """Return the indices of the entries of each video, videos in the order of their first."""
+    """Return the indices of each video's entries; videos are in order of first appearance."""
     groups: dict[str, list[int]] = {}
     for index, entry in enumerate(entries):
         groups.setdefault(entry.video, []).append(index)

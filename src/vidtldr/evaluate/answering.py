@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import Question, group_by_video, read_answers, read_questions
 from vidtldr.evaluate.metrics import accuracy
-from vidtldr.evaluate.progress import OnStep, ignore_steps, steps_of
 from vidtldr.evaluate.protocols import ANSWERING, AnsweringProtocol
 from vidtldr.evaluate.run_record import RunRecord, record_run
 from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.video_folder import VideoFolder
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.tokenizer import TextTokens
 from vidtldr.models.umt.vision import VideoTokens
+from vidtldr.steps import OnStep, ignore_steps, steps_of
 from vidtldr.tasks.ask import answer_tokens, rank
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.video_features import VideoEncoding
@@ -36,7 +36,7 @@ class Prediction:
         question_id: As in the annotations.
         prediction: The likeliest answer; None if the video could not be decoded.
         probability: Its probability among the candidates ranked; None without a prediction.
-        is_right: Whether it equals the right answer, character for character.
+        is_right: Whether it equals the right answer exactly.
     """
 
     question_id: int | str
@@ -50,13 +50,13 @@ class AnsweringResult:
     """Question answering on one set.
 
     Attributes:
-        accuracy: Percent of questions answered rightly, not rounded; a question about a video
-            that cannot be decoded is wrong.
-        num_questions: Questions.
-        num_unanswerable: Questions whose right answer is not in the list, which are always wrong.
-        num_answers: Candidate answers.
-        predictions: One a question, in the order of the annotations.
-        run: Everything else there is to know.
+        accuracy: Percent of questions answered correctly, not rounded; a question about a video
+            that cannot be decoded counts as wrong.
+        num_questions: Number of questions.
+        num_unanswerable: Questions whose right answer is not in the list; always wrong.
+        num_answers: Number of candidate answers.
+        predictions: One per question, in the order of the annotations.
+        run: Record of the run.
     """
 
     accuracy: float
@@ -82,7 +82,7 @@ def evaluate_answering(
     settings: Settings | None = None,
     on_step: OnStep = ignore_steps,
 ) -> AnsweringResult:
-    """Evaluate a model on questions with a fixed list of answers by the paper's protocol.
+    """Evaluate a model on questions with a fixed list of answers, by the paper's protocol.
 
     Args:
         model: The model, on its device.
@@ -91,12 +91,12 @@ def evaluate_answering(
         videos: Directory of the videos.
         protocol: Lengths and number of candidates.
         merge: What to merge; None evaluates the unmerged model.
-        settings: How to run; None takes the defaults.
+        settings: How to run; None uses the defaults.
         on_step: Called after each question ("questions").
 
     Raises:
-        ValueError: If an annotation is wrong (names file and line) or the schedule does not fit.
-        OSError: If a file cannot be read or no video is there.
+        ValueError: If an annotation is invalid (names file and line) or the schedule does not fit.
+        OSError: If a file cannot be read or no video exists.
     """
     settings = settings or Settings()
     questions, candidates = read_questions(annotations), read_answers(answers)
@@ -132,15 +132,15 @@ def predict_answers(
     """Answer questions about one video.
 
     Args:
-        encoding: A `UMTAnswering` on its device.
-        video: Tokens of the video (N, C) and their mass; None if it failed.
+        encoding: Encoding with a `UMTAnswering` on its device.
+        video: Tokens of the video (N, C) and their mass; None if decoding failed.
         questions: The questions.
         candidates: Tokenized answers.
         protocol: Lengths and number of candidates.
 
     Returns:
-        Index and probability of the likeliest candidate of each question; None if the video
-        failed.
+        Index and probability of the likeliest candidate of each question; None if decoding the
+        video failed.
     """
     if video is None:
         return [None] * len(questions)

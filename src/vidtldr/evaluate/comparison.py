@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import AnsweringResult
 from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
 from vidtldr.evaluate.retrieval import RetrievalResult
-from vidtldr.hosts.config import MergeConfig
 
 __all__ = ["Compared", "evaluate_both"]
 
@@ -19,8 +19,8 @@ class Compared(Generic[ResultT]):
     """Both results.
 
     Attributes:
-        unmerged: Of the model as it is.
-        merged: Of the same model with the schedule.
+        unmerged: Result of the model as is.
+        merged: Result of the same model with the schedule.
     """
 
     unmerged: ResultT
@@ -28,15 +28,15 @@ class Compared(Generic[ResultT]):
 
     @property
     def flops_ratio(self) -> float:
-        """Operations unmerged over operations merged."""
+        """FLOPs unmerged over FLOPs merged."""
         return self.unmerged.run.gflops_per_clip / self.merged.run.gflops_per_clip
 
     @property
     def speedup(self) -> float | None:
-        """Clips a second merged over unmerged; None if all of a side came from the cache.
+        """Throughput merged over unmerged; None if all clips of a side came from the cache.
 
-        The two sides run one after the other, so it is only as good as the machine was quiet:
-        `vidtldr.bench` measures in turn.
+        The two sides run one after the other, so other load on the machine distorts it;
+        `vidtldr.bench` alternates between the sides.
         """
         before, after = self.unmerged.run.clips_per_second, self.merged.run.clips_per_second
         return None if before is None or after is None else after / before

@@ -1,9 +1,11 @@
-"""Read a JSON list so that every entry knows the line on which it starts."""
+"""Read a JSON list and keep the line on which each entry starts."""
 
 import json
 import os
 import re
 from typing import Any, NamedTuple, NoReturn
+
+from vidtldr.strict_json import unique_keys
 
 __all__ = ["Entry", "Field", "read_entries"]
 
@@ -37,7 +39,7 @@ class Entry(NamedTuple):
         """Return a value of an entry that must be an object.
 
         Raises:
-            ValueError: If the entry is no object or has no such key.
+            ValueError: If the entry is not an object or lacks the key.
         """
         if not isinstance(self.value, dict):
             self.refuse("the entry must be an object", self.value, "Write {...} with its keys.")
@@ -63,8 +65,8 @@ class Field(NamedTuple):
         """Return the value if it is a text.
 
         Raises:
-            ValueError: If it is no string, empty, longer than 100,000 characters, or holds half a
-                surrogate pair.
+            ValueError: If it is not a string, empty, longer than 100,000 characters, or contains a
+                lone surrogate.
         """
         value = self.value
         if not isinstance(value, str):
@@ -81,10 +83,10 @@ class Field(NamedTuple):
         return value
 
     def texts(self, *, may_be_empty: bool = False) -> list[str]:
-        """Return a string as a list of one, and a list of strings as it is.
+        """Return a string as a list of one, and a list of strings unchanged.
 
         Raises:
-            ValueError: If the value is neither, or the list is empty; and as `text`.
+            ValueError: If the value is neither, or the list is empty; also as for `text`.
         """
         values = [self.value] if isinstance(self.value, str) else self.value
         if not isinstance(values, list) or not values:
@@ -105,12 +107,12 @@ def read_entries(path: str | os.PathLike[str]) -> list[Entry]:
         Its entries, at least one.
 
     Raises:
-        ValueError: If it is not UTF-8, not valid JSON, no list, or an empty one; names the line.
+        ValueError: If it is not UTF-8, not valid JSON, not a list, or empty; names the line.
         OSError: If it cannot be read.
     """
     name = os.fspath(path)
     text = _read_text(name)
-    decoder = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_no_constant)
     start = _skip(text, 0)
     if not text.startswith("[", start):
         Entry(name, _line(text, start), None).refuse(
@@ -144,7 +146,7 @@ def _decode(decoder: json.JSONDecoder, text: str, position: int, entry: Entry) -
         where.refuse(f"the file must be valid JSON ({error.msg})", found, "Correct the file.")
     except RecursionError:
         entry.refuse("the entry must not be nested deeply", "more levels than fit", "Flatten it.")
-    except ValueError as error:  # a key twice, NaN, a number of thousands of digits
+    except ValueError as error:  # a duplicate key, NaN, a number of thousands of digits
         entry.refuse("the entry must be plain JSON", str(error), "Correct the entry.")
 
 
@@ -173,22 +175,13 @@ def _read_text(name: str) -> str:
         Entry(name, line, None).refuse("the file must be UTF-8", found, "Save it as UTF-8.")
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {twice!r} twice")
-    return found
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
 def _skip(text: str, position: int) -> int:
     match = _SPACE.match(text, position)
-    assert match is not None  # it matches nothing, too
+    assert match is not None  # it matches the empty string, too
     return match.end()
 
 

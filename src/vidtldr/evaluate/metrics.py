@@ -1,4 +1,4 @@
-"""How good a ranking is.
+"""Metrics of a ranking.
 
 Letters: `Q` queries, `C` candidates.
 
@@ -29,7 +29,7 @@ class Recall:
         mean_recall: Arithmetic mean of the three.
         median_rank: Median over queries of the best right answer's rank, from 1; None if it
             depends on queries that cannot be found at all.
-        num_queries: Queries.
+        num_queries: Number of queries.
         num_lost: Queries that cannot be found, as no right candidate could be decoded.
     """
 
@@ -64,19 +64,19 @@ class RetrievalMetrics:
 def best_ranks(scores: Tensor, right: Sequence[Sequence[int]]) -> list[float]:
     """Rank the best right candidate of each query, from 1.
 
-    Equal scores rank in the order of the candidates. They happen: captions repeat, above all in
-    MSVD. The authors' program leaves their order to numpy's unstable sort, so there it differs
-    from machine to machine; ours is one of the orders that theirs may take.
+    Ties rank in the order of the candidates. They do occur: captions repeat, above all in MSVD.
+    The authors' program leaves their order to numpy's unstable sort, so there it differs between
+    machines; ours is one of the orders that theirs may take.
 
     Args:
         scores: Higher is better, shape (Q, C). `-inf` marks pairs that could not be scored.
-        right: For each query the indices of its right candidates, at least one.
+        right: For each query, the indices of its right candidates, at least one.
 
     Returns:
         A rank for each query; infinity where no right candidate could be scored.
 
     Raises:
-        ValueError: If there is not one list a query, one is empty, or a score is NaN.
+        ValueError: If there is not one list per query, a list is empty, or a score is NaN.
     """
     if len(right) != len(scores) or not all(right):
         raise ValueError(
@@ -84,7 +84,7 @@ def best_ranks(scores: Tensor, right: Sequence[Sequence[int]]) -> list[float]:
             f"{' and an empty one' if not all(right) else ''}. Name the right candidates."
         )
     if scores.isnan().any():
-        raise ValueError("scores must be numbers, got NaN. Use dtype float32.")
+        raise ValueError("scores must be numbers, got NaN. Use float32.")
     ranks = []
     for row, answers in zip(scores, right, strict=True):
         chosen = torch.tensor(sorted(answers))
@@ -96,7 +96,7 @@ def best_ranks(scores: Tensor, right: Sequence[Sequence[int]]) -> list[float]:
 
 
 def recall(ranks: Sequence[float]) -> Recall:
-    """Sum up the ranks of at least one query.
+    """Summarise the ranks of at least one query.
 
     Raises:
         ValueError: If there are none.
@@ -117,7 +117,7 @@ def recall(ranks: Sequence[float]) -> Recall:
 
 
 def retrieval_metrics(text_to_video: Recall, video_to_text: Recall) -> RetrievalMetrics:
-    """Put both directions together with their arithmetic means."""
+    """Combine both directions with their arithmetic means."""
     both = (text_to_video, video_to_text)
     return RetrievalMetrics(
         text_to_video,

@@ -1,4 +1,4 @@
-"""Evaluate picking the right caption of five (MSRVTT-MC).
+"""Evaluate picking the right one of five captions (MSRVTT-MC).
 
 Letters: `K` captions of a question, `N` tokens, `C` channels.
 """
@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import Choice, group_by_video, read_choices
 from vidtldr.evaluate.metrics import accuracy
-from vidtldr.evaluate.progress import OnStep, ignore_steps, steps_of
 from vidtldr.evaluate.protocols import MULTIPLE_CHOICE, MultipleChoiceProtocol
 from vidtldr.evaluate.run_record import RunRecord, record_run
 from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.video_folder import VideoFolder
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoTokens
+from vidtldr.steps import OnStep, ignore_steps, steps_of
 from vidtldr.tasks.search import embed_pooled
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts
@@ -36,8 +36,8 @@ class Pick:
     Attributes:
         video: As in the annotations.
         scores: Score of each caption in [0, 1]; empty if the video could not be decoded.
-        pick: Index of the best, the first of equal ones; None if the video could not be decoded.
-        is_right: Whether that is the right one.
+        pick: Index of the best, ties going to the first; None if the video could not be decoded.
+        is_right: Whether the pick is right.
     """
 
     video: str
@@ -51,11 +51,11 @@ class MultipleChoiceResult:
     """Multiple choice on one set.
 
     Attributes:
-        accuracy: Percent of questions answered rightly, not rounded; a question about a video
-            that cannot be decoded is wrong.
-        num_questions: Questions.
-        picks: One a question, in the order of the annotations.
-        run: Everything else there is to know.
+        accuracy: Percent of questions answered correctly, not rounded; a question about a video
+            that cannot be decoded counts as wrong.
+        num_questions: Number of questions.
+        picks: One per question, in the order of the annotations.
+        run: Record of the run.
     """
 
     accuracy: float
@@ -86,12 +86,12 @@ def evaluate_multiple_choice(
         videos: Directory of the videos.
         protocol: Number and lengths of captions, weights of the two scores.
         merge: What to merge; None evaluates the unmerged model.
-        settings: How to run; None takes the defaults.
+        settings: How to run; None uses the defaults.
         on_step: Called after each caption encoded ("texts") and each question ("questions").
 
     Raises:
-        ValueError: If an annotation is wrong (names file and line) or the schedule does not fit.
-        OSError: If a file cannot be read or no video is there.
+        ValueError: If an annotation is invalid (names file and line) or the schedule does not fit.
+        OSError: If a file cannot be read or no video exists.
     """
     settings = settings or Settings()
     choices = read_choices(annotations, protocol.num_captions)
@@ -134,7 +134,7 @@ def choice_scores(
     """Score the captions of one video, see `MultipleChoiceProtocol`.
 
     Args:
-        encoding: Where and in which type to compute.
+        encoding: Device and dtype to compute in.
         model: The model, on its device.
         tokens: Tokens of the video (N, C) and their mass.
         pooled: Its pooled vector, shape (C,).
@@ -150,7 +150,8 @@ def choice_scores(
     fast = (cosines / model.temp.float().cpu()).softmax(dim=0)
     with encoding.computing():
         x, mask = texts.select(captions, encoding.device)
-        video = VideoTokens.stack([tokens.to(encoding.device, model.text_proj.weight.dtype)])
+        dtype = next(model.parameters()).dtype
+        video = VideoTokens.stack([tokens.to(encoding.device, dtype)])
         fused = model.text_encoder.fuse(x, mask, video.x, video.mass)
         logits = model.itm_head(fused[:, 0])
     match = logits.float().cpu().softmax(dim=1)[:, 1]

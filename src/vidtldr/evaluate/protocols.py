@@ -1,7 +1,7 @@
 """How each set of the paper is evaluated.
 
-Frames are the same everywhere: as many as the model was trained with (12; the pretrained models
-for zero-shot 4), see `vidtldr.tasks.clip_reader.umt_reader`.
+The number of frames is always that of training (12; for the pretrained zero-shot models, 4), see
+`vidtldr.tasks.clip_reader.umt_reader`.
 
 Source: the authors' configurations; Choi et al., CVPR 2024.
 """
@@ -27,11 +27,11 @@ class RetrievalProtocol:
 
     Attributes:
         name: As in the names of presets.
-        max_text_tokens: Tokens of a caption, [CLS] and [SEP] included; longer ones are cut.
-        is_paragraph: A list of captions is the parts of one text; else each is a query.
-        has_many_videos: Entries are captions with all their videos.
-        max_seconds: Only so much of each video is used; None uses all.
-        k_test: Best candidates of each query that the fusion encoder scores again.
+        max_text_tokens: Tokens of a caption, [CLS] and [SEP] included; longer ones are truncated.
+        is_paragraph: Whether a list of captions forms one text; otherwise each is a query.
+        has_many_videos: Whether entries are captions with all their videos.
+        max_seconds: Use only this much of each video; None uses all.
+        k_test: Best candidates of each query that the fusion encoder re-ranks.
     """
 
     name: str
@@ -48,9 +48,9 @@ class AnsweringProtocol:
 
     Attributes:
         name: What it is called in results.
-        max_question_tokens: Tokens of a question; longer ones are cut.
-        max_answer_tokens: Tokens of an answer with its end; longer ones are cut.
-        k_test: Answers with the likeliest first token that are ranked; all if there are fewer.
+        max_question_tokens: Tokens of a question; longer ones are truncated.
+        max_answer_tokens: Tokens of an answer with its end; longer ones are truncated.
+        k_test: Number of answers with the likeliest first token to rank; all if there are fewer.
     """
 
     name: str = "answering"
@@ -63,16 +63,16 @@ class AnsweringProtocol:
 class MultipleChoiceProtocol:
     """Evaluation of MSRVTT-MC.
 
-    The score of a caption is `match_weight` times its probability of "they match" and
+    The score of a caption is `match_weight` times its probability of "they match" plus
     `cosine_weight` times the softmax over the captions of cosine / learnt temperature, as in the
     authors' program (UMT's `tasks/retrieval_mc.py`).
 
     Attributes:
         name: What it is called in results.
-        num_captions: Captions of a question.
-        max_text_tokens: Tokens of a caption; longer ones are cut.
-        match_weight: Weight of the fusion encoder.
-        cosine_weight: Weight of the two encoders.
+        num_captions: Captions per question.
+        max_text_tokens: Tokens of a caption; longer ones are truncated.
+        match_weight: Weight of the fusion encoder's score.
+        cosine_weight: Weight of the dual encoders' score.
     """
 
     name: str = "multiple-choice"

@@ -1,4 +1,4 @@
-"""Scores of all videos against all texts: fast ones first, then the best again by fusion.
+"""Score all videos against all texts: fast dual scores, then the best re-ranked by fusion.
 
 Letters: `V` videos, `T` texts, `E` channels of the shared space, `N` tokens, `C` channels.
 """
@@ -25,8 +25,8 @@ class Scores(NamedTuple):
     """Scores of both directions; those of a video that failed are `-inf`.
 
     Attributes:
-        video_to_text: Videos look for texts, shape (V, T).
-        text_to_video: Texts look for videos, shape (T, V).
+        video_to_text: Scores of videos as queries, shape (V, T).
+        text_to_video: Scores of texts as queries, shape (T, V).
     """
 
     video_to_text: Tensor
@@ -44,7 +44,7 @@ def dual_scores(videos: Sequence[Tensor | None], texts: EncodedTexts) -> Scores:
     there = [index for index, video in enumerate(videos) if video is not None]
     if there:
         embeddings = torch.stack([video for video in videos if video is not None])
-        # different texts first: equal texts then have equal scores, to the bit
+        # score distinct texts only: equal texts then have bitwise equal scores
         scores[there] = (embeddings @ texts.row_embeddings.T)[:, texts.rows]
     return Scores(scores, scores.T)
 
@@ -61,18 +61,18 @@ def rerank(
 ) -> Scores:
     """Score the best k candidates of every query with the fusion encoder, in both directions.
 
-    All other pairs get -100. A pair has one score, whichever side asks; so the pairs of both
-    directions are gone through together, a video at a time: each pair is computed once, and the
-    tokens of one video are all that must be there.
+    All other pairs get -100. A pair has the same score in both directions, so the pairs of both
+    are processed together, one video at a time: each pair is computed once, and only one video's
+    tokens are needed at a time.
 
     Args:
         model: The model, on its device.
-        tokens_of: Returns the tokens (N, C) of a video and their mass by its index; is not called
-            for those that failed.
+        tokens_of: Returns the tokens (N, C) of a video and their mass by its index; not called for
+            videos that failed.
         texts: The encoded texts.
-        dual: As from `dual_scores`. Equal scores keep the order of candidates.
-        k: Candidates of a query; all if there are fewer.
-        batch_size: Texts at once.
+        dual: As from `dual_scores`. Ties keep the order of candidates.
+        k: Candidates per query; all if there are fewer.
+        batch_size: Texts per batch.
         on_step: Called after every video that did not fail, to show progress.
     """
     by_video = _best(dual.video_to_text, k)
@@ -91,7 +91,7 @@ def rerank(
 
 
 def measure(scores: Scores, retrieval: RetrievalSet) -> RetrievalMetrics:
-    """Sum up the scores of a set in both directions."""
+    """Compute the metrics of a set in both directions."""
     return retrieval_metrics(
         text_to_video=recall(best_ranks(scores.text_to_video, retrieval.videos_of_text)),
         video_to_text=recall(best_ranks(scores.video_to_text, retrieval.texts_of_video)),
@@ -99,7 +99,7 @@ def measure(scores: Scores, retrieval: RetrievalSet) -> RetrievalMetrics:
 
 
 def _best(scores: Tensor, k: int) -> Tensor:
-    """Which candidates are among the best k of their query, bool, same shape."""
+    """Mark the candidates among the best k of their query, bool, same shape."""
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
     chosen = torch.zeros(scores.shape, dtype=torch.bool).scatter_(1, order, True)
     return chosen & (scores != UNDECODABLE)

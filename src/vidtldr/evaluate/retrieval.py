@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
+from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import read_retrieval
 from vidtldr.evaluate.metrics import RetrievalMetrics
-from vidtldr.evaluate.progress import OnStep, ignore_steps, steps_of
 from vidtldr.evaluate.protocols import RetrievalProtocol
 from vidtldr.evaluate.ranking import dual_scores, measure, rerank
 from vidtldr.evaluate.run_record import RunRecord, record_run
 from vidtldr.evaluate.settings import Settings
 from vidtldr.evaluate.token_store import TokenStore
 from vidtldr.evaluate.video_folder import VideoFolder
-from vidtldr.hosts.config import MergeConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.steps import OnStep, ignore_steps, steps_of
 from vidtldr.tasks.search import embed_pooled
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts
@@ -31,11 +31,11 @@ class RetrievalResult:
     """Retrieval on one set.
 
     Attributes:
-        dual: By the fast scores alone.
-        reranked: With the best of each query scored again by fusion, the paper's numbers; None if
-            that was not asked for.
-        num_texts: Texts of the set.
-        run: Everything else there is to know.
+        dual: Metrics of the fast scores alone.
+        reranked: Metrics with the best of each query re-ranked by fusion, the paper's numbers; None
+            if not requested.
+        num_texts: Number of texts in the set.
+        run: Record of the run.
     """
 
     dual: RetrievalMetrics
@@ -59,25 +59,25 @@ def evaluate_retrieval(
     with_rerank: bool = True,
     on_step: OnStep = ignore_steps,
 ) -> RetrievalResult:
-    """Evaluate a model on a retrieval set by the paper's protocol.
+    """Evaluate a model on a retrieval set, by the paper's protocol.
 
-    A video that cannot be decoded is listed and stays in the set: its own queries miss, and so do
-    texts that no other video answers.
+    A video that cannot be decoded is listed and stays in the set: its own queries are misses, as
+    are texts that no other video matches.
 
     Args:
         model: The model, on its device.
         annotations: JSON file, see `read_retrieval`.
         videos: Directory of the videos.
-        protocol: Of the set, see `retrieval_protocol`.
+        protocol: Protocol of the set, see `retrieval_protocol`.
         merge: What to merge; None evaluates the unmerged model.
-        settings: How to run; None takes the defaults.
-        with_rerank: Whether to score the best of each query again.
+        settings: How to run; None uses the defaults.
+        with_rerank: Whether to re-rank the best of each query.
         on_step: Called after each video read ("videos"), text ("texts") and video compared
             ("re-ranking").
 
     Raises:
-        ValueError: If an annotation is wrong (names file and line) or the schedule does not fit.
-        OSError: If the annotations cannot be read or no video is there.
+        ValueError: If an annotation is invalid (names file and line) or the schedule does not fit.
+        OSError: If the annotations cannot be read or no video exists.
     """
     settings = settings or Settings()
     retrieval = read_retrieval(annotations, protocol)
@@ -125,7 +125,7 @@ def _encode_videos(
     keep_tokens: bool,
     on_step: OnStep,
 ) -> tuple[list[EncodedVideo], list[Tensor | None]]:
-    """Encode all videos; the rows returned are without features, the tokens are in the store."""
+    """Encode all videos; the rows returned have no features, and tokens go to the store."""
     rows: list[EncodedVideo] = []
     embeddings: list[Tensor | None] = []
     for index, row in enumerate(

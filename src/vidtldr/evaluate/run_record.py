@@ -1,4 +1,4 @@
-"""What a result must say for somebody else to repeat it."""
+"""The record of a run that makes its result reproducible."""
 
 import os
 import platform
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 import vidtldr
-from vidtldr.bench.flops import count_flops
+from vidtldr.budget.counts import resolved_r
 from vidtldr.evaluate.settings import Settings
-from vidtldr.hosts.budget import resolved_r
 from vidtldr.hosts.registry import find_host
+from vidtldr.measure.flops import count_flops
 from vidtldr.tasks.fingerprint import file_sha256
 from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
 
@@ -21,7 +21,7 @@ __all__ = ["FileRecord", "RunRecord", "VideoNote", "record_run"]
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file that decided the result.
+    """A file that the result depends on.
 
     Attributes:
         path: As it was given.
@@ -34,11 +34,11 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class VideoNote:
-    """Something about one video.
+    """A note about one video.
 
     Attributes:
         path: The file.
-        text: What there is to say.
+        text: The note.
     """
 
     path: str
@@ -47,27 +47,27 @@ class VideoNote:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: what it measured, with what, on what; ready for JSON by `asdict`.
+    """One run: what it measured, with what, on what; ready for JSON with `asdict`.
 
     Attributes:
         protocol: The protocol's flags.
         schedule_name: Name of the schedule; None if it has none.
         schedule: The fields of the `MergeConfig` that was given; None for an unmerged run.
-        r: Tokens that each layer removed, shares and budgets turned into counts; None for an
+        r: Tokens that each layer removed, with shares and budgets resolved to counts; None for an
             unmerged run.
         model: The fields of the `UMTConfig`.
         device: Where the model ran.
-        dtype: Type of its weights.
-        autocast: Half type that it computed in; None for none.
-        gflops_per_clip: Giga floating-point operations of the vision encoder for one clip.
+        dtype: dtype of its weights.
+        autocast: Half-precision dtype that it computed in; None for none.
+        gflops_per_clip: GFLOPs of the vision encoder for one clip.
         flops_rule: How they are counted.
-        clips_per_second: Clips through the vision encoder a second, reading left out; None if
-            every clip came from the cache.
+        clips_per_second: Throughput of the vision encoder, without reading; None if every clip came
+            from the cache.
         num_encoded: Clips that were encoded.
         num_from_cache: Videos whose features came from the cache.
-        num_videos: Videos of the set.
-        failed_videos: Those that could not be decoded, each with the reason. They are misses.
-        video_notes: What was unusual about others.
+        num_videos: Videos in the set.
+        failed_videos: Videos that could not be decoded, each with the reason. They are misses.
+        video_notes: What was unusual about other videos.
         files: Annotations, answers and weights.
         versions: vidtldr, torch, python, platform.
     """
@@ -99,14 +99,14 @@ def record_run(
     rows: Sequence[EncodedVideo],
     files: Mapping[str, str | os.PathLike[str]],
 ) -> RunRecord:
-    """Write down a run that has just ended.
+    """Record a run that has just ended.
 
     Args:
         encoding: What encoded the videos.
         settings: How it ran.
         protocol: A protocol of `vidtldr.evaluate.protocols`.
-        rows: The videos; their features are not needed any more.
-        files: Files that decided the result, by what they are; the weights are added.
+        rows: The videos; their features are no longer needed.
+        files: Files that the result depends on, by role; the weights are added.
     """
     merge = encoding.merge
     weights = next(encoding.model.parameters())
@@ -143,7 +143,7 @@ def record_run(
 
 
 def _gflops_per_clip(encoding: VideoEncoding) -> float:
-    """Measured on a black clip: what merges does not depend on how much is merged."""
+    """Measure on a black clip: how much is merged does not depend on the content."""
     config, weights = encoding.model.config, next(encoding.model.parameters())
     side = config.image_size
     clip = torch.zeros(1, config.num_frames, 3, side, side, device=weights.device)

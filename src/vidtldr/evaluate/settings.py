@@ -1,11 +1,11 @@
-"""How an evaluation runs; nothing here changes what is measured, but for rounding."""
+"""How an evaluation runs; nothing here changes the results, except for rounding."""
 
 import os
 from dataclasses import dataclass
 
 import torch
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.tasks.clip_reader import umt_reader
@@ -19,20 +19,20 @@ class Settings:
     """How an evaluation runs.
 
     Attributes:
-        cache_dir: Where features of videos are kept, so that an interrupted evaluation goes on
-            where it was; None keeps none.
+        cache_dir: Where features of videos are cached, so that an interrupted evaluation resumes
+            where it stopped; None caches nothing.
         weights_file: The checkpoint's file or directory, for its hash in the result; None leaves
             the hash out.
         schedule_name: Name of the schedule, for the result.
-        autocast: Half type to compute in, as the authors do (torch.float16 on a GPU); None
-            computes in the model's own.
-        batch_size: Clips that the vision encoder takes at once. With 1 a resumed evaluation gives
-            the same bits as one that ran through; with more the same to rounding.
-        pair_batch_size: Texts that the fusion encoder takes at once, for one video.
-        num_readers: Threads that read videos.
-        time_limit_seconds: Give up reading a video after so long.
-        memory_bytes: Memory for tokens of videos between encoding and re-ranking; what does not
-            fit is read from disk.
+        autocast: Half-precision dtype to compute in, as the authors do (torch.float16 on a GPU);
+            None computes in the model's own.
+        batch_size: Clips per batch of the vision encoder. With 1, a resumed evaluation is bitwise
+            equal to an uninterrupted one; with more, equal up to rounding.
+        pair_batch_size: Texts per batch of the fusion encoder, for one video.
+        num_readers: Threads that decode videos.
+        time_limit_seconds: Give up reading a video after this long.
+        memory_bytes: Memory for video tokens between encoding and re-ranking; what does not fit is
+            read from disk.
     """
 
     cache_dir: str | os.PathLike[str] | None = None
@@ -63,9 +63,9 @@ class Settings:
         """Prepare to encode videos by the protocol.
 
         Args:
-            model: On its device.
+            model: The model, on its device.
             merge: What to merge; None for nothing.
-            max_seconds: Use only so much of each video.
+            max_seconds: Use only this much of each video.
 
         Raises:
             ValueError: If the schedule does not fit the model.

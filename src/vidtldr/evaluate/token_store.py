@@ -1,4 +1,4 @@
-"""Tokens of videos between encoding and re-ranking: in memory while they fit, else on disk.
+"""Store video tokens between encoding and re-ranking: in memory while they fit, else on disk.
 
 Letters: `N` tokens, `C` channels.
 """
@@ -19,13 +19,13 @@ __all__ = ["TokenStore"]
 class TokenStore:
     """Holds the tokens (N, C) of each video and their mass.
 
-    What does not fit into memory is read again from the encoding's cache; without a cache it is
-    written to a temporary directory, which goes when the store is left.
+    What does not fit in memory is read again from the encoding's cache; without a cache it is
+    written to a temporary directory, which is deleted when the `with` block ends.
 
     Args:
         encoding: What encoded the videos.
         paths: The file of each video.
-        memory_bytes: What may be held in memory.
+        memory_bytes: Memory limit.
     """
 
     def __init__(self, encoding: VideoEncoding, paths: Sequence[str], memory_bytes: int) -> None:
@@ -54,16 +54,16 @@ class TokenStore:
             save_file(tensors, self._spill_path(index))
 
     def get(self, index: int) -> VideoTokens:
-        """Return the tokens of a video that were put.
+        """Return the tokens stored for a video.
 
         Raises:
-            ValueError: If the video cannot be read any more.
+            ValueError: If the video can no longer be read.
         """
         if index in self._held:
             return self._held[index]
         if self.encoding.cache is None:
             return VideoTokens(**load_file(self._spill_path(index)))
-        row = self.encoding.encode(self.paths[index])  # a damaged entry is computed again
+        row = self.encoding.encode(self.paths[index])  # a damaged entry is recomputed
         if row.tokens is None:
             raise ValueError(
                 f"videos must not change while they are evaluated, got {row.path!r}: {row.error} "

@@ -19,7 +19,7 @@ class VideoFolder:
         directory: The directory.
 
     Raises:
-        NotADirectoryError: If it is not there.
+        NotADirectoryError: If it does not exist.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -33,14 +33,14 @@ class VideoFolder:
     def find(self, name: str) -> str:
         """Return the path of a video.
 
-        A file of exactly this name wins. Else one whose name is this and the extension of a video
-        is taken. If neither is there, the path of the name itself is returned, whose reading fails.
+        A file of exactly this name wins; otherwise, one with a video extension added. If neither
+        exists, the path of the name itself is returned, and reading it fails.
 
         Args:
             name: Path inside the directory.
 
         Raises:
-            ValueError: If several files differ from the name by an extension only.
+            ValueError: If several files differ from the name only by an extension.
         """
         path = self.directory / name
         if path.is_file():
@@ -57,8 +57,8 @@ class VideoFolder:
         """Return the paths of videos; missing ones are left to fail when they are read.
 
         Raises:
-            ValueError: As `find`.
-            FileNotFoundError: If not one of them is there.
+            ValueError: As for `find`.
+            FileNotFoundError: If none of them exists.
         """
         wanted = list(names)
         paths = [self.find(name) for name in wanted]
@@ -70,7 +70,7 @@ class VideoFolder:
         return paths
 
     def _listing(self, parent: Path) -> dict[str, list[str]]:
-        """The videos of a directory by their name without its extension."""
+        """The videos of a directory by name without extension."""
         if parent not in self._listings:
             listing: dict[str, list[str]] = {}
             names = sorted(os.listdir(parent)) if parent.is_dir() else []

@@ -4,11 +4,12 @@ Letters: `B` clips, `N` tokens now, `C` channels, `H` heads, `D` channels a head
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
+from vidtldr.config import Output
 from vidtldr.ops.attention import AttentionOutput
 
 __all__ = [
@@ -19,19 +20,21 @@ __all__ = [
     "full_name",
     "is_a",
     "join_heads",
+    "refuse_rotary",
     "split_heads",
+    "validate_block_classes",
 ]
 
 
 class Attend(Protocol):
-    """Attention with the mass, score and implementation of the layer that is walked."""
+    """Attention with the mass, score and implementation of the current layer."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
         """Attend with queries, keys and values of shape (B, H, N, D)."""
 
 
 class Attended(NamedTuple):
-    """A block half way: after attention and its residual, before the MLP.
+    """The state of a block half way: after attention and its residual, before the MLP.
 
     Attributes:
         x: Tokens, shape (B, N, C).
@@ -45,7 +48,7 @@ class Attended(NamedTuple):
 
 
 class BlockSizes(NamedTuple):
-    """What the cost of a block depends on, its linear layers left out.
+    """Sizes that the cost of a block depends on, besides its linear layers.
 
     Attributes:
         num_heads: H.
@@ -60,25 +63,36 @@ class BlockSizes(NamedTuple):
 
 
 class Host(ABC):
-    """Knows how the blocks of one family are found and walked.
+    """Adapter that finds the blocks of one model family and runs them in halves.
 
-    One object belongs to one loaded model and holds no state of a forward.
+    One object belongs to one loaded model and holds no state of a forward pass.
 
     Attributes:
         family: The family's name, as errors and the README list it.
-        grid_methods: Methods of the root that lay tokens out on their grid, which a merged sequence
-            does not have; they raise while the model merges.
+        grid_methods: Methods of the root that lay tokens out on their grid; they raise while the
+            model merges and hands on merged tokens.
+        is_rotary: Whether each block turns queries and keys by the positions of their tokens.
+        returns_tuple: Whether a block returns its tokens as the first element of a pair, behind
+            which come attention maps.
+        grid_classes: Classes that read a token of every place in a way that merged tokens would
+            change, by full name: anywhere in the model, they make `output="auto"` the grid.
+        grid_only_classes: Those of them that fail or are silently wrong without the grid.
         pooling_method: Method of the root that pools the last block's tokens by their mean, and by
             their mass if that is its second argument; None where the family has none.
         root: The module of the family that owns the blocks.
+        model: The module that holds the root, or the root itself.
         blocks: Its transformer blocks, first layer first.
         num_prefix_tokens: Class and register tokens at the front of the sequence.
-        num_tokens: Tokens that enter the first block, prefix included; None where the input
-            decides.
+        num_tokens: Tokens that enter the first block, prefix included; None if it depends
+            on the input.
     """
 
     family: ClassVar[str]
     grid_methods: ClassVar[tuple[str, ...]] = ()
+    is_rotary: ClassVar[bool] = False
+    returns_tuple: ClassVar[bool] = False
+    grid_classes: ClassVar[tuple[str, ...]] = ()
+    grid_only_classes: ClassVar[tuple[str, ...]] = ()
     pooling_method: ClassVar[str | None] = None
 
     def __init__(
@@ -88,7 +102,7 @@ class Host(ABC):
         num_prefix_tokens: int,
         num_tokens: int | None,
     ) -> None:
-        self.root = root
+        self.root = self.model = root
         self.blocks = list(blocks)
         self.num_prefix_tokens = num_prefix_tokens
         self.num_tokens = num_tokens
@@ -101,7 +115,7 @@ class Host(ABC):
     @classmethod
     @abstractmethod
     def of(cls, root: nn.Module) -> Self:
-        """The host of a matching root.
+        """Make the host of a matching root.
 
         Raises:
             NotImplementedError: If this configuration of the family would break or be silently
@@ -111,12 +125,31 @@ class Host(ABC):
     @staticmethod
     @abstractmethod
     def attention_half(block: nn.Module, x: Tensor, attend: Attend) -> Attended:
-        """Walk a block through its attention and residual, x (B, N, C)."""
+        """Run a block's attention and residual on x (B, N, C).
+
+        Where the family is rotary, `attend` gets queries and keys as they were projected and turns
+        them itself, by `rotate`.
+        """
+
+    @staticmethod
+    def rotate(
+        block: nn.Module, q: Tensor, k: Tensor, places: Tensor, inputs: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Turn queries and keys (B, H, N, D) by position, with the family's own function.
+
+        Args:
+            block: The block that attends.
+            q: Queries.
+            k: Keys.
+            places: Index of each token's place in the original sequence, shape (B, N), int64.
+            inputs: Keyword arguments with which the block was called.
+        """
+        raise NotImplementedError  # only rotary families have it
 
     @staticmethod
     @abstractmethod
     def mlp_half(block: nn.Module, x: Tensor) -> Tensor:
-        """Walk a block through its MLP and residual, (B, N, C) to (B, N, C)."""
+        """Run a block's MLP and residual, (B, N, C) to (B, N, C)."""
 
     @staticmethod
     @abstractmethod
@@ -126,11 +159,55 @@ class Host(ABC):
     @staticmethod
     @abstractmethod
     def sizes(block: nn.Module) -> BlockSizes:
-        """What its cost depends on."""
+        """Sizes that the block's cost depends on."""
+
+    def output_of(self, output: Output) -> Literal["tokens", "grid"]:
+        """What the blocks hand on, with `"auto"` resolved for the model at hand.
+
+        Raises:
+            NotImplementedError: If `"tokens"` would break the model or make it silently wrong.
+        """
+        if output == "grid":
+            return "grid"
+        names = (*self.grid_classes, *self.grid_only_classes)
+        readers = [module for module in self.model.modules() if is_a(module, *names)]
+        if output == "auto":
+            return "grid" if readers or self._is_a_tower() else "tokens"
+        if self._is_a_tower():
+            raise NotImplementedError(
+                f"output must be 'grid' for a tower inside {type(self.model).__name__}, which may "
+                "read every place, got 'tokens'. Pass output='grid', or patch the tower itself."
+            )
+        for reader in readers:
+            if is_a(reader, *self.grid_only_classes):
+                raise NotImplementedError(
+                    f"output must be 'grid' for {type(reader).__name__}, which needs a token at "
+                    "every place, got 'tokens'. Pass output='grid'."
+                )
+        return "tokens"
+
+    def _is_a_tower(self) -> bool:
+        """Whether the root is part of a model of another family, such as a language model's tower.
+
+        What such a model reads of the tower is not known here; mostly it is every place.
+        """
+        own = type(self.root).__module__.rpartition(".")[0]
+        packages = {type(module).__module__.rpartition(".")[0] for module in self.model.modules()}
+        # Transformers' wrapper of timm hands on what timm's model makes of its tokens.
+        others = packages - {own, "transformers.models.timm_wrapper"}
+        return any(package.startswith("transformers.models.") for package in others)
 
     def reads_every_token(self) -> tuple[nn.Module, ...]:
-        """Modules behind the blocks that run on every token and not on a pooled vector."""
+        """Modules after the blocks that run on every token, not on a pooled vector."""
         return ()
+
+    def probe(self) -> nn.MultiheadAttention | None:
+        """The attention by which one query reads every token after the blocks, if there is one."""
+        return None
+
+    def warn_about_weights(self) -> None:
+        """Warn if a library is known to load this family's weights wrongly; by default never."""
+        return
 
     @staticmethod
     @abstractmethod
@@ -141,7 +218,7 @@ class Host(ABC):
 def is_a(module: nn.Module, *class_names: str) -> bool:
     """Whether a module's class, or one it inherits from, has one of these full names.
 
-    Names instead of classes keep a host from importing the library of its models.
+    Comparing names saves a host from importing the library of its models.
     """
     return any(full_name(c) in class_names for c in type(module).__mro__)
 
@@ -149,6 +226,19 @@ def is_a(module: nn.Module, *class_names: str) -> bool:
 def full_name(module_class: type) -> str:
     """Module and name of a class."""
     return f"{module_class.__module__}.{module_class.__qualname__}"
+
+
+def refuse_rotary(host: Host, what: str) -> None:
+    """Check that a family's attention depends on nothing but the tokens.
+
+    Raises:
+        NotImplementedError: If it turns queries and keys by position.
+    """
+    if host.is_rotary:
+        raise NotImplementedError(
+            f"{what} must be used on a model without rotary positions, got {host.family}. Compare "
+            "with another baseline."
+        )
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -159,3 +249,19 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def join_heads(x: Tensor) -> Tensor:
     """(B, H, N, D) -> (B, N, H*D)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def validate_block_classes(host: Host, first: int) -> None:
+    """Check that the blocks from `first` on are of the classes that the host knows.
+
+    Raises:
+        NotImplementedError: If one is not.
+    """
+    for layer, block in enumerate(host.blocks[first:], start=first):
+        for known, module in host.walked_around(block).items():
+            found = full_name(type(module))
+            if found != known:  # a subclass may compute something else: exact names only
+                raise NotImplementedError(
+                    f"model must be built of {known}, got {found} in block {layer}: its forward "
+                    "is not known here. Use a model of the plain classes."
+                )

@@ -1,17 +1,46 @@
-"""Which families are known, and which are refused by name with the reason."""
+"""Supported model families, and those refused by name with the reason."""
+
+import inspect
 
 from torch import nn
 
+from vidtldr.hosts.clip import CLIPHost, MetaCLIP2Host
+from vidtldr.hosts.dinov2 import Dinov2Host, Dinov2WithRegistersHost
+from vidtldr.hosts.dinov3 import DINOv3Host
 from vidtldr.hosts.host import Host
-from vidtldr.hosts.refusals import validate_module
+from vidtldr.hosts.siglip import SiglipHost
 from vidtldr.hosts.timm import TimmHost
 from vidtldr.hosts.umt import UMTHost
 from vidtldr.hosts.videomae import VideoMAEHost
+from vidtldr.hosts.vit import DeiTHost, ViTHost
 from vidtldr.hosts.vivit import VivitHost
+from vidtldr.hosts.vjepa2 import VJEPA2Host
 
-__all__ = ["FAMILIES", "REFUSED", "find_host", "is_known"]
+__all__ = [
+    "FAMILIES",
+    "REFUSED",
+    "find_host",
+    "find_roots",
+    "is_known",
+    "register",
+    "validate_module",
+]
 
-FAMILIES: tuple[type[Host], ...] = (VideoMAEHost, VivitHost, TimmHost, UMTHost)
+FAMILIES: list[type[Host]] = [
+    VideoMAEHost,
+    VivitHost,
+    TimmHost,
+    UMTHost,
+    CLIPHost,
+    MetaCLIP2Host,
+    SiglipHost,
+    Dinov2Host,
+    Dinov2WithRegistersHost,
+    DINOv3Host,
+    VJEPA2Host,
+    ViTHost,
+    DeiTHost,
+]
 
 _GRID = (
     "it lays the tokens out on their grid again after the blocks, and a merged sequence has none"
@@ -29,7 +58,6 @@ REFUSED: dict[str, str] = {
         "divided attention reshapes to the space-time grid in every layer, and attention does not "
         "go through a function that could be exchanged"
     ),
-    "transformers.models.vjepa2.": f"{_ROPE}, and its predictor and pooler would be silently wrong",
     "transformers.models.x_clip.": (
         "it joins a message token to each frame and slices the sequence by its old length"
     ),
@@ -41,11 +69,8 @@ REFUSED: dict[str, str] = {
         f"{_ROPE}, and its mergers at several depths need every 2x2 group"
     ),
     "transformers.models.internvl.": _GRID,
-    "transformers.models.llava_onevision.": _GRID,
-    "transformers.models.llava_next_video.": _GRID,
     "transformers.models.video_llava.": _GRID,
     "transformers.models.videoprism.": _PER_FRAME,
-    "transformers.models.dinov3_vit.": _ROPE,
     "timm.models.eva.": f"{_ROPE}, or its attention adds a bias per pair of positions",
     "timm.models.beit.": "its attention adds a bias per pair of positions",
     "timm.models.hiera.": "its layers pool over a fixed order of tokens",
@@ -55,8 +80,44 @@ REFUSED: dict[str, str] = {
 }
 
 
+def register(family: type[Host]) -> type[Host]:
+    """Make a family of your own known to everything that takes a model; also as a decorator.
+
+    Args:
+        family: A subclass of `Host` with all of its abstract methods. Registering it again changes
+            nothing.
+
+    Returns:
+        The same class.
+
+    Raises:
+        TypeError: If it is not such a class.
+    """
+    if not (isinstance(family, type) and issubclass(family, Host)):
+        raise TypeError(f"family must be a subclass of Host, got {family!r}. Derive it from Host.")
+    if inspect.isabstract(family):
+        missing = ", ".join(sorted(family.__abstractmethods__))
+        raise TypeError(
+            f"family must define all abstract methods of Host, got {family.__name__} without "
+            f"{missing}. Define them."
+        )
+    if family not in FAMILIES:
+        FAMILIES.append(family)
+    return family
+
+
+def validate_module(model: object) -> None:
+    """Check that a model is a module.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, got {type(model).__name__}. Load it first.")
+
+
 def find_host(model: nn.Module) -> Host:
-    """Find the one known model inside `model`, which may itself be a wrapper of it.
+    """Find the one known model inside `model`, which may be a wrapper.
 
     Args:
         model: Any module.
@@ -66,7 +127,7 @@ def find_host(model: nn.Module) -> Host:
 
     Raises:
         TypeError: If `model` is not a module.
-        NotImplementedError: If it is of a family that is refused; the message says why.
+        NotImplementedError: If its family is refused; the message says why.
         ValueError: If no known family is inside, or more than one model.
     """
     validate_module(model)
@@ -90,7 +151,15 @@ def find_host(model: nn.Module) -> Host:
             f"model must be of a known family ({known}), got {type(model).__name__}. Pass one of "
             "these."
         )
+    hosts[0].model = model
     return hosts[0]
+
+
+def find_roots(model: nn.Module) -> list[nn.Module]:
+    """The known models inside `model`; `find_host` requires exactly one."""
+    return [
+        module for module in model.modules() if any(family.matches(module) for family in FAMILIES)
+    ]
 
 
 def is_known(model: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """`VisionTransformer` of timm: images, or frames of videos as a batch.
 
-Nothing of timm is imported (it would load torchvision): classes are recognised by module and name.
+Does not import timm, which would load torchvision: classes are recognised by module and name.
 """
 
 from typing import Any, Self
@@ -31,7 +31,7 @@ class TimmHost(Host):
     def of(cls, root: Any) -> Self:
         """The host of a `VisionTransformer`."""
         prefix = int(root.num_prefix_tokens)
-        # Dynamic sizes and dropped patches make the number of tokens the input's affair.
+        # With dynamic sizes or dropped patches the number of tokens depends on the input.
         fixed = isinstance(root.patch_drop, nn.Identity) and not root.dynamic_img_size
         return cls(
             root, root.blocks, prefix, prefix + root.patch_embed.num_patches if fixed else None

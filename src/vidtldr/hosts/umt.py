@@ -53,5 +53,5 @@ class UMTHost(Host):
 
     @staticmethod
     def attention_dropout(block: Any) -> float:
-        """None: UMT is used, not trained, here."""
+        """Zero: UMT is only run here, not trained."""
         return 0.0

@@ -1,6 +1,6 @@
 """VideoMAE of transformers: no class token, joint space-time attention.
 
-The head's mean over tokens stays unweighted, as it is in the authors' program.
+The head's mean over tokens stays unweighted, as in the authors' code.
 """
 
 from typing import Any, Self
@@ -8,6 +8,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
+from vidtldr.hosts.lost_biases import warn_about_lost_biases
 
 __all__ = ["VideoMAEHost"]
 
@@ -62,6 +63,11 @@ class VideoMAEHost(Host):
         projections = block.attention.attention
         heads, channels = projections.num_attention_heads, projections.attention_head_size
         return BlockSizes(heads, channels, (block.intermediate, block.output))
+
+    def warn_about_weights(self) -> None:
+        """Warn of biases that some versions of transformers lose while loading."""
+        layers: list[Any] = self.blocks
+        warn_about_lost_biases(layer.attention.attention.query.bias for layer in layers)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

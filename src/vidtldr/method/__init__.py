@@ -1,5 +1,4 @@
-"""vid-TLDR, a file a step: saliency, matching, merging, source maps, schedules.
+"""vid-TLDR, one file per step: saliency, matching, merging, source maps.
 
-Pure functions on tensors. They know no model and no attention kernel, and `schedule.py` needs no
-torch.
+Pure functions on tensors, independent of any model or attention kernel.
 """

@@ -3,14 +3,14 @@
 Letters: `B` clips, `N` tokens now, `C` channels.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidtldr.method.schedule import validate_r
+from vidtldr.autocast import without_autocast
+from vidtldr.schedule import validate_r
 
 __all__ = ["Match", "match_tokens"]
 
@@ -18,7 +18,7 @@ __all__ = ["Match", "match_tokens"]
 class Match(NamedTuple):
     """Who merges into whom in one layer; indices are on the token axis before the merge.
 
-    After the merge the tokens stand in this order: prefix tokens, `kept`, destinations.
+    Token order after the merge: prefix tokens, `kept`, destinations.
 
     Attributes:
         kept: Sources that do not merge, in their original order, shape (B, S - r), int64.
@@ -39,8 +39,8 @@ def match_tokens(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> Match:
     """Pair the `r` most similar (source, destination) tokens of each clip.
 
     Behind the prefix, even tokens are sources and odd tokens are destinations. Each source proposes
-    to its most similar destination by cosine; the `r` best proposals win, and of equal ones the
-    earlier. A token of zero length is similar to nothing (cosine 0).
+    to its most similar destination by cosine; the `r` best proposals win, ties going to
+    the earlier. A token of zero length is similar to nothing (cosine 0).
 
     Args:
         metric: The features compared, shape (B, N, C). Half types are compared in float32.
@@ -48,7 +48,7 @@ def match_tokens(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> Match:
         num_prefix_tokens: Tokens at the front that are never matched.
 
     Returns:
-        The match. Its shapes depend on N and r alone.
+        The match. Its shapes depend only on B, N and r.
 
     Raises:
         ValueError: If `metric` is not (B, N, C), or `r` or `num_prefix_tokens` is out of range.
@@ -76,21 +76,14 @@ def _propose(metric: Tensor) -> tuple[Tensor, Tensor]:
         metric = metric.float()
     metric = F.normalize(metric, dim=-1)
     sources, destinations = metric[:, 0::2], metric[:, 1::2]
-    if destinations.shape[1] == 0:  # one mergeable token: nobody to propose to
+    if destinations.shape[1] == 0:  # one mergeable token: no destination
         return sources.new_zeros(sources.shape[:2]), sources.new_zeros(
             sources.shape[:2], dtype=torch.long
         )
-    with _without_autocast(metric.device):
+    with without_autocast(metric.device):  # half types would create ties, broken by position
         similarity = sources @ destinations.transpose(-1, -2)  # (B, S, N - S)
     best = similarity.max(dim=-1)
     return best.values, best.indices
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast would round similarities to half types, and equal ones decide by position."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 def _validate_metric(metric: Tensor, r: int, num_prefix_tokens: int) -> int:

@@ -14,12 +14,12 @@ __all__ = ["merge_tokens"]
 def merge_tokens(
     x: Tensor, mass: Tensor, match: Match, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Merge the matched sources into their destinations and drop their places.
+    """Merge the matched sources into their destinations and remove them.
 
     A merged source counts with its mass times its weight (Eq. 10); destinations and kept sources
     keep their mass. A group becomes the mass-weighted mean of its tokens (Eq. 11). A source of
-    weight 0 vanishes, and a destination that receives nothing stays bit for bit what it was.
-    Gradients flow to `x`, `mass` and `weights`; the choice of pairs has none.
+    weight 0 vanishes, and a destination that receives nothing stays bit-identical.
+    Gradients flow to `x`, `mass` and `weights`; the choice of pairs has no gradient.
 
     Args:
         x: Tokens, shape (B, N, C).
@@ -51,30 +51,38 @@ def merge_tokens(
     dst_share, src_share = old_mass / dst_mass, src_mass / dst_mass.gather(1, dst_place)
 
     work = torch.promote_types(x.dtype, torch.float32)
-    arriving = _take(x, match.src).to(work) * src_share.to(work).unsqueeze(-1)  # (B, r, C)
+    num_kept = match.kept.shape[1]
+    # Kept and merged sources in one gather: small models are limited by the number of operators.
+    sources = _take(x, torch.cat([match.kept, match.src], dim=1))
+    kept, arriving = (
+        sources[:, :num_kept],
+        sources[:, num_kept:].to(work),
+    )  # (B, S - r, C), (B, r, C)
+    arriving = arriving * src_share.to(work).unsqueeze(-1)
     merged = x[:, prefix + 1 :: 2].to(work) * dst_share.to(work).unsqueeze(-1)  # (B, N - S, C)
     merged = _add_at(merged, dst_place, arriving).to(x.dtype)
-    x = torch.cat([x[:, :prefix], _take(x, match.kept), merged], dim=1)
+    x = torch.cat([x[:, :prefix], kept, merged], dim=1)
     mass = torch.cat([mass[:, :prefix], mass.gather(1, match.kept), dst_mass], dim=1)
     return x, mass
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
-    """The rows `index` (B, K) of each clip of `x` (B, N, C): (B, K, C)."""
+    """Take the rows `index` (B, K) of each clip of `x` (B, N, C): (B, K, C)."""
     rows = x.flatten(0, 1).index_select(0, _flat(index, x.shape[1]))
-    return rows.reshape(*index.shape, x.shape[-1])
+    return rows.view(*index.shape, x.shape[-1])
 
 
 def _add_at(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Add `rows` (B, K, C) to the rows `index` (B, K) of each clip of `x` (B, N, C)."""
     added = x.flatten(0, 1).index_add(0, _flat(index, x.shape[1]), rows.flatten(0, 1))
-    return added.reshape(x.shape)
+    return added.view(x.shape)
 
 
 def _flat(index: Tensor, num_rows: int) -> Tensor:
-    """Row indices of each clip as indices of all clips' rows laid end to end."""
-    first = torch.arange(index.shape[0], device=index.device).unsqueeze(1) * num_rows
-    return (index + first).flatten()
+    """Convert row indices per clip to indices into the concatenated rows of all clips."""
+    ends = index.shape[0] * num_rows
+    first = torch.arange(0, ends, max(num_rows, 1), device=index.device)
+    return (index + first.unsqueeze(1)).flatten()
 
 
 def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | None) -> None:

@@ -33,7 +33,7 @@ def saliency(score: Tensor) -> Tensor:
 
 
 def foreground_mask(score: Tensor) -> Tensor:
-    """Tell foreground, 1, from background, 0: what lies below the clip's mean (vid-TLDR Eq. 8).
+    """Mark foreground 1 and background, below the clip's mean, 0 (vid-TLDR Eq. 8).
 
     Args:
         score: Sharpness (negative entropy of attention, nats) or any score that grows with
@@ -52,7 +52,7 @@ def foreground_mask(score: Tensor) -> Tensor:
     """
     score = _validate_score(score)
     mean = score.mean(dim=-1, keepdim=True)
-    # The mean of a constant clip may round up to above all of its tokens.
+    # The mean of a constant clip may be rounded to above all of its tokens.
     is_foreground = (score >= mean) | (score.amax(dim=-1, keepdim=True) <= mean)
     return is_foreground.to(score.dtype)
 
@@ -60,8 +60,8 @@ def foreground_mask(score: Tensor) -> Tensor:
 def masked_saliency(score: Tensor) -> Tensor:
     """Turn a score into merge weights: background 0, foreground stretched to (0, 1] (Eq. 5, 8, 9).
 
-    Background is what lies below the clip's mean. Eq. 9 is unchanged by the stretch of Eq. 5, so it
-    is computed on the score itself, which loses nothing to the first division.
+    Background is everything below the clip's mean. Eq. 9 is unchanged by the stretch of Eq. 5, so
+    it is computed on the score itself, which avoids the rounding of the first division.
 
     Args:
         score: Sharpness (negative entropy of attention, nats) or any score that grows with
@@ -85,10 +85,10 @@ def masked_saliency(score: Tensor) -> Tensor:
 
 
 def _divide_or_one(numerator: Tensor, spread: Tensor) -> Tensor:
-    """`numerator / spread`, and 1 where a constant clip or rounding leaves no spread."""
+    """Compute `numerator / spread`, or 1 where a constant clip or rounding leaves no spread."""
     has_spread = spread > 0
-    divided = numerator / torch.where(has_spread, spread, torch.ones_like(spread))
-    return torch.where(has_spread, divided, torch.ones_like(divided))
+    divided = numerator / torch.where(has_spread, spread, 1.0)
+    return torch.where(has_spread, divided, 1.0)
 
 
 def _validate_score(score: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from vidtldr.method.matching import Match
 
-__all__ = ["moved_to", "unmerge_tokens", "update_source"]
+__all__ = ["moved_to", "places_after", "unmerge_tokens", "update_source"]
 
 
 def moved_to(match: Match) -> Tensor:
-    """The place after the merge of every token before it.
+    """Map every token before a merge to its position after it.
 
     Returns:
-        Places, shape (B, N before the merge), int64, in [0, N after). Merged sources have their
+        Positions, shape (B, N before the merge), int64, in [0, N after). Merged sources get their
         destination's.
     """
     batch, num_kept = match.kept.shape
@@ -33,7 +33,7 @@ def moved_to(match: Match) -> Tensor:
 
 
 def update_source(source: Tensor, match: Match) -> Tensor:
-    """Carry a source map through one more merge.
+    """Update a source map for one more merge.
 
     Args:
         source: Index of the token that each original token is in now, shape (B, N0), int64, in [0,
@@ -55,22 +55,37 @@ def update_source(source: Tensor, match: Match) -> Tensor:
     return moved_to(match).gather(1, source)
 
 
+def places_after(places: Tensor, match: Match) -> Tensor:
+    """Update the places where tokens stand: a merged token stands where its destination stood.
+
+    Args:
+        places: Index of each token's place in the original sequence, shape (B, N), int64.
+        match: The merge of these N tokens.
+
+    Returns:
+        The places after the merge, shape (B, N after), int64.
+    """
+    prefix = match.num_prefix_tokens
+    kept = places.gather(1, match.kept)
+    return torch.cat([places[:, :prefix], kept, places[:, prefix + 1 :: 2]], dim=1)
+
+
 def unmerge_tokens(x: Tensor, source: Tensor) -> Tensor:
     """Give every original token the result of the token it went to.
 
-    Dense heads, per-frame pooling and pictures need a value for each of the N0 places: this is it.
+    For dense heads, per-frame pooling and pictures, which need a value at each of the N0 positions.
 
     Args:
-        x: One result a token, shape (B, N, C) or (B, N).
+        x: One result per token, shape (B, N, C) or (B, N).
         source: Index of the token that each original token is in now, shape (B, N0), int64, in [0,
             N).
 
     Returns:
-        One result an original token, shape (B, N0, C) or (B, N0).
+        One result per original token, shape (B, N0, C) or (B, N0).
 
     Raises:
         ValueError: If the shapes do not fit.
-        TypeError: If `source` is not int64, or one of the two is no tensor.
+        TypeError: If `source` is not int64, or either is not a tensor.
     """
     if not isinstance(x, Tensor) or not isinstance(source, Tensor):
         found = f"{type(x).__name__} and {type(source).__name__}"

@@ -1,1 +1,1 @@
-"""Video models that no library ships; what merges their tokens lives in `vidtldr.hosts`."""
+"""Video models that no library ships; `vidtldr.hosts` merges their tokens."""

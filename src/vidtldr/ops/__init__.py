@@ -1,1 +1,1 @@
-"""Operators that the method needs and PyTorch does not have."""
+"""Operators that the method needs and PyTorch lacks."""

@@ -1,4 +1,4 @@
-"""Put the clips of a video together until the video is complete.
+"""Collect the clips of each video until it is complete.
 
 Letters: `C` channels of a vector.
 """
@@ -17,7 +17,7 @@ __all__ = ["Assembly", "Outcome", "Unchanged"]
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A file whose content is the known one, though its time or size was another."""
+    """A file whose content is unchanged, although its size or modification time differed."""
 
     path: str
     file: FileState
@@ -36,7 +36,7 @@ class _Video:
 
 
 class Assembly:
-    """Videos on their way: each becomes an outcome when its last clip has a vector, or it fails."""
+    """Videos in progress: each becomes an outcome once its last clip is encoded, or it fails."""
 
     def __init__(self) -> None:
         self._videos: dict[int, _Video] = {}
@@ -44,49 +44,47 @@ class Assembly:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether no video is in progress."""
         return not self._videos
 
     def decoded(self, clip: ClipDecoded, path: str) -> None:
-        """A clip of an attempt was decoded."""
+        """Record that a clip of an attempt was decoded."""
         self._videos.setdefault(clip.number, _Video(path)).num_clips += 1
         self._clips[clip.slot] = clip
 
     def read(self, message: VideoRead, path: str) -> Iterator[Outcome]:
-        """All clips of an attempt were decoded, or it failed."""
+        """Record that all clips of an attempt were decoded, or that it failed."""
         video = self._videos.setdefault(message.number, _Video(path))
         video.end = message
         yield from self._finished(message.number)
 
     def lost(self, number: int) -> None:
-        """An attempt is void; clips of it that are being encoded are for nobody."""
+        """Discard an attempt; the vectors of its clips still being encoded are ignored."""
         self._videos.pop(number, None)
 
     def drop_unread(self) -> set[int]:
-        """Make every attempt void that is not read to its end; returns the slots of its clips."""
+        """Discard every attempt that is not fully read; returns the slots of their clips."""
         unread = {number for number, video in self._videos.items() if video.end is None}
         for number in unread:
             self.lost(number)
         return {slot for slot, clip in self._clips.items() if clip.number in unread}
 
     def encoded(self, result: ClipEncoded) -> Iterator[Outcome]:
-        """A clip has its vector."""
+        """Record the result of encoding a clip."""
         clip = self._clips.pop(result.slot)
         video = self._videos.get(clip.number)
         if video is None:
             return
         error = _error(result)
         if error is not None:
-            video.error = (
-                f"path must name a video that the model can take, got {video.path!r}: " + error
-            )
+            video.error = f"{video.path!r} cannot be encoded: {error}"
         vector = np.zeros(0, np.float32) if result.vector is None else result.vector
         row = ClipRow(clip.start_seconds, clip.end_seconds, vector, result.tokens)
         video.rows[clip.start_seconds] = row
         yield from self._finished(clip.number)
 
     def forget(self, slots: set[int]) -> None:
-        """Clips that will not be encoded."""
+        """Forget clips that will not be encoded."""
         for slot in slots:
             self._clips.pop(slot, None)
 
@@ -112,7 +110,7 @@ def _error(result: ClipEncoded) -> str | None:
     if result.vector is None:
         return "encoding it ended the encoder each time. Look at the file, and at the memory."
     if not np.isfinite(result.vector).all():
-        return "its vector has NaN or inf. Use dtype float32."
+        return "its vector has NaN or inf. Use float32."
     if result.tokens is not None and not np.isfinite(result.tokens.x).all():
         return "its tokens do not fit into half precision. Leave out the tokens."
     return None

@@ -14,18 +14,18 @@ _NUM_ROWS_WITH_TOKENS = 32
 
 
 class Commits:
-    """Holds outcomes until there are enough of them, or the oldest has waited long enough.
+    """Buffers outcomes until there are enough of them, or the oldest has waited long enough.
 
     Args:
-        writer: Of the index.
-        seconds: The longest that an outcome waits.
-        num_rows: Rows that are enough; None for 256, or 32 with tokens, which are large.
+        writer: The index's writer.
+        seconds: Longest time an outcome waits.
+        num_rows: Rows that trigger a commit; None for 256, or 32 with tokens, which are large.
 
     Attributes:
         num_videos: Videos committed.
         num_rows: Their clips.
         num_failures: Files committed as failures.
-        num_unchanged: Files whose content was the known one.
+        num_unchanged: Files whose content was unchanged.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Commits:
         self.num_videos = self.num_rows = self.num_failures = self.num_unchanged = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Take an outcome; commits if there are enough."""
+        """Add an outcome, and commit if due."""
         if not (self._videos or self._failures):
             self._oldest = time.monotonic()
         if isinstance(outcome, Unchanged):
@@ -54,13 +54,13 @@ class Commits:
         self.commit_if_due()
 
     def commit_if_due(self) -> None:
-        """Commit if there are enough or the time has come."""
+        """Commit if there are enough rows, or the oldest has waited long enough."""
         num_rows = sum(len(video.clips) for video in self._videos) + len(self._failures)
         if num_rows >= self._enough or time.monotonic() - self._oldest > self._seconds:
             self.commit()
 
     def commit(self) -> None:
-        """Commit what there is."""
+        """Commit everything buffered."""
         if not (self._videos or self._failures):
             return
         self._writer.commit(self._videos, self._failures)

@@ -1,4 +1,4 @@
-"""Decoder processes as seen from the run: who reads what, who crashed, who hangs."""
+"""The pool of decoder processes: which reads what, which crashed, which hangs."""
 
 import time
 from collections import deque
@@ -16,16 +16,16 @@ from vidtldr.video.local_file import video_error
 
 __all__ = ["DecodePool", "VideoLost"]
 
-NUM_TRIES = 2  # a process can be killed for what another one did
+NUM_TRIES = 2  # a process can be killed through another's fault
 _NUM_TASKS_AHEAD = 2
 _GRACE_SECONDS = 5.0
-_LOADING_SECONDS = 60.0  # a new process has libraries to load
+_LOADING_SECONDS = 60.0  # a new process first imports its libraries
 _MODULES = ("vidtldr.pipeline.decode_worker",)
 
 
 @dataclass(frozen=True)
 class VideoLost:
-    """The decoder of this attempt is dead; what it gave of the video is void."""
+    """The decoder of this attempt died; the clips it delivered are discarded."""
 
     number: int
 
@@ -39,15 +39,15 @@ class _Decoder:
 
 
 class DecodePool:
-    """Reads files in processes; one that crashes or hangs is replaced, and its file tried again.
+    """Reads files in worker processes; one that crashes or hangs is replaced.
 
-    A file that ends its process twice, or makes it silent for longer than the limit once, is given
-    up.
+    A file whose process crashes is retried once. A file that crashes its process twice, or once
+    makes it silent for longer than the limit, fails.
 
     Args:
-        num_workers: Processes.
+        num_workers: Number of processes.
         num_slots: Clips that fit into the shared memory.
-        shared_file: Descriptor of that memory.
+        shared_file: File descriptor of that memory.
         stall_seconds: Silence after which a process that has work is killed.
     """
 
@@ -65,7 +65,7 @@ class DecodePool:
         self._next_number = 0
 
     def start(self, job: DecodeJob) -> None:
-        """Give the processes their job."""
+        """Start the processes on their job."""
         self._job = job
         for decoder in self._decoders:
             self._begin(decoder)
@@ -73,28 +73,28 @@ class DecodePool:
         self._distribute()
 
     def add(self, work: Work) -> None:
-        """Have a file read, after those that wait."""
+        """Queue a file to be read."""
         self._waiting.append(work)
         self._distribute()
 
     @property
     def num_waiting(self) -> int:
-        """Files that no process has begun."""
+        """Number of files not yet handed to a process."""
         return len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being read and nothing waits."""
+        """Whether nothing is being read or queued."""
         return not self._waiting and not any(decoder.tasks for decoder in self._decoders)
 
     @property
     def connections(self) -> "list[Connection[Any, Any]]":
-        """What to wait for."""
+        """The connections to wait on."""
         return [decoder.process.connection for decoder in self._decoders]
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes."""
+        """The process ids."""
         return [decoder.process.pid for decoder in self._decoders]
 
     def work_of(self, number: int) -> Work:
@@ -102,18 +102,18 @@ class DecodePool:
         return self._works[number]
 
     def free(self, slot: int) -> None:
-        """Take back a slot whose clip is encoded."""
+        """Take back the slot of an encoded clip."""
         self._free.append(slot)
         self._grant()
 
     def receive(
         self, connection: "Connection[Any, Any]"
     ) -> Iterator[ClipDecoded | VideoRead | VideoLost]:
-        """Take what a process says, and replace it if it is dead."""
+        """Receive a message from a process, and replace the process if it is dead."""
         decoder = next(each for each in self._decoders if each.process.connection is connection)
         try:
             message = connection.recv()
-        except (EOFError, OSError):  # also in the middle of a message
+        except (EOFError, OSError):  # possibly in the middle of a message
             yield from self._bury(decoder)
             return
         decoder.last_sign = time.monotonic()
@@ -129,7 +129,7 @@ class DecodePool:
         yield message
 
     def kill_silent(self) -> Iterator[VideoLost | VideoRead]:
-        """Kill processes that have work and a place for its result, and say nothing."""
+        """Kill and replace processes that have work and a free slot but are silent."""
         for decoder in self._decoders:
             silence = time.monotonic() - decoder.last_sign
             is_silent = silence > self._stall_seconds and not decoder.process.connection.poll()
@@ -138,7 +138,7 @@ class DecodePool:
                 yield from self._bury(decoder, reason)
 
     def close(self) -> None:
-        """Kill all processes; what they were reading, and what waits, is dropped."""
+        """Kill all processes, and drop the files being read or queued."""
         self._job = None
         self._waiting.clear()
         for decoder in self._decoders:
@@ -162,7 +162,7 @@ class DecodePool:
         self._free.extend(sorted(decoder.slots))
         decoder.slots = set()
         yield from (VideoLost(task.number) for task in lost)
-        for task in reversed(lost[1:]):  # these had not begun
+        for task in reversed(lost[1:]):  # not started yet
             self._waiting.appendleft(self._works.pop(task.number))
         for task in lost[:1]:
             num_deaths = self._num_deaths.get(task.path, 0) + 1
@@ -181,7 +181,7 @@ class DecodePool:
             self._distribute()
 
     def _distribute(self) -> None:
-        """Give waiting files to the processes with the least to do."""
+        """Hand queued files to the least busy processes."""
         if self._job is None:
             return
         while self._waiting:
@@ -198,7 +198,7 @@ class DecodePool:
             decoder.process.send(task)
 
     def _grant(self) -> None:
-        """Give free slots to the processes with the fewest, two each at most."""
+        """Grant free slots to the processes with the fewest, at most two each."""
         while self._free and self._job is not None:
             decoder = min(self._decoders, key=lambda each: len(each.slots))
             if len(decoder.slots) >= _NUM_TASKS_AHEAD:

@@ -1,4 +1,4 @@
-"""Read videos in a process that may crash, hang or run out of memory without harm to others.
+"""Decode videos in a process that may crash, hang or run out of memory without affecting others.
 
 Letters: `T` frames, `H` and `W` a frame as decoded, `h` and `w` as the model takes it.
 """
@@ -22,9 +22,9 @@ from vidtldr.pipeline.messages import (
 )
 from vidtldr.pipeline.shared_clips import ClipSlots
 from vidtldr.tasks.clip_reader import ClipReader
-from vidtldr.tasks.video_file import FileChangedError, VideoFile
+from vidtldr.tasks.video_file import VideoFile
 from vidtldr.video.decode import VideoError
-from vidtldr.video.local_file import video_error
+from vidtldr.video.local_file import VideoMemoryError, video_error
 
 __all__ = ["DecodeJob"]
 
@@ -37,10 +37,10 @@ class DecodeJob:
 
     Attributes:
         reader: How the model wants its videos read.
-        segment_seconds: Length of a segment; None for one clip a video.
-        slots: Where clips go.
-        memory_bytes: What it may take beyond what it has at its start; reading a file that needs
-            more fails.
+        segment_seconds: Length of a segment; None for one clip per video.
+        slots: Shared memory that the clips are written to.
+        memory_bytes: Memory it may allocate beyond what it has at the start; reading a file that
+            needs more fails.
     """
 
     reader: ClipReader
@@ -66,13 +66,12 @@ class DecodeJob:
             return self._read(task, file, clips, inbox)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
-        except (VideoError, FileChangedError) as error:
+        except VideoMemoryError:
+            reason = f"reading it takes more than {self.memory_bytes / 2**30:g} GiB"
+            remedy = "Look at it, or raise memory_bytes (--worker-memory)."
+            message = str(video_error(task.path, reason, remedy))
+        except VideoError as error:
             message = str(error)
-        except Exception as error:  # whatever a hostile file makes a library raise
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            if isinstance(error, MemoryError) or "allocate memory" in reason:
-                reason = f"reading it takes more than {self.memory_bytes / 2**30:g} GiB"
-            message = str(video_error(task.path, reason, "Look at it, or raise the memory limit."))
         return VideoRead(task.number, file.state, error=message)
 
     def _read(
@@ -90,7 +89,7 @@ class DecodeJob:
 
 
 class _Inbox:
-    """What the parent sent: files to read and slots to write to, in any order."""
+    """Messages from the parent: files to read and slots to write to, in any order."""
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self._connection = connection
@@ -113,7 +112,7 @@ class _Inbox:
         self._last_sign = time.monotonic()
 
     def still_busy(self) -> None:
-        """Say so to the parent, now and then."""
+        """Send the parent a sign of life, at most about once a second."""
         if time.monotonic() - self._last_sign > _SECONDS_BETWEEN_SIGNS:
             self.send(StillBusy())
 
@@ -126,7 +125,7 @@ class _Inbox:
 
 
 def limit_memory(num_bytes: int) -> None:
-    """Let this process take so much more address space than it has; more is a MemoryError."""
+    """Limit how much more address space this process may take; beyond it, MemoryError."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Encoder processes as seen from the run: one for each GPU, or one on a CPU.
+"""The pool of encoder processes: one per GPU, or one on a CPU.
 
 Letters: `C` channels of a vector, `N` tokens.
 """
@@ -28,12 +28,12 @@ _MODULES = ("vidtldr.pipeline.encode_worker",)
 
 @dataclass(frozen=True, eq=False)
 class ClipEncoded:
-    """A clip has its vector, or ended the encoder twice while it was alone in a batch.
+    """A clip's vector, or its failure: it killed the encoder twice while alone in a batch.
 
     Attributes:
-        slot: Where the clip lies.
-        vector: Shape (C,), float32; None if there is none.
-        tokens: None if not wanted.
+        slot: Slot of the clip.
+        vector: Shape (C,), float32; None if it failed.
+        tokens: Its tokens; None if not wanted.
     """
 
     slot: int
@@ -50,19 +50,19 @@ class _Encoder:
 
 
 class EncodePool:
-    """Encodes clips that lie in shared memory; an encoder that dies is replaced.
+    """Encodes clips in shared memory; an encoder that dies is replaced.
 
-    Its clips are still in the memory, so they are encoded again: those of a batch that ended an
-    encoder one by one.
+    Its clips are still in shared memory, so they are encoded again: those of the batch that killed
+    it one by one.
 
     Args:
-        job: What each does.
-        gpus: Which GPU each sees; one None for a CPU.
-        shared_file: Descriptor of the shared memory.
-        batch_size: Clips that are encoded at once.
+        job: Job of each encoder.
+        gpus: The GPU that each encoder sees; a single None for a CPU.
+        shared_file: File descriptor of the shared memory.
+        batch_size: Clips per batch.
 
     Attributes:
-        encode_seconds: Time that encoders took.
+        encode_seconds: Time that the encoders took.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class EncodePool:
         """Wait for the first encoder to load its model.
 
         Raises:
-            Exception: What the loading raised.
+            Exception: Whatever loading the model raised.
             RuntimeError: If the process died.
         """
         encoder = self._encoders[0]
@@ -91,49 +91,49 @@ class EncodePool:
         return encoder.ready
 
     def start(self, slots: ClipSlots) -> None:
-        """Say where the clips lie."""
+        """Tell the encoders where the clips are."""
         self._slots = slots
         for encoder in self._encoders:
             encoder.process.send(slots)
 
     def add(self, slot: int) -> None:
-        """Have the clip in a slot encoded."""
+        """Queue the clip in a slot for encoding."""
         self._waiting.append(slot)
         self._distribute()
 
     def drop(self, slots: set[int]) -> set[int]:
-        """Forget clips that no encoder has begun; returns which."""
+        """Drop queued clips that no encoder has yet; returns their slots."""
         dropped = slots & set(self._waiting)
         self._waiting = deque(slot for slot in self._waiting if slot not in dropped)
         return dropped
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being encoded and nothing waits."""
+        """Whether nothing is being encoded or queued."""
         waits = self._waiting or self._alone
         return not waits and not any(encoder.batches for encoder in self._encoders)
 
     @property
     def connections(self) -> "list[Connection[Any, Any]]":
-        """What to wait for."""
+        """The connections to wait on."""
         return [encoder.process.connection for encoder in self._encoders]
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes."""
+        """The process ids."""
         return [encoder.process.pid for encoder in self._encoders]
 
     def receive(self, connection: "Connection[Any, Any]") -> Iterator[ClipEncoded]:
-        """Take what an encoder says, and replace it if it is dead.
+        """Receive a message from an encoder, and replace the encoder if it is dead.
 
         Raises:
-            Exception: What stopped the encoder.
-            RuntimeError: If encoders die one after the other.
+            Exception: The error that stopped the encoder.
+            RuntimeError: If encoders keep dying.
         """
         encoder = next(each for each in self._encoders if each.process.connection is connection)
         try:
             message = connection.recv()
-        except (EOFError, OSError):  # also in the middle of a message
+        except (EOFError, OSError):  # possibly in the middle of a message
             yield from self._bury(encoder)
             return
         if isinstance(message, EncodingFailed):
@@ -170,7 +170,7 @@ class EncodePool:
         encoder.process.kill()
         self._deaths_in_a_row += 1
         how = encoder.process.how_it_ended()
-        gave_up = encoder.ready is None and how.startswith("with")  # nobody killed it
+        gave_up = encoder.ready is None and how.startswith("with")  # not killed by a signal
         if gave_up or self._deaths_in_a_row > _MAX_DEATHS_IN_A_ROW:
             what = "loaded the model" if encoder.ready is None else "encoded"
             raise RuntimeError(
@@ -178,7 +178,7 @@ class EncodePool:
                 "lack memory: lower the batch size."
             )
         batches, encoder.batches = list(encoder.batches), deque()
-        for batch in reversed(batches[1:]):  # these had not begun
+        for batch in reversed(batches[1:]):  # not started yet
             self._waiting.extendleft(reversed(batch.slots))
         for slot in batches[0].slots if batches else ():
             self._num_deaths[slot] = self._num_deaths.get(slot, 0) + 1
@@ -192,7 +192,7 @@ class EncodePool:
         self._distribute()
 
     def _distribute(self) -> None:
-        """Give batches to the encoders with the least to do, and small ones only to idle ones."""
+        """Hand batches to the least busy encoders, and partial ones only to idle encoders."""
         while self._slots is not None and (self._waiting or self._alone):
             encoder = min(self._encoders, key=lambda each: len(each.batches))
             is_full = len(self._waiting) >= self._batch_size

@@ -1,4 +1,4 @@
-"""Make vectors of clips in a process of its own: one for each GPU, or one on a CPU.
+"""Encode clips into vectors in a separate process: one per GPU, or one on a CPU.
 
 Letters: `B` clips of a batch, `T` frames, `h` and `w` a frame, `C` channels, `N` tokens.
 """
@@ -6,7 +6,8 @@ Letters: `B` clips of a batch, `T` frames, `h` and `w` a frame, `C` channels, `N
 import io
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,18 +23,19 @@ from vidtldr.pipeline.messages import EncodeClips, EncoderReady, EncodingFailed,
 from vidtldr.pipeline.shared_clips import ClipSlots
 from vidtldr.store.rows import KeptTokens
 from vidtldr.tasks.embed import Embedder
+from vidtldr.tasks.quiet import quiet_transformers
 
 __all__ = ["EncodeJob", "encode_batch", "load_and_describe"]
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """The job of an encoder: it loads the model, says what it is, and encodes.
+    """The job of an encoder: load the model, describe it, and encode.
 
     Attributes:
-        load: Makes the embedder; it travels to the process, so it must be picklable.
-        keep_tokens: Whether tokens are wanted beside vectors.
-        num_threads: Threads of a CPU that it may use.
+        load: Makes the embedder; must be picklable, as it is sent to the process.
+        keep_tokens: Whether tokens are wanted in addition to vectors.
+        num_threads: CPU threads that it may use.
     """
 
     load: Callable[[], Embedder]
@@ -49,7 +51,7 @@ class EncodeJob:
             self._encode(connection, embedder)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
-        except Exception as error:  # the parent raises it
+        except Exception as error:  # re-raised by the parent
             connection.send(EncodingFailed(_picklable(error)))
 
     def _encode(self, connection: "Connection[Any, Any]", embedder: Embedder) -> None:
@@ -58,34 +60,44 @@ class EncodeJob:
         while True:
             task: EncodeClips = connection.recv()
             start = time.perf_counter()
-            x = clips[list(task.slots)]  # a copy: the slots are free once we answer
+            x = clips[list(task.slots)]  # a copy: the reply frees the slots
             vectors, tokens = encode_batch(embedder, x, self.keep_tokens)
             seconds = time.perf_counter() - start
             connection.send(VectorsEncoded(task.number, vectors, tokens, seconds))
 
 
 def load_and_describe(load: Callable[[], Embedder]) -> tuple[Embedder, EncoderReady]:
-    """Load a model and say what it is.
+    """Load a model and describe it, capturing what loading writes to stderr.
 
     Raises:
-        Exception: What the loading raised; what it wrote to stderr is there then.
+        Exception: Whatever loading raised, once the captured output is on stderr.
     """
+    quiet_transformers()
     said = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(said), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
             embedder = load()
     except BaseException:
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(said.getvalue() + _notes(caught))
         raise
+    said.write(_notes(caught))
+    if embedder.compiled is not None:
+        said.write(f"{embedder.compiled.summary}\n")
     has_tokens = embedder.encode_with_tokens is not None
     about = (embedder.reader, embedder.num_channels, embedder.identity(), has_tokens)
     return embedder, EncoderReady(*about, embedder.device.type, said.getvalue())
 
 
+def _notes(caught: Iterable[warnings.WarningMessage]) -> str:
+    own = (warning.message for warning in caught if warning.category is UserWarning)
+    return "".join(f"note: {message}\n" for message in own)
+
+
 def encode_batch(
     embedder: Embedder, x: Tensor, keep_tokens: bool = False
 ) -> tuple[NDArray[np.float32], list[KeptTokens] | None]:
-    """Encode clips; where a GPU has no room for all, in halves.
+    """Encode clips; when the GPU runs out of memory, split the batch in half.
 
     Args:
         embedder: The model.
@@ -93,7 +105,7 @@ def encode_batch(
         keep_tokens: Whether tokens are wanted.
 
     Returns:
-        Vectors (B, C), and the tokens of each clip, or None.
+        Vectors (B, C), and the tokens of each clip; None if not wanted.
     """
     try:
         return _encode_once(embedder, x, keep_tokens)
@@ -115,7 +127,7 @@ def _encode_once(
     pixels = embedder.reader.transform.normalised(x)
     if not keep_tokens:
         return embedder.encode(pixels).numpy(), None
-    assert embedder.encode_with_tokens is not None  # checked when the run began
+    assert embedder.encode_with_tokens is not None  # checked at the start of the run
     vectors, tokens = embedder.encode_with_tokens(pixels)
     return vectors.numpy(), [_kept(each) for each in tokens]
 
@@ -126,7 +138,7 @@ def _kept(tokens: VideoTokens) -> KeptTokens:
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error as its plain kind, so that the parent words it as its own."""
+    """Convert an error to its built-in base type, which always pickles."""
     for kind in (
         ImportError,
         NotImplementedError,

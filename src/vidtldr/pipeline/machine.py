@@ -1,7 +1,7 @@
-"""The processes of one machine that turn files into rows, and the loop that all messages pass.
+"""The worker processes of one machine that turn files into rows, and their message loop.
 
-Others decode (see `decode_worker`) and encode (see `encode_worker`). Clips lie in memory that they
-share, in a number of slots that bounds how far reading runs ahead.
+Decoders (see `decode_worker`) and encoders (see `encode_worker`) exchange clips through shared
+memory; its number of slots bounds how far decoding runs ahead.
 """
 
 import os
@@ -32,39 +32,39 @@ _BATCH_ON_GPU, _BATCH_ON_CPU = 32, 8
 
 
 def visible_gpus() -> list[str | None]:
-    """The GPUs to encode on, by what CUDA_VISIBLE_DEVICES calls them; [None] for the CPU."""
+    """List the GPUs to encode on, named as in CUDA_VISIBLE_DEVICES; [None] for the CPU."""
     num_gpus = torch.cuda.device_count()
     names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return list((names or list(map(str, range(num_gpus))))[:num_gpus]) or [None]
 
 
 def default_batch_size(*, on_gpu: bool) -> int:
-    """Clips that are encoded at once where nobody says how many."""
+    """Default number of clips per batch."""
     return _BATCH_ON_GPU if on_gpu else _BATCH_ON_CPU
 
 
 class Machine:
-    """Decoders and encoders, from their start until `close`.
+    """Decoders and encoders, running from construction until `close`.
 
     Args:
         request: The model, and what to do with each file.
-        gpus: One encoder for each, see `visible_gpus`; [None] for one that sees what this process
-            sees.
+        gpus: GPUs to encode on, one encoder each, see `visible_gpus`; [None] for one encoder that
+            sees the same devices as this process.
 
     Attributes:
-        ready: What the encoder says of its model.
+        ready: The encoder's description of its model.
 
     Raises:
         Exception: Whatever loading the model raises.
-        RuntimeError: If the encoder ends while it loads.
-        NotImplementedError: If the model takes frames of several sizes.
+        RuntimeError: If the encoder dies while loading.
+        NotImplementedError: If the model has no fixed frame size.
     """
 
     def __init__(self, request: IndexRequest, gpus: Sequence[str | None]) -> None:
         num_cores = _num_cores()
         batch_size = request.batch_size or default_batch_size(on_gpu=gpus[0] is not None)
-        # An encoder on the same cores waits for the thread that a lone decoder displaces, and the
-        # other cores with it; as many decoders as cores leave none of them waiting.
+        # On a CPU, a lone decoder displaces one encoder thread, and the encoder's other cores idle
+        # waiting for it. As many decoders as cores keep every core busy.
         num_workers = request.num_workers or (
             num_cores if gpus[0] is None else max(1, num_cores - 1)
         )
@@ -90,12 +90,12 @@ class Machine:
 
     @property
     def encode_seconds(self) -> float:
-        """Time that the encoders took so far."""
+        """Time that the encoders have taken so far."""
         return self._encode.encode_seconds
 
     @property
     def pids(self) -> list[int]:
-        """Of its processes, decoders first."""
+        """The process ids, decoders first."""
         assert self._decode is not None
         return [*self._decode.pids, *self._encode.pids]
 
@@ -106,14 +106,14 @@ class Machine:
 
         Args:
             works: The files.
-            stop: When this was given, files that are not decoded are let go, and no more can be
-                read afterwards.
+            stop: Once this is given, files not yet decoded are dropped, and this machine can read
+                no more.
 
         Yields:
-            What became of each file, in no order, and None several times a second.
+            The outcome of each file, in no particular order, and None several times a second.
 
         Raises:
-            Exception: What stopped the encoder.
+            Exception: The error that stopped the encoder.
         """
         decode, encode, assembly = self._decode, self._encode, self._assembly
         assert decode is not None
@@ -134,7 +134,7 @@ class Machine:
             yield None
 
     def close(self) -> None:
-        """End all processes at once; a second call does nothing."""
+        """Kill all processes; a second call does nothing."""
         if self._shared_file < 0:
             return
         if self._decode is not None:

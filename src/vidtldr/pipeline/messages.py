@@ -1,4 +1,4 @@
-"""What the processes of the local pipeline say to each other.
+"""Messages between the processes of the local pipeline.
 
 Letters: `B` clips of a batch, `C` channels of a vector, `N` tokens.
 """
@@ -29,9 +29,10 @@ class ReadVideo:
     """To a decoder: read this file.
 
     Attributes:
-        number: Of the attempt; no two are equal.
-        path: Absolute.
-        known_sha256: Content that need not be decoded; None if all must be.
+        number: Unique number of the attempt.
+        path: Absolute path.
+        known_sha256: Hash of content that is already indexed and need not be decoded; None if the
+            file must be decoded.
     """
 
     number: int
@@ -48,16 +49,16 @@ class GrantSlot:
 
 @dataclass(frozen=True)
 class StillBusy:
-    """From a decoder: the work goes on, do not think that I hang."""
+    """From a decoder: a sign of life during long work."""
 
 
 @dataclass(frozen=True)
 class ClipDecoded:
-    """From a decoder: a clip of the video lies in a slot that was granted.
+    """From a decoder: a clip of the video is in a granted slot.
 
     Attributes:
-        number: Of the attempt.
-        slot: Where it lies; the decoder does not touch it any more.
+        number: Number of the attempt.
+        slot: Its slot; the decoder no longer touches it.
         start_seconds: Its start in the video.
         end_seconds: Its end; None if unknown.
     """
@@ -70,16 +71,16 @@ class ClipDecoded:
 
 @dataclass(frozen=True)
 class VideoRead:
-    """From a decoder: no more clips of this video come.
+    """From a decoder: this video is finished; no more of its clips follow.
 
     Attributes:
-        number: Of the attempt.
-        file: As it was before it was read.
-        width: Of a frame, pixels; 0 if it failed.
-        height: Of a frame, pixels; 0 if it failed.
-        codec: FFmpeg's name of it.
-        notes: Everything unusual about it.
-        is_unchanged: Whether its content is the known one; then it was not decoded.
+        number: Number of the attempt.
+        file: State of the file before it was read.
+        width: Width of a frame, in pixels; 0 if it failed.
+        height: Height of a frame, in pixels; 0 if it failed.
+        codec: FFmpeg's name of the codec.
+        notes: Everything unusual about the file.
+        is_unchanged: Whether its content is already indexed; then it was not decoded.
         error: Why it failed; None if it did not.
     """
 
@@ -101,9 +102,9 @@ class EncoderReady:
         reader: How videos are read, a `ClipReader`.
         num_channels: Length of its vectors.
         identity: See `Embedder.identity`.
-        has_tokens: Whether it can give tokens.
-        device: Where the model is.
-        said: What loading it wrote to stderr, for whoever started the run to say once.
+        has_tokens: Whether it can return tokens.
+        device: Device of the model.
+        said: What loading wrote to stderr, for the parent to print once.
     """
 
     reader: Any
@@ -116,7 +117,7 @@ class EncoderReady:
 
 @dataclass(frozen=True)
 class EncodeClips:
-    """To an encoder: make vectors of the clips in these slots."""
+    """To an encoder: encode the clips in these slots."""
 
     number: int
     slots: tuple[int, ...]
@@ -124,12 +125,12 @@ class EncodeClips:
 
 @dataclass(frozen=True, eq=False)
 class VectorsEncoded:
-    """From an encoder.
+    """From an encoder: the result of a batch.
 
     Attributes:
-        number: Of the batch.
+        number: Number of the batch.
         vectors: Shape (B, C), float32.
-        tokens: One a clip; None if not wanted.
+        tokens: One entry per clip; None if not wanted.
         seconds: Time that the encoder took.
     """
 
@@ -141,6 +142,6 @@ class VectorsEncoded:
 
 @dataclass(frozen=True)
 class EncodingFailed:
-    """From an encoder: an error that stops the run; it is raised where the run was started."""
+    """From an encoder: an error that stops the run; the parent raises it."""
 
     error: Exception

@@ -1,4 +1,4 @@
-"""Which files need work, by what the index knows of them."""
+"""Decide which files need work by comparing them with the index."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Work:
     """A file to read.
 
     Attributes:
-        path: Absolute.
-        known_sha256: Hash of the content that the index has rows of; None if it has none.
+        path: Absolute path.
+        known_sha256: Hash of the file's indexed content; None if the index has no rows of it.
     """
 
     path: str
@@ -23,11 +23,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done and what not.
+    """Which files to read and which to skip.
 
     Attributes:
         work: Files to read, in the order of discovery.
-        num_unchanged: Files whose rows are there, of the same size and time.
+        num_unchanged: Indexed files of unchanged size and modification time.
         num_failed_before: Files that failed before and have not changed since.
     """
 
@@ -45,14 +45,14 @@ def plan_work(
 ) -> Plan:
     """Compare files with an index: the anti-join.
 
-    A file of the same size and time is unchanged. Otherwise its content decides: whoever reads it
-    compares its hash with `Work.known_sha256`.
+    A file of the same size and modification time is unchanged. Otherwise its content decides: its
+    reader compares its hash with `Work.known_sha256`.
 
     Args:
         files: Absolute paths.
         known: Files with rows, by stored path.
         failed: Files that failed, by stored path.
-        retry_failed: Read those again that failed and have not changed.
+        retry_failed: Retry files that failed before and have not changed.
     """
     work = []
     num_unchanged = num_failed_before = 0

@@ -1,9 +1,9 @@
-"""Index many videos on a Ray cluster (extra `[ray]`): the same stages, the same rows.
+"""Index many videos on a Ray cluster (extra `[ray]`): same stages, same rows as `local`.
 
-Paths go out and rows come back; frames never leave the machine that decodes them. Each actor is a
-`Machine` of its own, so a file that crashes its decoder harms no actor. The process that started
-the run is the one writer. What is done is known from the index alone: a run that is started again
-leaves out what is there.
+Paths go out and rows come back; frames never leave the machine that decodes them. Each actor runs
+its own `Machine`, so a file that crashes its decoder does not crash an actor. The process that
+started the run is the only writer. The index alone records what is done: a restarted run skips
+whatever is already indexed.
 """
 
 import os
@@ -11,7 +11,6 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from vidtldr.pipeline.request import IndexRequest, Progress, RunReport
 from vidtldr.pipeline.run_log import RunLog
 from vidtldr.pipeline.stop_signal import StopSignal
 from vidtldr.store.index_writer import IndexWriter
+from vidtldr.store.lance import validate_directory
 from vidtldr.store.rows import FailureRow
 from vidtldr.store.settings import IndexSettings
 from vidtldr.store.writer_lock import refuse_if_locked
@@ -35,7 +35,7 @@ _FILES_A_BATCH = 64
 
 
 def require_ray() -> Any:
-    """Return ray, which then reports nothing home, so that its absence is known before any work.
+    """Import ray, with telemetry off, so that a missing installation is noticed before any work.
 
     Raises:
         ImportError: If it is not installed.
@@ -51,21 +51,21 @@ def require_ray() -> Any:
 
 
 class VideoActor:
-    """One machine's share: takes paths, gives pickled outcomes.
+    """A Ray actor that takes paths and returns pickled outcomes.
 
     Args:
         request: The model, and what to do with each file.
     """
 
     def __init__(self, request: IndexRequest) -> None:
-        # One encoder, which sees the GPU that Ray gave to this actor, if it gave one.
+        # One encoder, which sees the GPU that Ray assigned to this actor, if any.
         self._machine = Machine(request, [None])
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[bytes]]:
         """Index the files of a batch.
 
         Args:
-            batch: `path` and `known_sha256`, which is empty for a file without rows.
+            batch: `path` and `known_sha256`, empty for a file without rows.
         """
         works = [
             Work(str(path), str(known) or None)
@@ -90,28 +90,29 @@ def index_videos_with_ray(
     on_progress: Callable[[Progress], object] = lambda _: None,
     on_failure: Callable[[FailureRow], object] = lambda _: None,
 ) -> RunReport:
-    """Bring an index up to date with some files that every machine of a cluster sees.
+    """Bring an index up to date with files that every machine of a cluster can read.
 
-    It joins the cluster that RAY_ADDRESS names, or starts Ray on this machine. An actor that dies
-    is replaced and its batch done again; nothing is written twice, as only whole results reach the
-    writer.
+    Joins the cluster that RAY_ADDRESS names, or starts Ray on this machine. An actor that dies is
+    replaced and its batch repeated; nothing is written twice, as only complete results reach the
+    writer. An actor reports its files together, at the end of its batch: if this process is killed,
+    each actor's open batch is lost as well as the open commit.
 
     Args:
-        directory: Of the index, on a disk of this machine.
+        directory: The index's directory, on a disk of this machine.
         files: Absolute paths, the same on all machines.
         request: The model, and what to do with each file.
-        num_actors: Machines' shares; None for one a GPU, or without GPUs one for 4 CPUs.
-        num_gpus_an_actor: A share or a number of GPUs for each; None for 1 where there are GPUs.
-        files_a_batch: Files that an actor is given at once, at least 1.
+        num_actors: Number of actors; None for one per GPU, or one per 4 CPUs without GPUs.
+        num_gpus_an_actor: GPUs per actor, possibly a fraction; None for 1 if there are GPUs.
+        files_a_batch: Files that an actor gets at once, at least 1.
         on_progress: Called with every outcome.
         on_failure: Called for every file that fails.
 
     Raises:
-        ValueError, OSError, RuntimeError, ImportError: As `local.index_videos`, and if Ray is not
-            installed.
+        ValueError, OSError, RuntimeError, ImportError: As `local.index_videos`; ImportError also
+            if Ray is not installed.
     """
     ray = require_ray()
-    refuse_if_locked(Path(directory))
+    refuse_if_locked(validate_directory(directory))
     _join(ray)
     resources = ray.cluster_resources()
     if num_gpus_an_actor is None:
@@ -152,7 +153,7 @@ def _num_actors(resources: dict[str, float], num_gpus: float) -> int:
 
 
 def _settings(ray: Any, request: IndexRequest, num_gpus: float) -> IndexSettings:
-    """Load the model on the cluster before any actor does, to know what it is or what is wrong."""
+    """Load the model once on the cluster before any actor, to describe it or fail early."""
 
     def describe(load: Callable[[], Embedder]) -> EncoderReady:
         return load_and_describe(load)[1]

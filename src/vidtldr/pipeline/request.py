@@ -1,16 +1,19 @@
-"""What is to be indexed and how, and what became of it: the same for every engine."""
+"""What to index and how, and the report of a run: the same for every engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.config import MergeConfig
 from vidtldr.pipeline.messages import EncoderReady
 from vidtldr.store.ann import AnnSettings
 from vidtldr.store.settings import IndexSettings
 from vidtldr.tasks.embed import Embedder
+from vidtldr.tasks.load import load_embedder
+from vidtldr.tasks.model_spec import ModelSpec
 
-__all__ = ["IndexRequest", "Progress", "RunReport", "schedule_text"]
+__all__ = ["IndexRequest", "Progress", "RunReport", "request_for", "schedule_text"]
 
 
 @dataclass(frozen=True)
@@ -18,17 +21,17 @@ class IndexRequest:
     """What to do with each file.
 
     Attributes:
-        load: Makes the embedder in each encoder's process; must be picklable. What it writes to
-            stderr is written once, however many processes there are.
-        model: The model as a person calls it.
-        options: How to load the model again, ready for JSON.
-        segment_seconds: Length of a segment; None for one clip a video.
+        load: Makes the embedder in each encoder process; must be picklable. What it writes to
+            stderr is printed once, however many processes there are.
+        model: Human-readable name of the model.
+        options: How to load the model again, JSON-serialisable.
+        segment_seconds: Length of a segment; None for one clip per video.
         keep_tokens: Keep visual tokens for re-ranking.
-        batch_size: Clips that are encoded at once; None for 32 on a GPU and 8 on a CPU.
-        num_workers: Processes that decode; None for one a core, less one where a GPU encodes.
-        time_limit_seconds: Give up a file, or a segment, after so long.
-        memory_bytes: What a process that decodes may take.
-        retry_failed: Read files again that failed before and have not changed.
+        batch_size: Clips per batch; None for 32 on a GPU and 8 on a CPU.
+        num_workers: Decoder processes; None for one per core, less one if a GPU encodes.
+        time_limit_seconds: Time limit for reading a file, or a segment of one.
+        memory_bytes: Memory that a decoder process may allocate.
+        retry_failed: Retry files that failed before and have not changed.
     """
 
     load: Callable[[], Embedder]
@@ -51,13 +54,13 @@ class IndexRequest:
                 )
 
     def settings(self, ready: EncoderReady) -> IndexSettings:
-        """The settings of an index that is made so.
+        """The settings of an index made with this request.
 
         Args:
-            ready: What an encoder says of the model.
+            ready: An encoder's description of the model.
 
         Raises:
-            ValueError: If tokens are wanted of a model that gives none.
+            ValueError: If tokens are wanted but the model returns none.
         """
         if self.keep_tokens and not ready.has_tokens:
             raise ValueError(
@@ -75,14 +78,49 @@ class IndexRequest:
         )
 
 
+def request_for(
+    spec: ModelSpec,
+    merge: MergeConfig | None = None,
+    *,
+    time_limit_seconds: float = 120.0,
+    compile_for: int | None = None,
+    **fields: Any,
+) -> IndexRequest:
+    """Make a request whose encoder processes each load the model themselves.
+
+    Args:
+        spec: The model. The index stores it with absolute paths, so that `vidtldr search` can load
+            it again.
+        merge: What to merge; None for nothing. Stored too.
+        time_limit_seconds: Time limit for reading a file, or a segment of one.
+        compile_for: Batch size to compile the model for; None leaves it uncompiled.
+        **fields: Other fields of `IndexRequest`.
+    """
+    spec = spec.with_absolute_paths()
+    load = partial(
+        load_embedder,
+        spec,
+        merge,
+        time_limit_seconds=time_limit_seconds,
+        compile_for=compile_for,
+    )
+    return IndexRequest(
+        load=load,
+        model=spec.name,
+        options=spec.remembered(merge),
+        time_limit_seconds=time_limit_seconds,
+        **fields,
+    )
+
+
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
         num_files: Files to read.
-        num_done: Files with an outcome.
-        num_failed: Those of them that failed.
+        num_done: Files with an outcome, failures included.
+        num_failed: Files that failed.
         num_rows: Clips so far.
     """
 
@@ -94,20 +132,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What became of a run.
+    """Result of a run.
 
     Attributes:
         num_files: Files found.
         num_indexed: Videos whose rows were written.
-        num_rows: Those rows.
-        num_unchanged: Files whose rows were there.
-        num_failed: Files that failed now.
-        num_failed_before: Files that failed before, and were left alone.
-        seconds: Time of the run.
+        num_rows: Rows written.
+        num_unchanged: Files skipped because the index already has their rows.
+        num_failed: Files that failed in this run.
+        num_failed_before: Files that failed before and were not retried.
+        seconds: Duration of the run.
         encode_seconds: Time that the encoders took; 0 if unknown.
-        was_interrupted: Whether files are left because somebody asked to stop.
-        ann: The approximate index that was built, and what it was measured to find; None if none
-            was.
+        was_interrupted: Whether the run was stopped before all files were done.
+        ann: The approximate index that was built, and its measured recall; None if none was.
     """
 
     num_files: int
@@ -123,7 +160,7 @@ class RunReport:
 
 
 def schedule_text(merge: Mapping[str, Any] | None) -> str:
-    """A schedule as a person reads it: "r=600,200,100", and what is not chosen as usual."""
+    """Format a schedule for people: "r=600,200,100", and any non-default options."""
     if merge is None:
         return "none"
     usual = MergeConfig(r=()).to_dict()

@@ -1,4 +1,4 @@
-"""What a run has to do and what it did: outcomes go to the index, counts to whoever watches."""
+"""Bookkeeping of a run: outcomes go to the index, counts to the progress callbacks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ __all__ = ["RunLog"]
 
 
 class RunLog:
-    """One run of any engine, as seen by the one process that writes.
+    """One run of any engine, in the process that writes the index.
 
     Args:
-        writer: Of the index.
+        writer: The index's writer.
         files: Absolute paths.
-        retry_failed: Read files again that failed before.
+        retry_failed: Retry files that failed before and have not changed.
         on_progress: Called with every outcome and tick.
         on_failure: Called for every file that fails.
 
@@ -47,7 +47,7 @@ class RunLog:
         self._start = time.perf_counter()
 
     def add(self, outcome: Outcome | None) -> None:
-        """Take an outcome, or a tick."""
+        """Process an outcome, or a tick (None)."""
         if outcome is None:
             self._commits.commit_if_due()
         else:
@@ -61,11 +61,11 @@ class RunLog:
         )
 
     def finish(self, encode_seconds: float = 0.0, was_stopped: bool = False) -> RunReport:
-        """Commit the rest, tidy the index if anything was written, and count."""
+        """Commit the rest, compact the index, and report."""
         self._commits.commit()
+        self._writer.compact()  # without any work too: it deletes what the last run had to keep
         ann = None
         if self.plan.work:
-            self._writer.compact()
             index = VideoIndex(self._writer.directory)
             if is_ann_due(index):
                 ann = build_ann(index)

@@ -1,4 +1,4 @@
-"""Memory that processes share, cut into slots of one clip each.
+"""Memory shared between processes, divided into slots of one clip each.
 
 Letters: `T` frames, `h` and `w` a frame as the model takes it.
 """
@@ -17,12 +17,12 @@ __all__ = ["ClipSlots", "create_shared_file"]
 
 @dataclass(frozen=True)
 class ClipSlots:
-    """How the memory is cut; each process maps it by itself with `map`.
+    """Layout of the shared memory; each process maps it for itself with `map`.
 
     Attributes:
-        file: Descriptor of the memory, the same number in every process.
-        num_slots: Clips that fit.
-        shape: Of a clip: (T, 3, h, w), uint8.
+        file: File descriptor of the memory, the same number in every process.
+        num_slots: Number of clips that fit.
+        shape: Shape of a clip: (T, 3, h, w), uint8.
     """
 
     file: int
@@ -30,16 +30,16 @@ class ClipSlots:
     shape: tuple[int, int, int, int]
 
     def map(self) -> Tensor:
-        """All slots, shape (slots, T, 3, h, w), uint8; what one process writes, all see."""
+        """Map all slots, shape (slots, T, 3, h, w), uint8; every process sees all writes."""
         size = self.num_slots * math.prod(self.shape)
         if os.fstat(self.file).st_size < size:
             os.ftruncate(self.file, size)
-        memory = mmap.mmap(self.file, size)  # the tensor keeps it
+        memory = mmap.mmap(self.file, size)  # kept alive by the tensor
         return torch.frombuffer(memory, dtype=torch.uint8).view(self.num_slots, *self.shape)
 
 
 def create_shared_file() -> int:
-    """Memory without a name: it is gone with the last process that has it, however that ends."""
+    """Create anonymous shared memory, freed when the last process holding it ends in any way."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("vidtldr-clips", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, and a second one as an order."""
+"""The first Ctrl-C or SIGTERM requests a graceful stop; a second one interrupts at once."""
 
 import signal
 import threading
@@ -9,12 +9,12 @@ __all__ = ["StopSignal"]
 
 
 class StopSignal:
-    """While this is entered, the first Ctrl-C or SIGTERM is noted; the next one interrupts.
+    """Context manager that records the first Ctrl-C or SIGTERM; the next raises KeyboardInterrupt.
 
-    In a thread other than the main one nothing is caught.
+    Outside the main thread no signal is caught.
 
     Attributes:
-        was_given: Whether somebody wishes to stop.
+        was_given: Whether a stop was requested.
     """
 
     def __init__(self) -> None:

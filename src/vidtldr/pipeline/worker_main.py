@@ -1,4 +1,4 @@
-"""How a worker process starts and makes sure that it ends."""
+"""Entry point of a worker process, which makes sure that it ends with its parent."""
 
 import ctypes
 import importlib
@@ -13,14 +13,14 @@ from typing import Any
 
 __all__ = ["Job", "main"]
 
-#: The first message to a worker: what it does until its parent has no more to say.
+#: The first message to a worker: the job it runs until its parent closes the connection.
 Job = Callable[["Connection[Any, Any]"], None]
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Run the job that the parent sends; arguments: descriptor, parent's id, modules to load."""
+    """Run the job the parent sends; argv: file descriptor, parent's pid, modules to import."""
     descriptor, parent, *modules = sys.argv[1:]
     _die_with_parent(int(parent))
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -33,21 +33,21 @@ def main() -> None:
         job: Job = connection.recv()
         job(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent has gone or needs no more
+        pass  # the parent is gone or needs no more
     except BaseException:
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a decoder may hang in a thread, and no thread is waited for
+    os._exit(code)  # does not wait for threads: a decoder may hang in one
 
 
 def _die_with_parent(parent: int) -> None:
-    """End with the parent, even if it is killed: the system sees to it, or a pipe that closes."""
+    """Exit when the parent does, even if it is killed: by a death signal or a closed stdin."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_wait_for_end_of_stdin, daemon=True).start()
-    if os.getppid() != parent:  # it died before the system was told
+    if os.getppid() != parent:  # the parent died before the death signal was set
         os._exit(1)
 
 

@@ -22,18 +22,18 @@ _CODE = (
 
 
 class WorkerProcess:
-    """A process of its own, started fresh, that inherits nothing but what it is given.
+    """A freshly started process that inherits only what it is given.
 
-    It is no child of a fork, so it holds no lock of ours; it leaves Ctrl-C to us; and it ends when
+    It is not forked, so it holds none of this process's locks. It ignores Ctrl-C, and it ends when
     this process ends, however that happens.
 
     Args:
-        shared_file: Descriptor of memory to share; -1 for none.
-        modules: Loaded while the first message is under way.
-        environment: Variables to change for it.
+        shared_file: File descriptor of memory to share; -1 for none.
+        modules: Modules to import before the first message is read.
+        environment: Environment variables to set or override.
 
     Attributes:
-        connection: What it says comes from here; a dead one gives EOFError.
+        connection: Connection to the worker; raises EOFError if it is dead.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class WorkerProcess:
     ) -> None:
         ours, theirs = socket.socketpair()
         given = [file for file in (theirs.fileno(), shared_file) if file >= 0]
-        # -P: a json.py in the working directory is not ours to run.
+        # -P: never import a json.py from the working directory.
         command = [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path)]
         arguments = [str(theirs.fileno()), str(os.getpid()), *modules]
         self._process = subprocess.Popen(
             [*command, *arguments],
-            stdin=subprocess.PIPE,  # its end tells the worker of ours
+            stdin=subprocess.PIPE,  # its closing tells the worker that we ended
             pass_fds=given,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
@@ -63,21 +63,21 @@ class WorkerProcess:
         return self._process.pid
 
     def start(self, job: Job) -> None:
-        """Tell it what to do; a worker that is dead already shows at the next receiving."""
+        """Send the worker its job; if it is already dead, the next receive shows it."""
         self.send(job)
 
     def send(self, message: object) -> None:
-        """Say something to it, if it still listens."""
+        """Send a message to the worker, if it is still alive."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
 
     def kill(self) -> None:
-        """End it at once and wait until it is gone."""
+        """Kill the worker and wait until it is gone."""
         self._process.kill()
         self._close()
 
     def end(self) -> None:
-        """Let it finish what it does; it is not waited for longer than a few seconds."""
+        """Let the worker finish its work, for up to 5 seconds, then kill it."""
         self.connection.close()
         try:
             self._process.wait(5)
@@ -86,7 +86,7 @@ class WorkerProcess:
         self._close()
 
     def how_it_ended(self) -> str:
-        """In words, of a worker that was seen dead."""
+        """Describe how a dead worker ended."""
         code = self._process.wait()
         if code >= 0:
             return f"with exit code {code}"

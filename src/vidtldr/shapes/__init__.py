@@ -1,5 +1,5 @@
-"""A small world of coloured shapes: clips without end, with captions, questions and true masks.
+"""A small world of coloured shapes: unlimited clips with captions, questions and true masks.
 
-`world.ShapesWorld` draws clips, `language` talks about them, `export` writes them as files, and
-`bundled_model` says where the model lies that was trained on them.
+`world.ShapesWorld` draws clips, `language` describes them, `export` writes them as files, and
+`vidtldr.bundled` locates the model that was trained on them.
 """

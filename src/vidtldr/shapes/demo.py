@@ -1,4 +1,4 @@
-"""The bundled model on a handful of clips, unmerged and merged: what it says and what it costs.
+"""The bundled model on a handful of clips, unmerged and merged: its answers and its cost.
 
 Letters: `T` frames, `S` side of a frame.
 """
@@ -10,24 +10,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vidtldr.bench.comparison import merged_twin
-from vidtldr.bench.flops import count_flops
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import trace
-from vidtldr.hosts.timing import Timing, time_in_turn
+from vidtldr.bundled import BUNDLED, bundled_merge
+from vidtldr.config import MergeConfig
+from vidtldr.measure.flops import count_flops
+from vidtldr.measure.gain import Gain, gain_of_sides
+from vidtldr.measure.timing import Timing, time_in_turn
 from vidtldr.models.umt.checkpoint import load_umt
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoTokens
-from vidtldr.shapes.bundled_model import BUNDLED, bundled_merge
+from vidtldr.patch.patching import trace
+from vidtldr.patch.twin import merged_twin
 from vidtldr.shapes.exam import AnswerSheet, EncodedClips, ExamResult, fill_sheet, mark
 from vidtldr.shapes.export import clip_name, export_clips
 from vidtldr.shapes.world import ShapesWorld
+from vidtldr.steps import OnStep, steps_of
 from vidtldr.tasks.clip_reader import umt_reader
 
 __all__ = ["Demo", "DemoSide", "run_demo"]
 
 NUM_REPEATS = 15
-OnStep = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class DemoSide:
     """The model unmerged, or merged.
 
     Attributes:
-        sheet: What it says of the clips.
-        marks: How much of that is right.
+        sheet: Its answers about the clips.
+        marks: How many of them are right.
         num_tokens: Tokens after each layer.
         flops: Floating-point operations of the vision encoder for a clip; 1 MAC = 2 FLOPs.
         timing: Its wall-clock times for a clip.
@@ -51,13 +52,13 @@ class DemoSide:
 
 @dataclass(frozen=True)
 class Demo:
-    """Both sides on the same files.
+    """Both sides, on the same files.
 
     Attributes:
         videos: Names of the files.
         clips: The truth about them, with the features of the unmerged model.
-        merge: What the merged side merges.
-        unmerged: The model as it is.
+        merge: How the merged side merges.
+        unmerged: The model as is.
         merged: The same weights with the bundled preset.
     """
 
@@ -68,18 +69,18 @@ class Demo:
     merged: DemoSide
 
     @property
-    def speedup(self) -> float:
-        """Median time unmerged over median time merged."""
-        return self.unmerged.timing.median_ms / self.merged.timing.median_ms
+    def gain(self) -> Gain:
+        """How merging changes this small model's time per clip."""
+        return gain_of_sides(self.unmerged, self.merged)
 
 
 def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
-    """Write clips of the test split as files, read them, search, ask and label them, twice.
+    """Write clips of the test split as files, then search, question and label them on both sides.
 
     Args:
-        directory: Where the files go; must not exist, or be empty.
-        num_clips: How many.
-        on_step: Called with the name of the part, its steps done and all, to show progress.
+        directory: Where to write the files; must be new or empty.
+        num_clips: Number of clips.
+        on_step: Called with the name of the part, its steps done and their total, for progress.
 
     Raises:
         ValueError: If `directory` holds files.
@@ -89,7 +90,7 @@ def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
     merge = bundled_merge()
     models = {"unmerged": unmerged, "merged": merged_twin(unmerged, merge)}
     world = ShapesWorld(split="test", num_frames=unmerged.config.num_frames)
-    step = _counted(on_step, "writing clips", num_clips)
+    step = steps_of(on_step, "writing clips", num_clips)
     indices = export_clips(directory, world, num_clips, on_step=step)
     videos = [clip_name(world, index) for index in indices]
     read = umt_reader(unmerged.config)
@@ -110,7 +111,7 @@ def run_demo(directory: Path, num_clips: int, on_step: OnStep) -> Demo:
 
 @torch.inference_mode()
 def _encode(model: UMTRetrieval, pixels: list[Tensor]) -> tuple[list[VideoTokens], Tensor]:
-    """Tokens (N, C) of each clip and their mass, and embeddings of all."""
+    """Encode clips: tokens (N, C) of each with their mass, and the embeddings of all."""
     videos = [model.encode_video(clip) for clip in pixels]
     embeddings = torch.cat([model.embed_video(video) for video in videos])
     return [tokens for video in videos for tokens in video.by_clip()], embeddings
@@ -121,7 +122,7 @@ def _costs(
 ) -> dict[str, tuple[list[int], int, Timing]]:
     """Tokens, operations and times of each model for a clip (1, T, 3, S, S)."""
     runs = {name: _forward(model, clip) for name, model in models.items()}
-    step = _counted(on_step, "timing", len(runs) * (1 + NUM_REPEATS))
+    step = steps_of(on_step, "timing", len(runs) * (1 + NUM_REPEATS))
     timings = time_in_turn(runs, num_repeats=NUM_REPEATS, device=clip.device, on_step=step)
     costs = {}
     for name, run in runs.items():
@@ -137,9 +138,3 @@ def _forward(model: UMTRetrieval, clip: Tensor) -> Callable[[], object]:
             return model.encode_video(clip)
 
     return run
-
-
-def _counted(on_step: OnStep, what: str, total: int) -> Callable[[], None]:
-    """A function that counts its calls."""
-    done = iter(range(1, total + 1))
-    return lambda: on_step(what, next(done), total)

@@ -1,6 +1,6 @@
 """Random numbers that depend on a seed, a clip's index and a name, and on nothing else.
 
-A clip is the same alone and in a batch, on any device, and a new kind of draw changes no other.
+A clip is the same alone or in a batch, on any device, and adding a kind of draw changes no other.
 """
 
 from zlib import crc32
@@ -19,7 +19,7 @@ class Draws:
     """The random numbers of a batch of clips.
 
     Args:
-        seed: Seed of the world.
+        seed: Seed of the generated world.
         split: Name of the split, so that splits of one seed differ.
         indices: Index of each clip, shape (B,), int64.
     """
@@ -33,7 +33,7 @@ class Draws:
 
         Args:
             name: What the numbers are for; the same name gives the same numbers.
-            shape: Shape a clip; none for one number.
+            shape: Shape per clip; omit for a single number.
 
         Returns:
             Multiples of 2^-24, shape (B, *shape), float32.
@@ -61,5 +61,5 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shift_right(x: Tensor, count: int) -> Tensor:
-    """Shift without dragging the sign along."""
+    """Shift right logically, without extending the sign."""
     return (x >> count) & ((1 << (64 - count)) - 1)

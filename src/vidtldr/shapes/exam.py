@@ -36,7 +36,7 @@ __all__ = [
     "mark",
 ]
 
-NUM_RERANKED = 8  # candidates that the fusion encoder scores again for every query
+NUM_RERANKED = 8  # candidates per query that the fusion encoder rescores
 NUM_RANKED_ANSWERS = 4
 MAX_ANSWER_TOKENS = 5
 CLIPS_ASKED_AT_ONCE = 16
@@ -45,13 +45,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class EncodedClips:
-    """Clips as the vision encoder gave them back, on the CPU.
+    """Clips encoded by the vision encoder, on the CPU.
 
     Attributes:
         tokens: Tokens (N, C) of each clip and their mass.
         embeddings: Unit vectors, shape (B, E), float32.
         rows: The truth about each clip.
-        speeds: Mean speeds of both objects of each clip, pixels a frame.
+        speeds: Mean speeds of both objects of each clip, pixels per frame.
     """
 
     tokens: list[VideoTokens]
@@ -60,19 +60,19 @@ class EncodedClips:
     speeds: list[tuple[float, float]]
 
     def questions(self) -> list[list[Question]]:
-        """What is asked about each clip."""
+        """The questions about each clip."""
         return [questions(row, each) for row, each in zip(self.rows, self.speeds, strict=True)]
 
 
 @dataclass(frozen=True)
 class AnswerSheet:
-    """What a model says of clips, right or wrong.
+    """A model's answers about clips, right or wrong.
 
     Attributes:
-        clips: For each clip's caption the index of the clip found.
-        captions: For each clip the index of the clip whose caption was found.
-        labels: For each clip the best of `LABELS`.
-        answers: For each clip the answer to each of its questions.
+        clips: For each clip's caption, the index of the clip found.
+        captions: For each clip, the index of the clip whose caption was found.
+        labels: For each clip, the best of `LABELS`.
+        answers: For each clip, the answer to each of its questions.
     """
 
     clips: tuple[int, ...]
@@ -83,11 +83,11 @@ class AnswerSheet:
 
 @dataclass(frozen=True)
 class ExamResult:
-    """How much a model got right, percent.
+    """How much a model got right, in percent.
 
     Attributes:
-        text_to_video_r1: The caption that names every factor finds its clip first.
-        video_to_text_r1: The clip finds its caption first.
+        text_to_video_r1: Captions, naming every factor, that rank their clip first.
+        video_to_text_r1: Clips that rank their caption first.
         answering: Questions answered exactly.
         labels: Clips whose best of 64 labels is the true one.
         answering_by_kind: Questions of each kind answered exactly.
@@ -101,12 +101,12 @@ class ExamResult:
 
 
 def distinct_clips(world: ShapesWorld, num_clips: int, start: int = 0) -> list[int]:
-    """The first indices from `start` on whose full captions all differ.
+    """Return the first indices from `start` on whose full captions all differ.
 
     Args:
-        world: Where the clips are.
-        num_clips: How many, at most a few tens of thousands.
-        start: First index looked at.
+        world: World of the clips.
+        num_clips: Number of clips, at most a few tens of thousands.
+        start: First index to consider.
     """
     seen: set[str] = set()
     chosen: list[int] = []
@@ -132,9 +132,9 @@ def encode_clips(
 
     Args:
         encode: Returns features and embeddings (B, E) of a batch.
-        world: Where the clips are.
-        indices: Which of them.
-        batch_size: Clips at once.
+        world: World of the clips.
+        indices: Indices of the clips.
+        batch_size: Clips per batch.
     """
     tokens: list[VideoTokens] = []
     embeddings: list[Tensor] = []
@@ -151,7 +151,7 @@ def encode_clips(
 
 
 def encode_with(model: ShapesUMT) -> Callable[[ShapesClips], tuple[VideoFeatures, Tensor]]:
-    """The plain way to encode a batch of clips: the model as it is."""
+    """Return a function that encodes a batch of clips with the model as is."""
 
     def encode(clips: ShapesClips) -> tuple[VideoFeatures, Tensor]:
         video = model.encode_video(normalise(clips.frames).to(model.temp.device))
@@ -161,11 +161,11 @@ def encode_with(model: ShapesUMT) -> Callable[[ShapesClips], tuple[VideoFeatures
 
 
 def examine(model: ShapesUMT, clips: EncodedClips) -> ExamResult:
-    """Search, label and ask, and count what is right.
+    """Search, label and ask, and score the answers.
 
     Args:
-        model: In evaluation mode; its text side is asked.
-        clips: What it, or a faster version of it, made of the clips; captions must all differ.
+        model: In evaluation mode; its text side is used.
+        clips: Clips encoded by it, or by a faster version of it; captions must all differ.
     """
     return mark(fill_sheet(model, model.answering(), clips), clips)
 
@@ -175,9 +175,9 @@ def fill_sheet(model: UMTRetrieval, answering: UMTAnswering, clips: EncodedClips
     """Search, label and ask.
 
     Args:
-        model: In evaluation mode; finds and labels.
-        answering: The same weights; answers.
-        clips: What they, or a faster version of them, made of the clips; captions must all differ.
+        model: In evaluation mode; searches and labels.
+        answering: The same weights; answers questions.
+        clips: Clips encoded by them, or by a faster version of them; captions must all differ.
 
     Raises:
         ValueError: If a score is NaN.
@@ -194,7 +194,7 @@ def fill_sheet(model: UMTRetrieval, answering: UMTAnswering, clips: EncodedClips
 
 
 def mark(sheet: AnswerSheet, clips: EncodedClips) -> ExamResult:
-    """Compare what a model says of clips with the truth."""
+    """Compare a model's answers about clips with the truth."""
     by_kind: dict[str, list[bool]] = defaultdict(list)
     for asked, given in zip(clips.questions(), sheet.answers, strict=True):
         for question, answer in zip(asked, given, strict=True):
@@ -217,14 +217,14 @@ def _search(model: UMTRetrieval, clips: EncodedClips) -> Scores:
 
 
 def _best(scores: Tensor) -> tuple[int, ...]:
-    """The best candidate of each query, the first of equal ones."""
+    """The best candidate of each query; ties go to the first."""
     if scores.isnan().any():
-        raise ValueError("scores must be numbers, got NaN. Use dtype float32.")
+        raise ValueError("scores must be numbers, got NaN. Use float32.")
     return tuple(scores.argmax(dim=1).tolist())
 
 
 def _answers(model: UMTAnswering, clips: EncodedClips) -> tuple[tuple[str, ...], ...]:
-    """Answer every question; clips that are asked equally many go together."""
+    """Answer every question; clips with equally many questions are batched together."""
     candidates = answer_tokens(model, ANSWERS, MAX_ANSWER_TOKENS)
     asked = clips.questions()
     given: list[tuple[str, ...]] = [()] * len(asked)
@@ -247,7 +247,7 @@ def _answer_batch(
     videos: VideoTokens,
     asked: Sequence[list[Question]],
 ) -> list[tuple[str, ...]]:
-    """Answers about B clips, as many questions each."""
+    """Answer equally many questions about each of B clips."""
     weights = next(model.parameters())
     prompts = [question.question for each in asked for question in each]
     texts = prompt_tokens(model.tokenizer, prompts, "questions")

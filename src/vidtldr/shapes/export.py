@@ -1,4 +1,4 @@
-"""Clips of the world as video files, with annotations in the forms in which sets are published.
+"""Write clips of the world as video files, annotated in the formats of published datasets.
 
 Letters: `T` frames, `S` side of a frame.
 """
@@ -23,8 +23,8 @@ __all__ = ["clip_name", "export_clips", "write_video"]
 
 NUM_CLIPS_AT_ONCE = 16
 FRAMES_PER_SECOND = 8
-# The world has lost what a codec loses: little more shall go. Constant, as the encoder's own
-# control of the rate was seen to make other files of the same frames in the next run.
+# The world already simulates codec loss, so lose little more. Constant, as the encoder's rate
+# control was seen to produce different files from the same frames in the next run.
 CODEC_OPTIONS = {"qp": "14"}
 
 
@@ -36,18 +36,18 @@ def export_clips(
     start: int = 0,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[int]:
-    """Write clips whose captions all differ as H.264 files, and what is true of them.
+    """Write clips whose captions all differ as H.264 files, with the truth about them.
 
-    Beside the videos lie `retrieval.json` (the caption that names every factor), `questions.json`
-    and `answers.json`, `labels.txt` (all labels, one a line) and `clips.json` (for each video its
+    Beside the videos are `retrieval.json` (the caption that names every factor), `questions.json`
+    and `answers.json`, `labels.txt` (all labels, one per line) and `clips.json` (for each video its
     index in the world and its true label). A clip's masks are those of `world.clips([index])`.
-    A directory that is interrupted stays as it was.
+    An interruption leaves the directory as it was.
 
     Args:
-        directory: Where to; must not exist, or be empty.
-        world: Where the clips are.
-        num_clips: How many, at least 1.
-        start: First index looked at, at least 0.
+        directory: Where to write; must be new or empty.
+        world: World of the clips.
+        num_clips: Number of clips, at least 1.
+        start: First index to consider, at least 0.
         on_step: Called after every clip, to show progress.
 
     Returns:
@@ -80,7 +80,7 @@ def clip_name(world: ShapesWorld, index: int) -> str:
 
 
 def write_video(path: Path, frames: Tensor) -> None:
-    """Write frames (T, 3, S, S), uint8, as H.264, eight a second; S even."""
+    """Write frames (T, 3, S, S), uint8, as H.264 at 8 frames per second; S must be even."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=CODEC_OPTIONS)
         stream.height, stream.width = frames.shape[2:]

@@ -1,4 +1,4 @@
-"""What varies from clip to clip, and which combinations are kept from training.
+"""What varies from clip to clip, and which combinations are held out from training.
 
 Letters: `B` clips.
 """
@@ -44,12 +44,12 @@ class Factors:
     """The true answers of a batch of clips: indices into the tuples of this file.
 
     Attributes:
-        shape: Of the first object, shape (B,), int64, as all of these.
+        shape: Of the first object, shape (B,), int64, like all of these.
         colour: Of the first object.
         size: Of the first object, at its largest.
         motion: Of the first object.
-        direction: Where it moves; of no meaning unless it `"moves"`.
-        num_objects: 1 or 2; of one, the rest is of no meaning.
+        direction: Where it moves; meaningless unless it `"moves"`.
+        num_objects: 1 or 2; for 1, the attributes below are meaningless.
         second_shape: Differs from `shape`.
         second_colour: Differs from `colour`.
         second_motion: Of the second object.
@@ -68,7 +68,7 @@ class Factors:
     relation: Tensor
 
     def rows(self) -> list["FactorRow"]:
-        """The same, a clip at a time, as plain ints."""
+        """The factors of each clip, as plain ints."""
         columns = [getattr(self, field.name).tolist() for field in fields(self)]
         return [FactorRow(*values) for values in zip(*columns, strict=True)]
 
@@ -90,7 +90,7 @@ class FactorRow:
 
 
 def draw_factors(draws: Draws, split: Split) -> Factors:
-    """Draw every factor evenly, but for the combinations that the split leaves out.
+    """Draw every factor uniformly, except for the combinations that the split leaves out.
 
     Training, validation and test never pair a shape with its held-out colour or motion; `"unseen"`
     always pairs it with one of the two.

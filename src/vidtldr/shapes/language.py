@@ -33,11 +33,11 @@ __all__ = [
 _BEFORE_A_VOWEL = re.compile(r"\ba (?=[aeiou])")
 FASTER = 1.5  # one object must move this many times as fast as the other to be called faster
 MOTION_PHRASES = (*(f"moves {name}" for name in DIRECTIONS), *MOTIONS[1:])
-PLACES = ("left of", "right of", "above", "below")  # as RELATIONS
+PLACES = ("left of", "right of", "above", "below")  # in the order of RELATIONS
 NUMBERS = ("one", "two")
 LABELS = tuple(f"{shape} that {motion}" for shape in SHAPES for motion in MOTIONS)
 
-# Each names every factor of a clip; the first is the one that scores are taken with.
+# Each names every factor of a clip; the first is used for scoring.
 FULL_CAPTIONS = (
     ("a {size} {colour} {shape} {motion}", " and a {colour2} {shape2} {motion2} {place} it"),
     (
@@ -54,7 +54,7 @@ FULL_CAPTIONS = (
     ),
 )
 
-# Texts that name one factor only, a tuple of texts per factor: what a label prompt is made of.
+# Texts that name one factor only, a tuple of texts per factor: the label prompts.
 PHRASES: dict[str, tuple[str, ...]] = {
     "shape": tuple(f"the {shape}" for shape in SHAPES),
     "colour": tuple(f"the {colour} object" for colour in COLOURS),
@@ -85,7 +85,7 @@ class Question:
 
 
 def motion_phrase(row: FactorRow) -> str:
-    """What the first object does, with its direction where it moves."""
+    """What the first object does, with its direction if it moves."""
     return MOTION_PHRASES[motion_index(row)]
 
 
@@ -99,7 +99,7 @@ def caption(row: FactorRow, phrasing: int = 0) -> str:
 
     Args:
         row: Its factors.
-        phrasing: Which of `FULL_CAPTIONS`; 0 is the one that scores are taken with.
+        phrasing: Which of `FULL_CAPTIONS`; 0 is used for scoring.
     """
     first, second = FULL_CAPTIONS[phrasing]
     text = first + (second if row.num_objects == 2 else "")
@@ -122,11 +122,11 @@ def label_of(row: FactorRow) -> int:
 
 
 def questions(row: FactorRow, speeds: tuple[float, float]) -> list[Question]:
-    """Every question that has one true answer for a clip.
+    """List every question that has one true answer for a clip.
 
     Args:
         row: Its factors.
-        speeds: Mean speed of both objects, pixels a frame.
+        speeds: Mean speed of each object, pixels per frame.
     """
     colour, shape = COLOURS[row.colour], SHAPES[row.shape]
     asked = [

@@ -1,4 +1,4 @@
-"""The model of the world: one small UMT that compares, labels and answers.
+"""The shapes model: one small UMT that searches, labels and answers.
 
 Letters: `B` clips, `T` frames, `S` side of a frame.
 """
@@ -6,12 +6,12 @@ Letters: `B` clips, `T` frames, `S` side of a frame.
 import torch
 from torch import Tensor
 
+from vidtldr.bundled import BUNDLED
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.decoder import AnswerDecoder
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.tokenizer import TokenizerSource
-from vidtldr.shapes.bundled_model import BUNDLED
 from vidtldr.shapes.language import vocabulary
 from vidtldr.tasks.clip_reader import IMAGENET_MEAN, IMAGENET_STD
 
@@ -19,7 +19,7 @@ __all__ = ["ShapesUMT", "normalise", "shapes_config"]
 
 
 def shapes_config() -> UMTConfig:
-    """Sizes of the bundled model: 8 frames of 96, patches of 12, so 512 tokens a clip."""
+    """Sizes of the bundled model: 8 frames of 96, patches of 12, so 512 tokens per clip."""
     text = {
         "hidden_size": 192,
         "num_hidden_layers": 4,
@@ -42,7 +42,7 @@ def shapes_config() -> UMTConfig:
 
 
 class ShapesUMT(UMTRetrieval):
-    """A `UMTRetrieval` with the answer decoder of `UMTAnswering`: what training needs at once.
+    """A `UMTRetrieval` with the answer decoder of `UMTAnswering`, to train both at once.
 
     Its `state_dict` is a checkpoint that `load_umt` reads for either task.
 
@@ -67,7 +67,7 @@ class ShapesUMT(UMTRetrieval):
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """Turn pixels of the world into what the model takes.
+    """Turn pixels of the world into model input.
 
     Args:
         frames: Shape (B, T, 3, S, S), uint8.

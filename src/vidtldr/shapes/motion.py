@@ -27,9 +27,9 @@ class Paths:
 
     Attributes:
         position: Centre of each object, shape (B, T, K, 2).
-        radius: Radius now, shape (B, T, K).
-        angle: Turn from upright, clockwise, radians, shape (B, T, K).
-        is_visible: Whether the object is there, shape (B, T, K), bool.
+        radius: Current radius, shape (B, T, K).
+        angle: Rotation from upright, clockwise, radians, shape (B, T, K).
+        is_visible: Whether the object is visible, shape (B, T, K), bool.
     """
 
     position: Tensor
@@ -38,7 +38,7 @@ class Paths:
     is_visible: Tensor
 
     def at(self, moments: Tensor) -> "Paths":
-        """The objects in some of the frames, whose numbers are given, (T',)."""
+        """The objects in the frames with the given indices, (T',)."""
         return Paths(
             self.position[:, moments],
             self.radius[:, moments],
@@ -47,7 +47,7 @@ class Paths:
         )
 
     def mean_speed(self) -> Tensor:
-        """Pixels a frame that each object's centre moves in the mean, shape (B, K)."""
+        """Mean speed of each object's centre in pixels per frame, shape (B, K)."""
         steps = self.position.diff(dim=1)
         return steps.square().sum(dim=-1).sqrt().mean(dim=1)
 
@@ -57,7 +57,7 @@ def draw_paths(draws: Draws, factors: Factors, num_frames: int, side: float) -> 
 
     Args:
         draws: Random numbers of the clips.
-        factors: What they show.
+        factors: What the clips show.
         num_frames: `T`, at least 2.
         side: Side of a frame, pixels.
     """
@@ -121,7 +121,7 @@ def _is_beside(factors: Factors) -> Tensor:
 
 
 def _place(draws: Draws, factors: Factors, reach: Tensor, side: float) -> Tensor:
-    """Centres of both paths, (B, K, 2): one beyond the other along the line of their relation."""
+    """Centres of both paths, (B, K, 2): one past the other along the line of their relation."""
     along_x = _is_beside(factors)[:, None]
     free = side / 2 - MARGIN - reach  # how far a centre can go from the middle, (B, K, 2)
     anywhere = side / 2 + free * draws.between("place", -1, 1, 2, 2)
@@ -136,7 +136,7 @@ def _place(draws: Draws, factors: Factors, reach: Tensor, side: float) -> Tensor
 
 
 def _along_the_line(draws: Draws, factors: Factors, needed: Tensor, side: float) -> Tensor:
-    """Places of both objects on their line, (B, K), as each needs (B, K) pixels either way."""
+    """Positions of both objects along their line, (B, K); each has `needed` pixels either way."""
     first_before = (factors.relation == RELATIONS.index("right")) | (
         factors.relation == RELATIONS.index("below")
     )
@@ -151,7 +151,7 @@ def _along_the_line(draws: Draws, factors: Factors, needed: Tensor, side: float)
 
 
 def _across_the_line(draws: Draws, anywhere: Tensor, free: Tensor, side: float) -> Tensor:
-    """Places of both objects across their line, (B, K): the second not far from the first."""
+    """Positions of both objects across their line, (B, K): the second close to the first."""
     off = draws.between("off the line", -10.0, 10.0)
     low, high = side / 2 - free[:, 1], side / 2 + free[:, 1]
     beside = torch.minimum(torch.maximum(anywhere[:, 0] + off, low), high)
@@ -168,7 +168,7 @@ def _scale(factors: Factors, time: Tensor) -> Tensor:
 
 
 def _angles(draws: Draws, factors: Factors, time: Tensor) -> Tensor:
-    """A small tilt for each object, and the turn of one that spins, (B, T, K)."""
+    """A small tilt for each object, plus the rotation of one that spins, (B, T, K)."""
     tilt = draws.between("tilt", -0.12, 0.12, 1, 2)
     total = draws.between("turn", 2.0, 3.2, 1) * _sign(draws, "spin")
     turn = torch.where(_does(factors, "spins"), total * time, torch.zeros_like(time))
@@ -176,7 +176,7 @@ def _angles(draws: Draws, factors: Factors, time: Tensor) -> Tensor:
 
 
 def _first_is_visible(draws: Draws, factors: Factors, time: Tensor) -> Tensor:
-    """All the time, or from some moment in the middle on, (B, T)."""
+    """Whether it is visible: always, or from some moment in the middle on, (B, T)."""
     since = draws.between("since", 0.25, 0.75, 1)
     return ~_does(factors, "appears") | (time >= since)
 
@@ -186,5 +186,5 @@ def _second_exists(factors: Factors, time: Tensor) -> Tensor:
 
 
 def _sign(draws: Draws, name: str) -> Tensor:
-    """-1 or 1 a clip, (B, 1)."""
+    """Draw -1 or 1 for each clip, (B, 1)."""
     return 2.0 * draws.integer(name, 2)[:, None] - 1.0

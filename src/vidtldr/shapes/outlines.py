@@ -20,7 +20,7 @@ def distance_maps() -> Tensor:
     """Signed distance to the edge, positive inside, in radii of the shape.
 
     Returns:
-        A map a shape, in the order of `SHAPES`, shape (8, G, G), float32, on the CPU; row is y
+        One map per shape, in the order of `SHAPES`, shape (8, G, G), float32, on the CPU; row is y
         (down), column is x.
     """
     axis = torch.linspace(-MAP_REACH, MAP_REACH, MAP_SIDE)

@@ -1,4 +1,4 @@
-"""What is behind the objects, and what a camera and a codec do to the picture.
+"""The background, and what a camera and a codec do to the picture.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `G` side of the canvas behind it.
 """
@@ -14,14 +14,14 @@ from vidtldr.shapes.factors import Split
 
 __all__ = ["add_noise", "camera_shake", "compress", "draw_background", "light"]
 
-# Patterns that each split draws from; `unseen` differs from training in its factors alone.
+# Patterns that each split draws from; `unseen` differs from training only in its factors.
 PATTERNS: dict[Split, tuple[str, ...]] = {
     "train": ("clouds", "stripes", "gradient"),
     "validation": ("checks",),
     "test": ("rings", "waves"),
     "unseen": ("clouds", "stripes", "gradient"),
 }
-MAX_DRIFT = 8.0  # pixels that a background wanders in a clip, each way from the middle
+MAX_DRIFT = 8.0  # pixels that a background drifts in a clip, each way from the middle
 MAX_SHAKE = 1.5
 
 
@@ -31,13 +31,13 @@ def camera_shake(draws: Draws, num_frames: int) -> Tensor:
 
 
 def draw_background(draws: Draws, split: Split, shake: Tensor, time: Tensor, side: int) -> Tensor:
-    """Draw a texture with clutter for each clip and let it wander behind the camera.
+    """Draw a texture with clutter for each clip and let it drift behind the objects.
 
     Args:
         draws: Random numbers of the clips.
         split: Whose patterns to use.
         shake: Shift of the picture, shape (B, T, 2).
-        time: When each frame is, from -1 to 1, shape (T,).
+        time: Time of each frame, from -1 to 1, shape (T,).
         side: `S`.
 
     Returns:
@@ -46,7 +46,7 @@ def draw_background(draws: Draws, split: Split, shake: Tensor, time: Tensor, sid
     reach = int(MAX_DRIFT + MAX_SHAKE) + 2
     canvas = _add_clutter(draws, _texture(draws, split, side + 2 * reach))
     drift = draws.between("drift", -MAX_DRIFT, MAX_DRIFT, 1, 2) * time[:, None]
-    offset = (drift - shake + reach).round().long()  # whole pixels: nothing is smoothed
+    offset = (drift - shake + reach).round().long()  # whole pixels, so nothing is blurred
     return _windows(canvas, offset, side)
 
 
@@ -78,7 +78,7 @@ def _texture(draws: Draws, split: Split, side: int) -> Tensor:
 
 
 def _grid(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
-    """Coordinates turned by an angle of the clip's own, pixels from the middle, two (B, G, G)."""
+    """Coordinates rotated by a per-clip angle, in pixels from the middle, two (B, G, G)."""
     axis = torch.arange(side, device=draws.keys.device) - (side - 1) / 2
     angle = draws.between("angle", 0, 2 * pi, 1, 1)
     x, y = axis[None, None, :], axis[None, :, None]
@@ -114,7 +114,7 @@ def _clouds(draws: Draws, side: int) -> Tensor:
 
 
 def _add_clutter(draws: Draws, canvas: Tensor) -> Tensor:
-    """Put specks of any colour on the canvas, about one in fifteen cells of 5 pixels."""
+    """Put specks of any colour in about one in fifteen 5-pixel cells of the canvas."""
     cells = canvas.shape[-1] // 5
     colour = draws.uniform("clutter colour", 3, cells, cells)
     share = (draws.uniform("clutter", 1, cells, cells) < 1 / 15).float()
@@ -124,19 +124,19 @@ def _add_clutter(draws: Draws, canvas: Tensor) -> Tensor:
 
 
 def light(draws: Draws, frames: Tensor, time: Tensor) -> Tensor:
-    """Let the light wax or wane over the clip by up to a fifth; (B, T, 3, S, S) to the same."""
+    """Brighten or dim frames (B, T, 3, S, S) over the clip by up to a fifth; same shape."""
     level = draws.between("light", 0.85, 1.1, 1)
     change = draws.between("light change", -0.12, 0.12, 1)
     return frames * (level + change * time)[..., None, None, None]
 
 
 def add_noise(draws: Draws, frames: Tensor, moments: Tensor) -> Tensor:
-    """Add grain: one tile of noise a clip, rolled to another place in every frame.
+    """Add grain: one tile of noise per clip, rolled by another shift in every frame.
 
     Args:
         draws: Random numbers of the clips.
         frames: Frames in [0, 1], shape (B, T, 3, S, S).
-        moments: Number of each frame in its clip, shape (T,).
+        moments: Index of each frame in its clip, shape (T,).
     """
     side = frames.shape[-1]
     strength = draws.between("grain", 0.0, 0.08, 1, 1)
@@ -146,10 +146,10 @@ def add_noise(draws: Draws, frames: Tensor, moments: Tensor) -> Tensor:
 
 
 def compress(draws: Draws, frames: Tensor) -> Tensor:
-    """Lose what a codec loses: fine colour, and fine detail in blocks of 8 x 8.
+    """Simulate codec loss: of fine colour, and of fine detail in blocks of 8 x 8.
 
     Args:
-        draws: Random numbers; how coarse each clip is.
+        draws: Random numbers; they decide how coarse each clip is.
         frames: Frames in [0, 1], shape (B, T, 3, S, S), S a multiple of 16.
     """
     step = draws.between("compression", 0.02, 0.12, 1, 1)

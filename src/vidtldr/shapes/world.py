@@ -1,4 +1,4 @@
-"""The world of shapes: any clip by its number, drawn when asked for.
+"""The world of shapes: any clip by its index, drawn on demand.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `N` patches of a clip, `K` objects (2).
 """
@@ -28,7 +28,7 @@ RGB = (
     (0.65, 0.18, 0.85),  # purple
     (0.97, 0.97, 0.97),  # white
 )
-RIM_PIXELS = 1.5  # a dark rim keeps an object apart from a background of its own colour
+RIM_PIXELS = 1.5  # a dark rim separates an object from a background of the same colour
 RIM_LIGHT = 0.25
 
 
@@ -38,13 +38,12 @@ class ShapesClips:
 
     Attributes:
         frames: Pixels, shape (B, T, 3, S, S), uint8.
-        objects: Whose each pixel is, shape (B, T, S, S), uint8: 0 for the background, 1 for the
-            first object, 2 for the second.
+        objects: What each pixel belongs to, shape (B, T, S, S), uint8: 0 for the background, 1 for
+            the first object, 2 for the second.
         factors: What the clips show.
-        centres: Where the middle of each object is in each frame, x right and y down from the
-            upper left corner, pixels, shape (B, T, K, 2), float32; of an object that is not
-            there as well.
-        speeds: Pixels a frame that each object moves in the mean, shape (B, K), float32.
+        centres: Centre of each object in each frame, x right and y down from the upper left
+            corner, pixels, shape (B, T, K, 2), float32; given for absent objects too.
+        speeds: Mean speed of each object, pixels per frame, shape (B, K), float32.
     """
 
     frames: Tensor
@@ -54,11 +53,11 @@ class ShapesClips:
     speeds: Tensor
 
     def foreground_patches(self, patch_size: int, share: float = 0.25) -> Tensor:
-        """Which patches hold enough of an object.
+        """Find the patches that hold enough of an object.
 
         Args:
             patch_size: Side of a patch, pixels; divides S.
-            share: Share of a patch's pixels that must be an object's.
+            share: Share of a patch's pixels that must belong to an object.
 
         Returns:
             Mask in the order of a model's tokens (frame, row, column), shape (B, N), bool.
@@ -66,11 +65,11 @@ class ShapesClips:
         return self.patch_objects(patch_size, share) > 0
 
     def patch_objects(self, patch_size: int, share: float = 0.25) -> Tensor:
-        """Whose each patch is: as `objects`, of the object that fills most of the patch.
+        """What each patch belongs to: as `objects`, the object that fills most of the patch.
 
         Args:
             patch_size: Side of a patch, pixels; divides S.
-            share: Share of a patch's pixels that must be an object's, of either of the two.
+            share: Share of a patch's pixels that must belong to an object, either of the two.
 
         Returns:
             0, 1 or 2 in the order of a model's tokens, shape (B, N), int64.
@@ -85,8 +84,8 @@ class ShapesClips:
 class ShapesWorld:
     """Clips of one or two coloured shapes over busy, moving backgrounds.
 
-    Clip `i` of a seed and split is the same whenever and wherever it is drawn (on another kind of
-    device up to rounding). Splits differ in seeds, backgrounds and combinations of factors.
+    Clip `i` of a seed and split is the same whenever and wherever it is drawn (up to rounding on
+    another kind of device). Splits differ in seeds, backgrounds and combinations of factors.
 
     Args:
         seed: Any int from 0 to 2^31 - 1.
@@ -118,7 +117,7 @@ class ShapesWorld:
         self.side = side
 
     def factors(self, indices: Sequence[int] | Tensor) -> Factors:
-        """What clips show, without drawing them."""
+        """Return what clips show, without drawing them."""
         return draw_factors(self._draws(indices), self.split)
 
     @torch.no_grad()
@@ -128,10 +127,10 @@ class ShapesWorld:
         """Draw clips.
 
         Args:
-            indices: Numbers of the clips, each at least 0; a tensor's device is where they are
+            indices: Indices of the clips, each at least 0; a tensor's device is where they are
                 drawn.
             frames: Which of the `num_frames` frames to draw, each the same as in the whole clip;
-                None draws all. Then `T` is how many.
+                None draws all. `T` is then their number.
         """
         draws = self._draws(indices)
         factors = draw_factors(draws, self.split)
@@ -174,7 +173,7 @@ def _draw_objects(
 
 
 def _pixels_inside(paths: Paths, k: int, shape: Tensor, shake: Tensor, side: int) -> Tensor:
-    """How many pixels inside an object's edge each pixel is, (B, T, S, S)."""
+    """How far inside an object's edge each pixel is, in pixels, (B, T, S, S)."""
     radius, angle = paths.radius[..., k], paths.angle[..., k]
     centre = paths.position[..., k, :] + shake
     half = side / 2  # grid_sample's coordinates: -1 and 1 are the borders of the frame

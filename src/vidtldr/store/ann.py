@@ -1,13 +1,12 @@
-"""An approximate index of the vectors, for more rows than one wants to read for a search.
+"""An approximate nearest-neighbour (ANN) index, for indexes too large to search exactly.
 
-LanceDB clusters the vectors, stores a byte a channel beside them, and a search looks into some of
-the clusters and compares the best of them by their true vectors. How many clusters is chosen when
-the index is built, by the recall that is measured.
+LanceDB clusters the vectors and stores a copy quantised to one byte per channel. A search probes
+some of the clusters and re-scores the best candidates with the full vectors. The number of
+clusters to probe is chosen when the index is built, from the measured recall.
 
 Letters: `C` channels of a vector.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtldr.store.exact_search import ExactSearch, Hit, count_where
+from vidtldr.files import read_json, write_json
+from vidtldr.store.exact_search import ExactSearch, Hit
+from vidtldr.store.filters import condition_of, count_where
 from vidtldr.store.lance import readable
 from vidtldr.store.video_index import VideoIndex
 
@@ -30,7 +31,7 @@ __all__ = [
     "read_ann_settings",
 ]
 
-#: Up to so many rows every search is exact, and no index is built by itself.
+#: Up to this many rows every search is exact, and no ANN index is built automatically.
 EXACT_ROWS = 1_000_000
 ANN_FILE = "ann.json"
 WANTED_RECALL = 0.97
@@ -41,16 +42,16 @@ _TOP = 10
 
 @dataclass(frozen=True)
 class AnnSettings:
-    """How an approximate index is searched, and what it was measured to find.
+    """How an approximate index is searched, and its measured recall and speed.
 
     Attributes:
-        num_rows: Rows when it was built; later ones are found, too.
-        num_probes: Clusters that a search looks into.
-        recall: Share of the exact ten nearest that it found, over the sampled queries.
+        num_rows: Rows when it was built; rows added later are found too.
+        num_probes: Clusters that a search probes.
+        recall: Share of the exact ten nearest that it found (recall@10), over the sampled queries.
         search_ms: Median time of a search.
         exact_ms: Median time of an exact search, vectors in memory.
         build_seconds: Time to build it.
-        num_queries: Rows that were drawn as queries, each without itself among its answers.
+        num_queries: Rows sampled as queries; each is excluded from its own results.
     """
 
     num_rows: int
@@ -63,18 +64,19 @@ class AnnSettings:
 
 
 def read_ann_settings(index: VideoIndex) -> AnnSettings | None:
-    """How the approximate index is searched; None if there is none."""
+    """Read the settings of the approximate index; None if there is none, or they are damaged."""
     try:
-        values = json.loads((index.directory / ANN_FILE).read_text(encoding="utf-8"))
-        return AnnSettings(**values)
+        settings = AnnSettings(**read_json(index.directory / ANN_FILE))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError):  # damaged: exact search needs nothing of it
+    except (ValueError, TypeError):  # damaged: search is exact
         return None
+    are_numbers = all(type(value) in (int, float) for value in asdict(settings).values())
+    return settings if are_numbers and settings.num_probes in _PROBES else None
 
 
 def is_ann_due(index: VideoIndex) -> bool:
-    """Whether there are too many rows to search exactly, or twice those it was built for."""
+    """Whether there are too many rows for exact search, or over twice as many as when built."""
     built = read_ann_settings(index)
     return index.num_rows > (EXACT_ROWS if built is None else 2 * built.num_rows)
 
@@ -86,19 +88,19 @@ def build_ann(
     seed: int = 0,
     on_step: Callable[[str], object] = lambda _: None,
 ) -> AnnSettings:
-    """Build the approximate index, measure what it finds, and note how to search it.
+    """Build the approximate index, measure its recall, and save its search settings.
 
-    Whoever calls this must be the writer of the index.
+    The caller must hold the index's writer lock.
 
     Args:
         index: The index, with at least 256 rows.
-        num_queries: Rows to draw as queries.
-        seed: Of the draw.
-        on_step: Called with what is being done.
+        num_queries: Rows to sample as queries.
+        seed: Seed of the sampling.
+        on_step: Called with the name of each step.
 
     Raises:
         ValueError: If there are too few rows.
-        OSError: If the index is damaged or the disk full.
+        OSError: If the index is damaged or the disk is full.
     """
     if index.num_rows < 256:
         raise ValueError(
@@ -126,21 +128,20 @@ def build_ann(
     settings = AnnSettings(
         index.num_rows, num_probes, recall, search_ms, exact_ms, build_seconds, len(queries)
     )
-    text = json.dumps(asdict(settings), indent=2) + "\n"
-    (index.directory / ANN_FILE).write_text(text, encoding="utf-8")
+    write_json(index.directory / ANN_FILE, asdict(settings))
     return settings
 
 
 class AnnSearch:
-    """Searches by the approximate index.
+    """Searches with the approximate index.
 
     Args:
-        index: Where the vectors are.
-        where: Only clips for which this holds, in SQL.
-        num_probes: Clusters to look into; None as measured.
+        index: The index to search.
+        where: SQL filter on the clips; None for all.
+        num_probes: Clusters to probe; None for the number chosen when it was built.
 
     Raises:
-        ValueError: If `where` is no condition on the columns.
+        ValueError: If `where` is not a valid filter.
     """
 
     def __init__(
@@ -148,32 +149,39 @@ class AnnSearch:
     ) -> None:
         settings = read_ann_settings(index)
         self._num_probes = num_probes or (settings.num_probes if settings else _PROBES[-1])
-        self._index, self._where = index, where
+        self._index = index
+        self._condition = None if where is None else condition_of(where)
         count_where(index, where)
 
     def search(self, query: NDArray[np.float32], top: int) -> list[Hit]:
-        """The clips nearest to a query, best first, some of them possibly missed.
+        """Find the clips nearest to a query, best first; some may be missed.
 
         Args:
-            query: Shape (C,), of any length but 0.
-            top: How many at most, at least 1.
+            query: Shape (C,), of any non-zero norm.
+            top: Maximum number of hits, at least 1.
         """
+        rows = self._index.retried(lambda: self._nearest(query, top))
+        return [Hit(row["id"], max(-1.0, 1.0 - row["_distance"])) for row in rows]
+
+    def _nearest(self, query: NDArray[np.float32], top: int) -> list[dict[str, Any]]:
         table: Any = self._index.clips
         with readable(self._index.directory), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             search = table.search(query, vector_column_name="vector").distance_type("cosine")
-            if self._where is not None:
-                search = search.where(self._where)
+            if self._condition is not None:
+                search = search.where(self._condition)
             search = search.nprobes(self._num_probes).refine_factor(_REFINE)
-            rows = search.limit(top).select(["id", "_distance"]).to_arrow().to_pylist()
-        return [Hit(row["id"], max(-1.0, 1.0 - row["_distance"])) for row in rows]
+            rows: list[dict[str, Any]] = (
+                search.limit(top).select(["id", "_distance"]).to_arrow().to_pylist()
+            )
+        return rows
 
 
 def _timed(
     search: Callable[[NDArray[np.float32], int], list[Hit]],
     queries: list[tuple[str, NDArray[np.float32]]],
 ) -> tuple[list[set[str]], float]:
-    """What each query finds but itself, and the median time in ms."""
+    """The ids each query finds, except its own, and the median time in ms."""
     found, times = [], []
     for key, query in queries:
         start = time.perf_counter()

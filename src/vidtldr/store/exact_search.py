@@ -1,4 +1,4 @@
-"""Find the nearest of all vectors, exactly: one matrix product.
+"""Exact nearest-neighbour search: one matrix product over all vectors.
 
 Letters: `C` channels of a vector.
 """
@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtldr.store.checksums import vectors_of
+from vidtldr.store.filters import condition_of, count_where
 from vidtldr.store.lance import readable
-from vidtldr.store.video_index import VideoIndex, scan
+from vidtldr.store.schema import CLIPS
+from vidtldr.store.video_index import VideoIndex
 
 __all__ = ["ExactSearch", "Hit"]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A clip near to a query.
+    """A clip near a query.
 
     Attributes:
         id: Key of the clip.
@@ -29,48 +32,33 @@ class Hit:
 
 
 class ExactSearch:
-    """The vectors of an index in memory, 4 bytes a channel, so 2 GB for a million of 512.
+    """The vectors of an index in memory, 4 bytes per channel: 2 GB for a million of 512 channels.
 
     Args:
-        index: Where the vectors are; read once.
-        where: Only clips that this condition holds for, in SQL, such as "seconds > 5".
+        index: The index; its vectors are read once.
+        where: SQL filter on the clips, such as "seconds > 5".
 
     Attributes:
-        num_rows: Vectors.
+        num_rows: Number of vectors.
 
     Raises:
-        ValueError: If the condition is none, or names a column that is not there.
+        ValueError: If the filter is invalid or names an unknown column.
         OSError: If the index is damaged.
     """
 
     def __init__(self, index: VideoIndex, where: str | None = None) -> None:
-        table = index.clips
-        num_channels = index.settings.num_channels
-        num_rows = 0 if table is None else count_where(index, where)
-        self._vectors = np.empty((num_rows, num_channels), np.float32)
-        self._ids: list[Any] = []
-        filled = 0
-        if num_rows:
-            with readable(index.directory):
-                for batch in scan(table, ["id", "vector"], where):
-                    values = batch.column("vector").flatten().to_numpy()
-                    part = values.reshape(-1, num_channels)[: num_rows - filled]
-                    self._vectors[filled : filled + len(part)] = part
-                    # A copy: the column alone would keep the whole batch with its vectors.
-                    self._ids.append(batch.column("id").take(np.arange(len(part))))
-                    filled += len(part)
-        self.num_rows = filled
-        self._vectors = self._vectors[:filled]
+        self._vectors, self._ids = index.retried(lambda: _read(index, where))
+        self.num_rows = len(self._vectors)
         norms = np.sqrt(np.einsum("ij,ij->i", self._vectors, self._vectors))
         self._inverse_norms = 1 / np.maximum(norms, np.finfo(np.float32).tiny)
         self._starts = np.cumsum([0, *map(len, self._ids)])
 
     def search(self, query: NDArray[np.float32], top: int) -> list[Hit]:
-        """The clips nearest to a query, best first; equal scores in the order of their keys.
+        """Find the clips nearest to a query, best first; ties are ordered by key.
 
         Args:
-            query: Shape (C,), of any length but 0.
-            top: How many at most, at least 1.
+            query: Shape (C,), of any non-zero norm.
+            top: Maximum number of hits, at least 1.
 
         Raises:
             ValueError: If the query is not (C,), or `top` is below 1.
@@ -86,14 +74,14 @@ class ExactSearch:
         scores = np.clip(scores * self._inverse_norms, -1, 1)
         if top < len(scores):
             least = np.partition(scores, -top)[-top]
-            positions = np.flatnonzero(scores >= least)  # all that are equal, to choose by key
+            positions = np.flatnonzero(scores >= least)  # all ties, to be ordered by key
         else:
             positions = np.arange(len(scores))
         hits = [Hit(self._id(int(position)), float(scores[position])) for position in positions]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:top]
 
     def sample(self, count: int, seed: int = 0) -> list[tuple[str, NDArray[np.float32]]]:
-        """Draw some rows: key and vector of each, all different, at most as many as there are."""
+        """Sample up to `count` rows without replacement: the key and vector of each."""
         chosen = np.random.default_rng(seed).choice(
             self.num_rows, min(count, self.num_rows), replace=False
         )
@@ -105,23 +93,17 @@ class ExactSearch:
         return key
 
 
-def count_where(index: VideoIndex, where: str | None) -> int:
-    """Clips that a condition holds for.
-
-    Raises:
-        ValueError: If it is none, or names a column that is not there.
-    """
-    table = index.clips
-    if table is None:
-        return 0
-    if where is None:
-        return index.num_rows
-    try:
-        count: int = table.count_rows(where)
-    except Exception as error:  # whatever a condition that makes no sense makes LanceDB raise
-        columns = ", ".join(name for name in table.schema.names if name != "vector")
-        raise ValueError(
-            f"filter must be a condition on the columns {columns}, got {where!r} "
-            f'({" ".join(str(error).split())[:160]}). Write, for example, "seconds > 5".'
-        ) from error
-    return count
+def _read(index: VideoIndex, where: str | None) -> tuple[NDArray[np.float32], list[Any]]:
+    """The vectors, and their keys in Arrow arrays."""
+    num_rows, num_channels = count_where(index, where), index.settings.num_channels
+    vectors = np.empty((num_rows, num_channels), np.float32)
+    ids = []
+    filled = 0
+    for batch in index.batches(CLIPS, ["id", "vector"], where and condition_of(where)):
+        with readable(index.directory):
+            part = vectors_of(batch.column("vector"))[: num_rows - filled]
+            vectors[filled : filled + len(part)] = part
+            # Copied: the column alone would keep the whole batch alive, vectors included.
+            ids.append(batch.column("id").take(np.arange(len(part))))
+        filled += len(part)
+    return vectors[:filled], ids

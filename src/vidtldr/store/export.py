@@ -2,14 +2,14 @@
 
 import json
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from vidtldr.store.lance import readable
+from vidtldr.files import whole_file
+from vidtldr.store.checksums import CHECKSUM
 from vidtldr.store.schema import CLIPS, schema_of
-from vidtldr.store.video_index import VideoIndex, scan
+from vidtldr.store.video_index import VideoIndex
 
 __all__ = ["export_parquet"]
 
@@ -19,13 +19,13 @@ def export_parquet(
     path: str | os.PathLike[str],
     on_step: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """Write all rows with all columns; the file appears when it is complete.
+    """Write all rows and columns but checksums; the file appears only once it is complete.
 
-    The settings of the index are in the file's schema, as JSON under the key `vidtldr`.
+    The index's settings are stored in the file's schema, as JSON under the key `vidtldr`.
 
     Args:
-        index: What to write.
-        path: The file; replaced if it is there.
+        index: The index to export.
+        path: The file; replaced if it exists.
         on_step: Called with the number of rows just written.
 
     Returns:
@@ -40,19 +40,15 @@ def export_parquet(
     path = Path(path)
     about = {"vidtldr": json.dumps(asdict(index.settings))}
     schema = schema_of(CLIPS, index.settings.num_channels).with_metadata(about)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    count = 0
-    try:
-        with parquet.ParquetWriter(partial, schema) as writer:
-            if index.clips is not None:
-                with readable(index.directory):
-                    batches = iter(scan(index.clips, schema.names))
-                    while (batch := next(batches, None)) is not None:
-                        table = pa.Table.from_batches([batch]).cast(schema)
-                        writer.write_table(table)
-                        count += len(batch)
-                        on_step(len(batch))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+    schema = schema.remove(schema.get_field_index(CHECKSUM))
+
+    def write() -> int:
+        count = 0
+        with whole_file(path) as partial, parquet.ParquetWriter(partial, schema) as writer:
+            for batch in index.batches(CLIPS, schema.names):
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+                count += len(batch)
+                on_step(len(batch))
+        return count
+
+    return index.retried(write)

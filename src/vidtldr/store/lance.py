@@ -1,24 +1,34 @@
-"""LanceDB, loaded at its first use; the one place that knows how its errors look."""
+"""LanceDB, imported on first use; the only module that interprets its errors."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["connect", "open_table", "quoted", "readable", "require_lancedb"]
+__all__ = [
+    "DamagedIndexError",
+    "connect",
+    "open_table",
+    "quoted",
+    "readable",
+    "require_lancedb",
+    "validate_directory",
+]
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _NO_SPACE = ("No space left", "os error 28", "Disk quota exceeded", "os error 122")
 
 
 def require_lancedb() -> Any:
-    """Return lancedb, so that its absence is known before any work.
+    """Import lancedb, so that a missing installation is noticed before any work.
 
     Raises:
         ImportError: If it is not installed.
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # its remarks on new tables are not for people
+    os.environ.setdefault("LANCE_LOG", "error")  # silences its messages about new tables
     try:
         return import_module("lancedb")
     except ImportError as error:
@@ -27,33 +37,72 @@ def require_lancedb() -> Any:
         ) from error
 
 
+class DamagedIndexError(OSError):
+    """A table of an index cannot be read."""
+
+
+def validate_directory(directory: str | os.PathLike[str]) -> Path:
+    """Check that an index is named by a local directory, not by an address such as `s3://bucket`.
+
+    Raises:
+        ValueError: If it is an address, or not UTF-8, which LanceDB cannot open.
+    """
+    name = os.fspath(directory)
+    if address := _ADDRESS.match(name):
+        typed = f"{address[0]}/{name[address.end() :].lstrip('/')}"  # a `Path` loses a slash
+        raise ValueError(
+            f"an index must be in a local directory, got the address {typed!r}. Index into a local "
+            "directory and copy it; a directory of this name needs its absolute path."
+        )
+    try:
+        os.path.abspath(name).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"an index must be in a directory whose path is UTF-8, got {name!r}. Rename it."
+        ) from error
+    return Path(name)
+
+
 def connect(directory: Path) -> Any:
-    """The database in a directory."""
-    return require_lancedb().connect(str(directory))
+    """Connect to the database in a directory."""
+    # Absolute: LanceDB reads a relative name such as "memory:" or "movies:action" as an address.
+    return require_lancedb().connect(os.path.abspath(directory))
 
 
 def open_table(directory: Path, name: str) -> Any | None:
-    """A table of the index in `directory`; None if it is not there.
+    """Open a table of the index in `directory`; None if nothing was ever committed to it.
+
+    A writer makes the folder of a table before its first version, so a reader that comes between
+    the two, or after a writer killed there, finds a folder with neither versions nor data.
 
     Raises:
-        OSError: If it is damaged.
+        DamagedIndexError: If it is damaged.
     """
-    if not (directory / f"{name}.lance").is_dir():
+    folder = directory / f"{name}.lance"
+    if not any((folder / "_versions").glob("*.manifest")) and not any((folder / "data").glob("*")):
         return None
     with readable(directory):
-        return connect(directory).open_table(name)
+        table = connect(directory).open_table(name)
+        _ = table.schema  # a damaged one is noticed here
+        return table
 
 
 @contextmanager
 def readable(directory: Path) -> Iterator[None]:
-    """Word what LanceDB raises while an index is read or written.
+    """Turn LanceDB's errors while an index is read or written into readable ones.
 
     Raises:
-        OSError: Instead of whatever it raised.
+        OSError: In place of LanceDB's error: a `DamagedIndexError` unless it is about the disk's
+            room or permissions.
     """
     try:
         yield
-    except (ValueError, RuntimeError, OSError) as error:
+    except DamagedIndexError:
+        raise
+    except BaseException as error:
+        is_panic = type(error).__module__.startswith("pyo3")  # damaged files make Rust panic
+        if not is_panic and not isinstance(error, (ValueError, RuntimeError, OSError)):
+            raise
         reason = " ".join(str(error).split())
         if any(words in reason for words in _NO_SPACE):
             raise OSError(
@@ -65,12 +114,12 @@ def readable(directory: Path) -> Iterator[None]:
                 f"an index must be writable here, got {str(directory)!r}: {reason[:200]}. Change "
                 "its permissions, or copy it."
             ) from error
-        raise OSError(
+        raise DamagedIndexError(
             f"an index must be whole, got {str(directory)!r} with damage: {reason[:300]}. Bring "
             "back a copy of it, or index into a new directory."
         ) from error
 
 
 def quoted(text: str) -> str:
-    """A text as a literal of the SQL of filters."""
+    """Quote a text as an SQL literal for filters."""
     return "'" + text.replace("'", "''") + "'"

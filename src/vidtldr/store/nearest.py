@@ -1,4 +1,4 @@
-"""The clips nearest to a vector: exactly, or by an ANN index where there is one.
+"""Nearest clips to a vector: exact, or by the ANN index if there is one.
 
 Letters: `C` channels of a vector.
 """
@@ -16,18 +16,18 @@ __all__ = ["NearestClips"]
 class NearestClips:
     """Searches the vectors of an index.
 
-    Without an ANN index (see `ann`) the vectors are read into memory once, and every search is
+    Without an ANN index (see `ann`), the vectors are read into memory once and every search is
     exact.
 
     Args:
-        index: Where to look.
-        where: Only clips for which this holds, in SQL.
+        index: The index to search.
+        where: SQL filter on the clips; None for all.
 
     Attributes:
-        is_exact: Whether nothing can be missed.
+        is_exact: Whether search is exact, so that no clip can be missed.
 
     Raises:
-        ValueError: If `where` is no condition on the columns.
+        ValueError: If `where` is not a valid filter.
         OSError: If the index is damaged.
     """
 
@@ -37,10 +37,10 @@ class NearestClips:
         self._search = ExactSearch(index, where) if self.is_exact else AnnSearch(index, where)
 
     def search(self, query: NDArray[np.float32], top: int) -> list[Hit]:
-        """The clips nearest to a query, best first.
+        """Find the clips nearest to a query, best first.
 
         Args:
-            query: Shape (C,), of any length but 0.
-            top: How many at most, at least 1.
+            query: Shape (C,), of any non-zero norm.
+            top: Maximum number of hits, at least 1.
         """
         return self._search.search(query, top)

@@ -1,10 +1,11 @@
-"""What is known of one file, one clip of it, or why there is none.
+"""Rows of an index: a file, its clips, or the reason it failed.
 
 Letters: `C` channels of a vector, `N` tokens.
 """
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -19,17 +20,20 @@ __all__ = [
     "VideoRows",
     "clip_fields",
     "clip_id",
+    "path_of",
     "storable",
 ]
+
+_BYTE = re.compile(rb"\\(x[0-9a-f]{2})")
 
 
 @dataclass(frozen=True)
 class FileState:
-    """A file as it was when it was read; all -1 or empty where it could not be looked at.
+    """State of a file when it was read; -1 or empty if it could not be accessed.
 
     Attributes:
         size_bytes: Its size.
-        mtime_ns: Its time of change, nanoseconds.
+        mtime_ns: Its modification time, in nanoseconds.
         sha256: Hash of its content, 64 hexadecimal digits; empty if unknown.
     """
 
@@ -39,7 +43,7 @@ class FileState:
 
     @classmethod
     def of(cls, path: str) -> Self:
-        """Size and time of a file, without its hash."""
+        """Get the size and modification time of a file, without its hash."""
         try:
             status = os.stat(path)
         except (OSError, ValueError):  # ValueError: a null byte in the name
@@ -47,7 +51,7 @@ class FileState:
         return cls(status.st_size, status.st_mtime_ns)
 
     def same_stat(self, other: "FileState") -> bool:
-        """Whether size and time are equal, so that nobody need read the content."""
+        """Whether size and modification time are equal, so the content need not be read."""
         return (self.size_bytes, self.mtime_ns) == (other.size_bytes, other.mtime_ns)
 
 
@@ -56,7 +60,7 @@ class KeptTokens(NamedTuple):
 
     Attributes:
         x: Shape (N, channels), float16.
-        mass: What each counts for, shape (N,), float32; None where all count alike.
+        mass: Mass of each token, shape (N,), float32; None if all are equal.
     """
 
     x: NDArray[np.float16]
@@ -68,10 +72,10 @@ class ClipRow:
     """A clip of a video.
 
     Attributes:
-        start_seconds: Its start, from the first frame of the video on.
+        start_seconds: Its start, counted from the first frame of the video.
         end_seconds: Its end; None if unknown.
         vector: Shape (C,), float32, finite.
-        tokens: For re-ranking; None if not kept.
+        tokens: Tokens for re-ranking; None if not kept.
     """
 
     start_seconds: float
@@ -82,14 +86,14 @@ class ClipRow:
 
 @dataclass(frozen=True, eq=False)
 class VideoRows:
-    """All clips of one video: they are committed together.
+    """All clips of one video, committed together.
 
     Attributes:
-        path: Absolute; fit for `storable`.
-        file: As it was when it was read.
-        width: Of a frame, upright, pixels.
-        height: Of a frame, upright, pixels.
-        codec: FFmpeg's name of it.
+        path: Absolute path; `storable` gives its stored form.
+        file: State of the file when it was read.
+        width: Width of an upright frame, in pixels.
+        height: Height of an upright frame, in pixels.
+        codec: FFmpeg's name of the codec.
         notes: Everything unusual about the file.
         clips: In order of time, at least one.
     """
@@ -113,18 +117,28 @@ class FailureRow:
 
 
 def clip_id(path: str, start_seconds: float) -> str:
-    """The key of a clip: 32 hexadecimal digits of its file's path and its start."""
+    """Make the key of a clip: a hash of its file's path and start, 32 hexadecimal digits."""
     text = f"{storable(path)}\0{start_seconds:.6f}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def storable(path: str) -> str:
-    r"""A path as it is stored: bytes that are no UTF-8 as `\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Convert a path to its stored form: bytes that are not UTF-8 become `\xNN`.
+
+    So does a backslash that begins such letters: no two paths have the same stored form.
+    """
+    plain = _BYTE.sub(rb"\\x5c\1", os.fsencode(path))
+    return plain.decode("utf-8", "backslashreplace")
+
+
+def path_of(stored: str) -> str:
+    """Convert a stored form back to the path."""
+    plain = _BYTE.sub(lambda found: bytes([int(found[1][1:], 16)]), stored.encode())
+    return os.fsdecode(plain)
 
 
 def clip_fields(video: VideoRows) -> list[dict[str, Any]]:
-    """The columns of a video's clips that differ between rows."""
+    """Build the columns of a video's clips that differ between rows."""
     path = storable(video.path)
     return [
         {

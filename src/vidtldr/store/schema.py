@@ -1,4 +1,4 @@
-"""The columns of the tables."""
+"""Schemas of the tables, and conversion of rows to Arrow tables."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import vidtldr
+from vidtldr.store.checksums import CHECKSUM, row_checksums
 from vidtldr.store.rows import FailureRow, VideoRows, clip_fields, clip_id, storable
 from vidtldr.store.settings import IndexSettings
 
@@ -18,19 +19,21 @@ __all__ = [
     "failure_table",
     "schema_of",
     "token_table",
+    "with_checksums",
 ]
 
 CLIPS, FAILURES, TOKENS = "clips", "failures", "tokens"
 
 
 def schema_of(table: str, num_channels: int) -> Any:
-    """The Arrow schema of a table."""
+    """The Arrow schema of a table; one that an older version made may lack the checksum."""
     import pyarrow as pa
 
     file = [("size_bytes", pa.int64()), ("mtime_ns", pa.int64())]
     time = ("indexed_at", pa.timestamp("us", tz="UTC"))
+    checksum = (CHECKSUM, pa.int64())
     if table == FAILURES:
-        return pa.schema([("path", pa.string()), *file, ("reason", pa.string()), time])
+        return pa.schema([("path", pa.string()), *file, ("reason", pa.string()), time, checksum])
     if table == TOKENS:
         return pa.schema(
             [
@@ -38,6 +41,7 @@ def schema_of(table: str, num_channels: int) -> Any:
                 ("num_tokens", pa.int32()),
                 ("tokens", pa.large_binary()),
                 ("mass", pa.large_binary()),
+                checksum,
             ]
         )
     return pa.schema(
@@ -58,12 +62,13 @@ def schema_of(table: str, num_channels: int) -> Any:
             ("version", pa.string()),
             time,
             ("vector", pa.list_(pa.float32(), num_channels)),
+            checksum,
         ]
     )
 
 
 def clip_table(videos: Sequence[VideoRows], settings: IndexSettings) -> Any:
-    """Rows of the clips of some videos."""
+    """Build the table of clips of some videos."""
     import pyarrow as pa
 
     common = {
@@ -78,14 +83,15 @@ def clip_table(videos: Sequence[VideoRows], settings: IndexSettings) -> Any:
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns = {
         name: pa.array([row[name] for row in rows], schema.field(name).type)
-        for name in schema.names[:-1]
+        for name in schema.names
+        if name not in ("vector", CHECKSUM)
     }
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, settings.num_channels)
-    return pa.table(columns, schema)
+    return with_checksums(pa.table(columns))
 
 
 def failure_table(failures: Iterable[FailureRow]) -> Any:
-    """Rows of failures."""
+    """Build the table of failures."""
     import pyarrow as pa
 
     now = datetime.now(UTC)
@@ -99,11 +105,11 @@ def failure_table(failures: Iterable[FailureRow]) -> Any:
         }
         for row in failures
     ]
-    return pa.Table.from_pylist(rows, schema_of(FAILURES, 0))
+    return with_checksums(pa.Table.from_pylist(rows, schema_of(FAILURES, 0)))
 
 
 def token_table(videos: Sequence[VideoRows]) -> Any:
-    """Rows of the tokens of those clips that have some."""
+    """Build the table of tokens of the clips that have them."""
     import pyarrow as pa
 
     rows = [
@@ -117,4 +123,11 @@ def token_table(videos: Sequence[VideoRows]) -> Any:
         for clip in video.clips
         if clip.tokens is not None
     ]
-    return pa.Table.from_pylist(rows, schema_of(TOKENS, 0))
+    return with_checksums(pa.Table.from_pylist(rows, schema_of(TOKENS, 0)))
+
+
+def with_checksums(rows: Any) -> Any:
+    """The rows of an Arrow table with their checksums computed anew, as the last column."""
+    if CHECKSUM in rows.schema.names:
+        rows = rows.drop_columns([CHECKSUM])
+    return rows.append_column(CHECKSUM, row_checksums(rows))

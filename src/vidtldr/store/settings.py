@@ -1,12 +1,13 @@
-"""What all rows of one index have in common: the model, the schedule, the length of a segment."""
+"""Settings shared by all rows of an index: the model, the schedule, the segment length."""
 
 import json
-import os
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from vidtldr.files import read_json, write_json
+from vidtldr.store.lance import validate_directory
 
 __all__ = ["SETTINGS_FILE", "IndexSettings", "read_settings", "write_settings"]
 
@@ -17,17 +18,17 @@ _REMEDY = "Index into another directory, or use what this index was made with."
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What an index was made with.
+    """Settings an index was made with.
 
     Attributes:
-        model: The model as a person calls it.
-        schedule: What was merged, as a person reads it: "r=600,200,100", or "none".
+        model: Human-readable name of the model.
+        schedule: Human-readable merging schedule: "r=600,200,100", or "none".
         num_channels: Length of a vector.
-        identity: What decides the vectors, ready for JSON, such as a hash of the weights.
+        identity: Everything the vectors depend on, JSON-serialisable, such as a hash of the
+            weights.
         segment_seconds: Length of a segment; None if videos are not cut.
-        keep_tokens: Whether visual tokens are kept beside the vectors.
-        options: How to load the model again, as whoever made the index wishes; compared with
-            nothing.
+        keep_tokens: Whether visual tokens are kept alongside the vectors.
+        options: How to load the model again, set by the index's creator; never compared.
     """
 
     model: str
@@ -39,7 +40,7 @@ class IndexSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def validate_same(self, other: "IndexSettings", directory: Path) -> None:
-        """Check that rows made with `other` may lie in this index.
+        """Check that rows made with `other` may be added to this index.
 
         Raises:
             ValueError: If not; the message says what differs.
@@ -66,51 +67,72 @@ class IndexSettings:
                 )
 
 
+def _is_length(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 < value < float("inf"))
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "format": (lambda value: bool(value == FORMAT), str(FORMAT)),
+    "model": (lambda value: isinstance(value, str), "text"),
+    "schedule": (lambda value: isinstance(value, str), "text"),
+    "num_channels": (lambda value: type(value) is int and 0 < value < 2**31, "in [1, 2**31)"),
+    "identity": (lambda value: isinstance(value, dict), "an object"),
+    "segment_seconds": (_is_length, "null or a number above 0"),
+    "keep_tokens": (lambda value: isinstance(value, bool), "true or false"),
+    "options": (lambda value: isinstance(value, dict), "an object"),
+}
+
+
 def read_settings(directory: Path) -> IndexSettings:
     """Read the settings of an index.
 
     Raises:
         FileNotFoundError: If there is no index.
-        ValueError: If its file is damaged or of a later format.
+        ValueError: If the settings file is damaged or of another format, or `directory` is an
+            address.
     """
-    path = directory / SETTINGS_FILE
+    path = validate_directory(directory) / SETTINGS_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise ValueError(
-                f"format must be {FORMAT}, got {values['format']!r}. Update vidtldr for this index."
-            )
-        names = IndexSettings.__dataclass_fields__
-        return IndexSettings(**{name: values[name] for name in names})
+        values = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"index must be a directory made by vidtldr index add, got {str(directory)!r} without "
             f"{SETTINGS_FILE}. Check the name."
         ) from error
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(values, dict):
+        raise _damaged(path, "it holds no settings")
+    if values.get("format", FORMAT) != FORMAT:
         raise ValueError(
-            f"index must have its settings in {str(path)!r}, got a damaged file ({error}). Bring "
-            "back a copy of it, or index into a new directory."
-        ) from error
+            f"format must be {FORMAT}, got {values['format']!r:.99}. Update vidtldr for this index."
+        )
+    for name, (is_valid, rule) in _RULES.items():
+        if name not in values:
+            raise _damaged(path, f"{name!r} is missing")
+        if not is_valid(values[name]):
+            raise _damaged(path, f"{name} must be {rule}, got {values[name]!r:.100}")
+    return IndexSettings(**{name: values[name] for name in IndexSettings.__dataclass_fields__})
 
 
 def write_settings(directory: Path, settings: IndexSettings) -> None:
-    """Write the settings of a new index, whole or not at all.
+    """Write the settings of a new index atomically.
 
     Raises:
         OSError: If they cannot be written.
     """
-    text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=2) + "\n"
-    partial = directory / f".{uuid.uuid4().hex}.partial"
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, directory / SETTINGS_FILE)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(directory / SETTINGS_FILE, {"format": FORMAT, **asdict(settings)})
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"index must have its settings in {str(path)!r}, got a damaged file ({reason}). Bring back "
+        "a copy of it, or index into a new directory."
+    )
 
 
 def _plain(value: object) -> Any:
-    """A value as it comes back from JSON, where a tuple is a list."""
+    """The value after a JSON round trip, which turns tuples into lists."""
     return json.loads(json.dumps(value))
 
 

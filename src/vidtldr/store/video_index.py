@@ -1,139 +1,224 @@
-"""Read an index: what is in it, what failed, and how large it is.
+"""Read an index: its rows, its failures and its size.
 
 Letters: `N` tokens.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
-from vidtldr.store.lance import open_table, quoted, readable
+from vidtldr.store.checksums import CHECKSUM, TableState, read_record
+from vidtldr.store.lance import (
+    DamagedIndexError,
+    open_table,
+    quoted,
+    readable,
+    validate_directory,
+)
 from vidtldr.store.rows import FailureRow, FileState, KeptTokens
-from vidtldr.store.schema import CLIPS, FAILURES, TOKENS
+from vidtldr.store.schema import CLIPS, FAILURES, TOKENS, schema_of
 from vidtldr.store.settings import read_settings
 
-__all__ = ["VideoIndex", "scan"]
+__all__ = ["VideoIndex", "lost_version", "scan"]
+
+_ResultT = TypeVar("_ResultT")
+#: Rows of an Arrow batch: few with wide columns, so that it takes about 20 MB.
+_ROWS_OF = {"tokens": 64, "vector": 8192}
+_ROWS = 65536
 
 
 class VideoIndex:
-    """An index as it is now; reading needs no lock and disturbs no writer.
+    """A snapshot of an index; reading takes no lock and does not block the writer.
+
+    A writer that compacts deletes versions that were replaced more than two minutes ago. If that
+    happens to this snapshot, the next read moves it to the newest version.
 
     Args:
-        directory: Of the index.
+        directory: The index's directory.
 
     Attributes:
-        settings: The model, the schedule and what else all rows have in common.
+        settings: The model, the schedule and whatever else all rows have in common.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If its settings are damaged.
+        FileNotFoundError: If there is no index.
+        ValueError: If its settings are damaged, or `directory` is an address.
         ImportError: If LanceDB is not installed.
         OSError: If a table is damaged.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+        self.directory = validate_directory(directory)
         self.settings = read_settings(self.directory)
-        self._tables = {
-            name: open_table(self.directory, name) for name in (CLIPS, FAILURES, TOKENS)
-        }
+        self._open()
 
     @property
     def clips(self) -> Any | None:
         """LanceDB's table of clips; None before the first commit."""
         return self._tables[CLIPS]
 
+    def table(self, name: str) -> Any | None:
+        """LanceDB's table of a name; None if there is none."""
+        return self._tables[name]
+
+    def recorded(self, name: str) -> TableState | None:
+        """What a table must hold; None if it has changed since that was written, or never was."""
+        table, state = self._tables[name], self._record.get(name)
+        return state if table is not None and state and state.version == table.version else None
+
+    def retried(self, read: Callable[[], _ResultT]) -> _ResultT:
+        """Call a function that reads this index; if it fails, once more on the newest version.
+
+        Raises:
+            OSError: If the index is damaged.
+        """
+        try:
+            return read()
+        except DamagedIndexError:
+            self._open()
+        return read()
+
+    def batches(self, name: str, columns: Sequence[str], where: str | None = None) -> Iterator[Any]:
+        """Read some columns of a table in Arrow batches; call it inside `retried`.
+
+        Raises:
+            OSError: If the index is damaged.
+        """
+        table = self._tables[name]
+        if table is not None:
+            with readable(self.directory):
+                yield from scan(table, columns, where)
+
     @property
     def num_rows(self) -> int:
-        """Clips."""
+        """Number of clips."""
         return self._count(CLIPS)
 
     @property
     def num_failures(self) -> int:
-        """Files that have no rows."""
+        """Number of files that failed and have no rows."""
         return self._count(FAILURES)
 
     @property
     def num_bytes(self) -> int:
-        """Size on the disk."""
+        """Size on disk."""
         total = 0
         for folder, _, names in os.walk(self.directory):
             for name in names:
                 try:
                     total += os.lstat(os.path.join(folder, name)).st_size
-                except FileNotFoundError:  # a writer cleans up
+                except FileNotFoundError:  # deleted by a writer meanwhile
                     continue
         return total
 
     def known_files(self) -> dict[str, FileState]:
         """Every file with rows, by its stored path."""
-        return {
-            row["path"]: FileState(row["size_bytes"], row["mtime_ns"], row["sha256"])
-            for row in self._scan(CLIPS, ["path", "size_bytes", "mtime_ns", "sha256"])
-        }
+        columns = ["path", "size_bytes", "mtime_ns", "sha256"]
+        return self.retried(
+            lambda: {
+                row["path"]: FileState(row["size_bytes"], row["mtime_ns"], row["sha256"])
+                for row in self._scan(CLIPS, columns)
+            }
+        )
 
     def failures(self) -> dict[str, FailureRow]:
         """Every file that failed, by its stored path."""
         columns = ["path", "size_bytes", "mtime_ns", "reason"]
-        return {
-            row["path"]: FailureRow(
-                row["path"], FileState(row["size_bytes"], row["mtime_ns"]), row["reason"]
-            )
-            for row in self._scan(FAILURES, columns)
-        }
+        return self.retried(
+            lambda: {
+                row["path"]: FailureRow(
+                    row["path"], FileState(row["size_bytes"], row["mtime_ns"]), row["reason"]
+                )
+                for row in self._scan(FAILURES, columns)
+            }
+        )
 
     def rows(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The columns of some clips but their vectors, by id."""
+        """All columns of some clips except their vectors, by id."""
         table = self.clips
         if table is None or not ids:
             return {}
-        columns = [name for name in table.schema.names if name != "vector"]
+        columns = [name for name in table.schema.names if name not in ("vector", CHECKSUM)]
         where = f"id IN ({', '.join(map(quoted, ids))})"
-        return {row["id"]: row for row in self._scan(CLIPS, columns, where)}
+        return self.retried(lambda: {row["id"]: row for row in self._scan(CLIPS, columns, where)})
 
     def tokens(self, ids: Sequence[str]) -> dict[str, KeptTokens]:
-        """The visual tokens of some clips, by id; those that are kept."""
+        """The visual tokens of some clips, by id; clips without kept tokens are left out."""
         if not ids:
             return {}
         where = f"id IN ({', '.join(map(quoted, ids))})"
-        return {
-            row["id"]: KeptTokens(
-                np.frombuffer(row["tokens"], np.float16).reshape(row["num_tokens"], -1),
-                None if row["mass"] is None else np.frombuffer(row["mass"], np.float32),
-            )
-            for row in self._scan(TOKENS, ["id", "num_tokens", "tokens", "mass"], where)
-        }
+        columns = ["id", "num_tokens", "tokens", "mass"]
+        return self.retried(
+            lambda: {
+                row["id"]: KeptTokens(
+                    np.frombuffer(row["tokens"], np.float16).reshape(row["num_tokens"], -1),
+                    None if row["mass"] is None else np.frombuffer(row["mass"], np.float32),
+                )
+                for row in self._scan(TOKENS, columns, where)
+            }
+        )
 
     def token_ids(self) -> set[str]:
-        """The clips whose tokens are kept."""
-        return {row["id"] for row in self._scan(TOKENS, ["id"])}
+        """The ids of the clips whose tokens are kept."""
+        return self.retried(lambda: {row["id"] for row in self._scan(TOKENS, ["id"])})
+
+    def _open(self) -> None:
+        """Open the newest version of each table."""
+        # Read before the tables, as a writer writes it after them: no table is older than it says.
+        self._record = read_record(self.directory)
+        self._tables = {
+            name: open_table(self.directory, name) for name in (CLIPS, FAILURES, TOKENS)
+        }
+        for name, table in self._tables.items():
+            if lost_version(table, self._record.get(name)):
+                raise DamagedIndexError(
+                    f"an index must be whole, got {str(self.directory)!r} without the newest "
+                    f"version of its {name}. Bring back a copy of it, or add the same videos again "
+                    "with vidtldr index add, which makes what is missing."
+                )
+            if table is not None:
+                self._validate_schema(name, table.schema)
+
+    def _validate_schema(self, name: str, schema: Any) -> None:
+        """Check a table that may have been swapped for another, or for that of another index."""
+        for field in schema_of(name, self.settings.num_channels):
+            there = schema.get_field_index(field.name)
+            is_optional = field.name == CHECKSUM and there < 0
+            if not is_optional and (there < 0 or schema.field(there).type != field.type):
+                raise DamagedIndexError(
+                    f"an index must be whole, got {str(self.directory)!r} whose {name} lack the "
+                    f"column {field.name!r} of {field.type}. Bring back a copy of it, or index "
+                    "into a new directory."
+                )
 
     def _count(self, name: str) -> int:
-        table = self._tables[name]
-        if table is None:
-            return 0
-        with readable(self.directory):
-            count: int = table.count_rows()
-        return count
+        def count() -> int:
+            table = self._tables[name]
+            with readable(self.directory):
+                return 0 if table is None else int(table.count_rows())
+
+        return self.retried(count)
 
     def _scan(
         self, name: str, columns: Sequence[str], where: str | None = None
     ) -> Iterator[dict[str, Any]]:
-        table = self._tables[name]
-        if table is not None:
+        for batch in self.batches(name, columns, where):
             with readable(self.directory):
-                batches = scan(table, columns, where)
-                for batch in batches:
-                    yield from batch.to_pylist()
+                rows = batch.to_pylist()
+            yield from rows
+
+
+def lost_version(table: Any | None, recorded: TableState | None) -> bool:
+    """Whether a table, None if it is missing, is older than its recorded state."""
+    return recorded is not None and (table is None or table.version < recorded.version)
 
 
 def scan(table: Any, columns: Sequence[str], where: str | None = None) -> Iterable[Any]:
-    """Arrow batches of some columns of all rows, or of those that a filter lets through."""
+    """Read some columns of all rows, or of those matching a filter, in Arrow batches."""
     query = table.search().select(list(columns))
     if where is not None:
         query = query.where(where)
-    batches: Iterable[Any] = query.limit(max(1, table.count_rows())).to_batches()
+    num_rows = min((_ROWS_OF.get(name, _ROWS) for name in columns), default=_ROWS)
+    batches: Iterable[Any] = query.limit(max(1, table.count_rows())).to_batches(num_rows)
     return batches

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock of the operating system, which dies with its holder."""
+"""One writer at a time: an operating-system file lock, released when its holder dies."""
 
 import errno
 import fcntl
@@ -13,24 +13,24 @@ LOCK_FILE = "writer.lock"
 
 
 class WriterLock:
-    """Held by the process that writes an index; no process that it starts inherits it.
+    """Lock held by the process that writes an index; processes it starts do not inherit it.
 
-    The file stays where it is: what counts is the lock on it, which the system takes back when the
-    holder ends, however it ends. On a disk that several machines share, this depends on that disk
-    passing locks on.
+    The lock file is never deleted: what counts is the lock on it, which the system releases when
+    the holder ends, however it ends. If somebody deletes it, `validate_held` notices. On a network
+    disk this requires a file system that propagates locks between machines.
 
     Args:
-        directory: Of the index; must exist.
+        directory: The index's directory; must exist.
 
     Raises:
-        BlockingIOError: If another process, or this one, holds it.
+        BlockingIOError: If another process, or this one, already holds it.
         OSError: If the directory cannot be written to.
     """
 
     def __init__(self, directory: Path) -> None:
-        path = directory / LOCK_FILE
+        self._path = directory / LOCK_FILE
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OSError(
                 f"an index must be writable, got {str(directory)!r} ({error.strerror}). Change its "
@@ -47,8 +47,25 @@ class WriterLock:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
+    def validate_held(self) -> None:
+        """Check that no other process can hold the lock, as it can once the file is deleted.
+
+        Raises:
+            OSError: If the lock file was deleted or replaced, or the lock was released.
+        """
+        try:
+            if self._file >= 0 and os.path.samestat(os.fstat(self._file), os.stat(self._path)):
+                return
+        except FileNotFoundError:
+            pass
+        raise OSError(
+            f"an index must keep its {LOCK_FILE} while it is written, got "
+            f"{str(self._path.parent)!r} where it was deleted or replaced, so that another process "
+            "may write too. What was committed before is whole: run the same command again."
+        )
+
     def release(self) -> None:
-        """Let others write; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -66,7 +83,7 @@ class WriterLock:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether somebody writes the index just now; looking needs no right to write."""
+    """Whether a process is writing to the index; needs only read permission."""
     try:
         file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -81,10 +98,10 @@ def is_locked(directory: Path) -> bool:
 
 
 def refuse_if_locked(directory: Path) -> None:
-    """Say early, before anything heavy is loaded, what taking the lock would say.
+    """Fail early, before anything heavy is loaded, if the lock cannot be taken.
 
     Raises:
-        BlockingIOError: If somebody writes the index just now.
+        BlockingIOError: If a process is writing to the index.
     """
     if is_locked(directory):
         raise _busy(directory, (directory / LOCK_FILE).read_text(encoding="ascii").strip())

@@ -20,7 +20,7 @@ class Answer:
 
     Attributes:
         answer: Its text.
-        probability: Softmax over the candidates that were ranked, in [0, 1].
+        probability: Softmax over the ranked candidates, in [0, 1].
     """
 
     answer: str
@@ -29,12 +29,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class AnsweredVideo:
-    """A question about one video.
+    """Ranked answers to a question about one video.
 
     Attributes:
-        path: The file, as it was given.
+        path: The file, as given.
         answers: Candidates, likeliest first; empty if the video failed.
-        seconds: Time that the frames sampled from cover; None if unknown.
+        seconds: Duration that frames were sampled from; None if unknown.
         notes: Everything unusual about the file.
         error: Why the video failed; None if it did not.
     """
@@ -58,17 +58,17 @@ def ask_video(
 ) -> AnsweredVideo:
     """Rank candidate answers to a question about a video.
 
-    The k candidates with the likeliest first word are ranked by their likelihood; with fewer
-    candidates all are.
+    The k candidates with the likeliest first token are ranked by their likelihood; with fewer than
+    k, all are.
 
     Args:
-        encoding: A `UMTAnswering` and how it merges and reads.
+        encoding: A `UMTAnswering` with its merging and reading.
         path: A local file.
         question: As typed; cleaned as in training.
         answers: Candidates, used as they are.
         k: Candidates to rank, at least 1.
         top: Answers to return; None returns all that were ranked.
-        max_answer_tokens: Tokens of an answer, longer ones are cut, as in the paper's protocol.
+        max_answer_tokens: Longer answers are truncated to this, as in the paper's protocol.
 
     Returns:
         The answers, or why the video failed.
@@ -93,7 +93,7 @@ def ask_video(
 
 
 def answering_model(encoding: VideoEncoding) -> UMTAnswering:
-    """The model, if it is one that answers questions.
+    """Return the model, checked to be one that answers questions.
 
     Raises:
         TypeError: If it is not.
@@ -107,10 +107,10 @@ def answering_model(encoding: VideoEncoding) -> UMTAnswering:
 
 
 def answer_tokens(model: UMTAnswering, answers: Sequence[str], max_tokens: int) -> TextTokens:
-    """Tokenize candidates as the authors do: uncleaned, with " [SEP]" appended, cut.
+    """Tokenize candidates as the authors do: uncleaned, with " [SEP]" appended, truncated.
 
     Raises:
-        ValueError: If there are none, or one has no text.
+        ValueError: If there are none, or one is blank.
     """
     if not answers or not all(answer.strip() for answer in answers):
         raise ValueError(
@@ -134,13 +134,13 @@ def rank(
         video: Tokens of the video (N, C) and their mass, on any device.
         questions: Token ids and mask, shape (Q, L).
         answers: Token ids and mask, shape (A, L').
-        k: Candidates to rank; with fewer candidates all are.
+        k: Candidates to rank; with fewer than k, all are.
 
     Returns:
         Indices and probabilities, shape (Q, min(k, A)), on the CPU.
     """
     model, device = answering_model(encoding), encoding.device
-    dtype = model.text_encoder.embeddings.word_embeddings.weight.dtype
+    dtype = next(model.parameters()).dtype
     with encoding.computing():
         video = VideoTokens.stack([video.to(device, dtype)])
         ids, mask = (part.to(device) for part in questions)

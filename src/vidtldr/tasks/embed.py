@@ -1,4 +1,4 @@
-"""One vector a video.
+"""Embed videos: one vector per video.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels of the vector.
 """
@@ -6,20 +6,22 @@ Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels of
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.budget import resolve_budget
-from vidtldr.hosts.compiled_twin import CompiledTwin
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.budget.counts import resolve_budget
+from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.vision import VideoTokens
+from vidtldr.patch.compiled_twin import CompiledTwin
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.search import embed_pooled, retrieval_model
+from vidtldr.tasks.unchanged import FileChangedError, FileWatch
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.video.decode import VideoError
 from vidtldr.video.sampling import Sampling
@@ -38,13 +40,13 @@ NUM_ID_DIGITS = 32
 
 @dataclass(frozen=True)
 class EmbeddedVideo:
-    """One video as a vector.
+    """The embedding of one video.
 
     Attributes:
-        id: First 32 hexadecimal digits of the SHA-256 of the file's content, so equal files have
-            equal ids wherever they lie; None if it cannot be read.
-        path: The file, as it was given.
-        seconds: Time that the frames sampled from cover; None if unknown.
+        id: First 32 hexadecimal digits of the SHA-256 of the file's content, so identical files
+            have equal ids wherever they are; None if it cannot be read, or changed meanwhile.
+        path: The file, as given.
+        seconds: Duration that frames were sampled from; None if unknown.
         vector: Shape (C,), float32, on the CPU; None if the video failed.
         notes: Everything unusual about the file.
         error: Why the video failed; None if it did not.
@@ -60,17 +62,20 @@ class EmbeddedVideo:
 
 @dataclass(frozen=True)
 class Embedder:
-    """A model that makes vectors of clips.
+    """A model that turns clips into vectors.
 
     Attributes:
         reader: How videos are read.
         num_channels: Length of its vectors.
         encode: Turns clips, shape (B, T, 3, S, S), into vectors (B, C), float32, on the CPU.
-        encode_with_tokens: The same, and each clip's tokens that a fusion encoder reads; None for
-            a model without one.
-        identity: Says what decides the vectors, ready for JSON: weights, schedule, how videos are
-            read, type of the weights. Hashes the weights, so call it once.
-        device: Where the model is.
+        encode_with_tokens: The same, plus each clip's tokens for the fusion encoder; None for a
+            model without one.
+        identity: Returns everything the vectors depend on, JSON-serialisable: weights, schedule,
+            how videos are read, dtype of the weights. Hashes the weights, so call it once.
+        device: Device of the model.
+        compiled: The compiled model for clips of one shape; None if nothing was compiled.
+        r: Tokens removed in each layer; None if nothing merges, or it depends on the input.
+        model: The model itself.
     """
 
     reader: ClipReader
@@ -79,13 +84,16 @@ class Embedder:
     encode_with_tokens: Callable[[Tensor], tuple[Tensor, list[VideoTokens]]] | None
     identity: Callable[[], dict[str, Any]]
     device: torch.device
+    compiled: CompiledTwin[Any] | None = None
+    r: tuple[int, ...] | None = None
+    model: nn.Module | None = None
 
 
 def umt_embedder(encoding: VideoEncoding) -> Embedder:
-    """Embed by UMT: pooled and projected unit vectors, which a text's embedding can be compared to.
+    """Embed with UMT: pooled and projected unit vectors, comparable with text embeddings.
 
     Args:
-        encoding: A `UMTRetrieval` and how it merges and reads. Its cache is not used.
+        encoding: A `UMTRetrieval` with its merging and reading. Its cache is not used.
 
     Raises:
         TypeError: If the model is not a `UMTRetrieval`.
@@ -105,7 +113,14 @@ def umt_embedder(encoding: VideoEncoding) -> Embedder:
 
     num_channels = model.config.embed_dim
     return Embedder(
-        encoding.reader, num_channels, encode, encode_with_tokens, identity, encoding.device
+        encoding.reader,
+        num_channels,
+        encode,
+        encode_with_tokens,
+        identity,
+        encoding.device,
+        encoding.compiled,
+        model=model,
     )
 
 
@@ -117,14 +132,14 @@ def classifier_embedder(
     time_limit_seconds: float = 120.0,
     compiled: CompiledTwin[nn.Module] | None = None,
 ) -> Embedder:
-    """Embed by a classifier of transformers: what enters its last layer, not normalised.
+    """Embed with a transformers classifier: the input of its last layer, not normalised.
 
     Args:
         pretrained: The classifier; merges if it is patched.
-        sampling: Which frames; None spreads the model's number over the whole video.
+        sampling: Which frames; None spreads the model's number of frames over the whole video.
         merge: What it was patched with, for `Embedder.identity`.
-        time_limit_seconds: Give up reading a video after so long.
-        compiled: Of `compile_classifier`, to run it; None runs the classifier itself.
+        time_limit_seconds: Time limit for reading a video.
+        compiled: Result of `compile_classifier`, to run instead; None runs the classifier itself.
 
     Raises:
         NotImplementedError: If the model has no module named `classifier`.
@@ -144,11 +159,20 @@ def classifier_embedder(
         return classifier_features(chosen, clips)
 
     device = next(model.parameters()).device
-    return Embedder(reader, num_channels, encode, None, identity, device)
+    return Embedder(
+        reader,
+        num_channels,
+        encode,
+        None,
+        identity,
+        device,
+        compiled,
+        model=model,
+    )
 
 
 def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
-    """What enters the last layer of a classifier of transformers.
+    """Compute the input of the last layer of a transformers classifier.
 
     Args:
         model: The classifier; merges if it is patched.
@@ -161,9 +185,11 @@ def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
         NotImplementedError: If the model has no module named `classifier`.
     """
     seen: list[Tensor] = []
+    here = get_ident()
 
     def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
+        if get_ident() == here:  # another thread may run the same model meanwhile
+            seen.append(args[0])
 
     parameter = next(model.parameters())
     x = clips.to(parameter.device, parameter.dtype)
@@ -173,7 +199,7 @@ def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
             model(pixel_values=x)
     finally:
         handle.remove()
-    return seen[0].float().cpu().clone()  # a tensor of inference mode is of no use to others
+    return seen[0].float().cpu().clone()  # the copy is not an inference tensor
 
 
 def embed_videos(
@@ -183,23 +209,30 @@ def embed_videos(
     num_readers: int = 2,
     on_step: Callable[[], object] = lambda: None,
 ) -> Iterator[EmbeddedVideo]:
-    """Embed video files in turn; a bad file never stops the others.
+    """Embed video files one by one; a bad file never stops the others.
 
     Args:
         embedder: See `umt_embedder` and `classifier_embedder`.
         paths: Local files.
-        num_readers: Threads that read.
+        num_readers: Reader threads.
         on_step: Called after every video, to show progress.
 
     Yields:
-        One row a path, in order.
+        One row per path, in order.
     """
 
     def read(path: str) -> tuple[str, str | None, Pixels | VideoError]:
+        identity = None
         try:
-            return path, _id_of(path), embedder.reader(path)
+            watch = FileWatch(path)
+            identity = _id_of(path)
+            pixels = embedder.reader(path)
+            watch.validate_unchanged()
+        except FileChangedError as error:
+            return path, None, error
         except VideoError as error:
-            return path, _id_of(path), error
+            return path, identity, error
+        return path, identity, pixels
 
     for path, identity, pixels in read_ahead(read, paths, num_readers):
         yield _row(embedder, path, identity, pixels)
@@ -211,10 +244,13 @@ def _row(
 ) -> EmbeddedVideo:
     if isinstance(pixels, VideoError):
         return EmbeddedVideo(identity, path, error=str(pixels))
-    [vector] = embedder.encode(pixels.values[None])
+    try:
+        [vector] = embedder.encode(pixels.values[None])
+    except (ValueError, RuntimeError, MemoryError) as error:  # such as a clip of another size
+        return EmbeddedVideo(identity, path, pixels.seconds, None, pixels.notes, str(error))
     if not vector.isfinite().all():
-        error = "the model's vector must be finite, got NaN or inf. Use dtype float32."
-        return EmbeddedVideo(identity, path, pixels.seconds, None, pixels.notes, error)
+        message = "the model's vector must be finite, got NaN or inf. Use float32."
+        return EmbeddedVideo(identity, path, pixels.seconds, None, pixels.notes, message)
     return EmbeddedVideo(identity, path, pixels.seconds, vector, pixels.notes)
 
 

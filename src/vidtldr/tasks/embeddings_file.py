@@ -1,14 +1,16 @@
-"""Write vectors of videos to a Parquet file; pyarrow is imported at the first write."""
+"""Write video embeddings to a Parquet file; pyarrow is imported on the first write."""
 
 import os
-import uuid
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vidtldr.tasks.embed import EmbeddedVideo
+from vidtldr.files import whole_file
+
+if TYPE_CHECKING:
+    from vidtldr.tasks.embed import EmbeddedVideo
 
 __all__ = ["require_pyarrow", "write_parquet"]
 
@@ -16,7 +18,7 @@ NUM_ROWS_A_GROUP = 1024
 
 
 def require_pyarrow() -> Any:
-    """Return pyarrow, so that its absence is known before any video is read.
+    """Import pyarrow, so that a missing installation is noticed before any video is read.
 
     Raises:
         ImportError: If it is not installed.
@@ -32,23 +34,23 @@ def require_pyarrow() -> Any:
 
 
 def write_parquet(
-    rows: Iterable[EmbeddedVideo],
+    rows: Iterable["EmbeddedVideo"],
     path: str | os.PathLike[str],
     *,
     num_channels: int,
     about: Mapping[str, str] | None = None,
 ) -> int:
-    r"""Write rows as they come; the file appears when it is complete.
+    r"""Write rows as they arrive; the file appears only once it is complete.
 
     Columns: `id` and `path` (string), `seconds` (double), `vector` (fixed size list of float) and
-    `error` (string). What a video lacks is null. Bytes of a path that are no UTF-8 are written as
-    `\xNN`.
+    `error` (string). Missing values are null. Bytes of a path that are not UTF-8 are written as
+    `\xNN`, see `vidtldr.store.rows.storable`.
 
     Args:
         rows: As from `embed_videos`.
-        path: The file; replaced if it is there.
+        path: The file; replaced if it exists.
         num_channels: Length of the vectors.
-        about: Kept in the file's schema, such as the model and the schedule.
+        about: Metadata for the file's schema, such as the model and the schedule.
 
     Returns:
         Rows written.
@@ -63,24 +65,21 @@ def write_parquet(
     kinds = (pa.string(), pa.string(), pa.float64(), vector, pa.string())
     names = ("id", "path", "seconds", "vector", "error")
     schema = pa.schema(list(zip(names, kinds, strict=True)), metadata=dict(about or {}))
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     count = 0
-    try:
-        with pa.parquet.ParquetWriter(partial, schema) as writer:
-            rest = iter(rows)
-            while group := list(islice(rest, NUM_ROWS_A_GROUP)):
-                writer.write_table(pa.Table.from_pylist([_fields(row) for row in group], schema))
-                count += len(group)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, pa.parquet.ParquetWriter(partial, schema) as writer:
+        rest = iter(rows)
+        while group := list(islice(rest, NUM_ROWS_A_GROUP)):
+            writer.write_table(pa.Table.from_pylist([_fields(row) for row in group], schema))
+            count += len(group)
     return count
 
 
-def _fields(row: EmbeddedVideo) -> dict[str, Any]:
+def _fields(row: "EmbeddedVideo") -> dict[str, Any]:
+    from vidtldr.store.rows import storable  # imports numpy, which checks of options do without
+
     return {
         "id": row.id,
-        "path": os.fsencode(row.path).decode("utf-8", "backslashreplace"),
+        "path": storable(row.path),
         "seconds": row.seconds,
         "vector": None if row.vector is None else row.vector.tolist(),
         "error": row.error,

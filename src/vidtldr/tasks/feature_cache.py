@@ -1,8 +1,8 @@
-"""Features of videos on disk, so that what was computed once is read the next time.
+"""On-disk cache of video features.
 
-An entry belongs to the content of a video file (its SHA-256, so a renamed or moved file is
-recognised and a changed one is not) in a context: everything else that decides the features, such
-as the model's weights, the frames and the schedule. Names and times of files decide nothing.
+An entry is keyed by the content of a video file (its SHA-256, so a renamed or moved file is
+recognised and a changed one is not) and a context: everything else the features depend on, such as
+the model's weights, the frames and the schedule. File names and times play no role.
 
 Letters: `N` tokens, `C` channels.
 """
@@ -10,7 +10,6 @@ Letters: `N` tokens, `C` channels.
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from vidtldr.files import write_bytes
 from vidtldr.models.umt.vision import VideoTokens
 
 __all__ = ["CachedFeatures", "FeatureCache"]
@@ -34,8 +34,8 @@ class CachedFeatures(NamedTuple):
     Attributes:
         tokens: Tokens of the vision encoder (N, C) and their mass.
         pooled: Their pooled vector, shape (C,).
-        seconds: Time that the frames sampled from cover; None if unknown.
-        notes: What was unusual about the file.
+        seconds: Duration that frames were sampled from; None if unknown.
+        notes: Everything unusual about the file.
     """
 
     tokens: VideoTokens
@@ -45,18 +45,18 @@ class CachedFeatures(NamedTuple):
 
 
 class FeatureCache:
-    """Features of one context in a directory; safe for several processes at once.
+    """Cached features of one context in a directory; safe for concurrent processes.
 
-    An entry is written beside its place and moved there when complete, so a reader sees all of it
-    or nothing, and the last of several writers wins with the same content. Every entry carries a
-    checksum of its tensors.
+    An entry is written to a temporary file and moved into place when complete, so writes are
+    atomic; of several writers the last wins, with the same content. Every entry carries a checksum
+    of its tensors.
 
     Args:
-        directory: Holds one directory for each context; made if it is not there.
-        context: Everything that decides the features but the video, ready for JSON.
+        directory: Holds one subdirectory per context; created if missing.
+        context: Everything the features depend on except the video, JSON-serialisable.
 
     Attributes:
-        directory: The directory of this context.
+        directory: The subdirectory of this context.
     """
 
     def __init__(self, directory: str | os.PathLike[str], context: Mapping[str, Any]) -> None:
@@ -64,11 +64,11 @@ class FeatureCache:
         self.context_sha256 = hashlib.sha256(text.encode()).hexdigest()
         self.directory = Path(directory) / self.context_sha256[:16]
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not (self.directory / CONTEXT_FILE).exists():  # for people; nothing reads it
-            _write_atomically(self.directory / CONTEXT_FILE, f"{text}\n".encode())
+        if not (self.directory / CONTEXT_FILE).exists():  # for people only
+            write_bytes(self.directory / CONTEXT_FILE, f"{text}\n".encode())
 
     def path_of(self, video_sha256: str) -> Path:
-        """Where the entry of a video lies, whether it is there or not."""
+        """The path of a video's entry, whether it exists or not."""
         return self.directory / video_sha256[:2] / f"{video_sha256}.safetensors"
 
     def load(self, video_sha256: str) -> tuple[CachedFeatures | None, str | None]:
@@ -78,8 +78,8 @@ class FeatureCache:
             video_sha256: Hash of the video file's content.
 
         Returns:
-            The features, None if there is no whole entry; and what is wrong with it, None if
-            nothing is.
+            The features, None if there is no intact entry; and what is wrong with the entry, None
+            if nothing is.
         """
         path = self.path_of(video_sha256)
         try:
@@ -90,7 +90,7 @@ class FeatureCache:
             return None, f"cache entry {str(path)!r} is damaged ({error}): computed again"
 
     def save(self, video_sha256: str, features: CachedFeatures) -> None:
-        """Write an entry, whole or not at all.
+        """Write an entry atomically.
 
         Raises:
             OSError: If it cannot be written.
@@ -114,7 +114,7 @@ class FeatureCache:
         }
         path = self.path_of(video_sha256)
         path.parent.mkdir(exist_ok=True)
-        _write_atomically(path, save(tensors, about))
+        write_bytes(path, save(tensors, about))
 
     def _parse(self, content: bytes, video_sha256: str) -> CachedFeatures:
         tensors = load(content)
@@ -136,12 +136,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Say by a hash what a file or a model holds."""
+"""Hash the content of files and the weights of models."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Hash a file's content; of a converted checkpoint's directory that of its weights.
+    """Hash a file's content, or the weights file of a converted checkpoint's directory.
 
     Args:
         path: A file, or a directory with `model.safetensors`.
@@ -30,10 +30,10 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def module_sha256(module: nn.Module) -> str:
-    """Hash a module's weights: names, types, shapes and every bit, wherever they lie.
+    """Hash a module's weights: names, dtypes, shapes and every bit, whatever their device.
 
     Args:
-        module: Any module; buffers that are not saved do not count.
+        module: Any module; non-persistent buffers do not count.
 
     Returns:
         SHA-256, 64 hexadecimal digits.

@@ -1,6 +1,8 @@
-"""Load a video classifier and everything that its directory says about its input."""
+"""Load a video classifier together with its preprocessing and labels."""
 
 import re
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,25 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidtldr.hosts.lost_biases import name_lost_biases
+from vidtldr.ops.processor import bfloat16_is_native
+from vidtldr.tasks.clip_reader import no_note
+from vidtldr.tasks.config_sizes import validate_sizes
+from vidtldr.tasks.model_files import model_directory, model_source
+from vidtldr.tasks.model_spec import canonical_dtype, validate_device
+from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
-__all__ = ["DEVICES", "DTYPES", "Pretrained", "load_classifier", "resolve_device", "resolve_dtype"]
+__all__ = [
+    "DTYPES",
+    "Pretrained",
+    "load_video_classifier",
+    "resolve_device",
+    "resolve_dtype",
+]
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _BLOCK_KEY = re.compile(r"\.layers?\.\d+\.")
-_PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True)
@@ -24,42 +37,47 @@ class Pretrained:
 
     Attributes:
         model: In evaluation mode, on its device, with fused attention.
-        transform: Frames to pixel values, as the model's own processor does it.
+        transform: Turns frames into pixel values as the model's own processor does.
         labels: The name of each class, in the order of the logits.
         num_frames: Frames that the model takes.
+        note: As in `ClipReader`.
     """
 
     model: nn.Module
     transform: VideoTransform
     labels: tuple[str, ...]
     num_frames: int
+    note: Callable[[int, int], tuple[str, ...]] = no_note
 
 
-def load_classifier(
+def load_video_classifier(
     name: str,
     device: torch.device,
     dtype: torch.dtype | None,
     labels: tuple[str, ...] | None = None,
 ) -> Pretrained:
-    """Load a video classifier of transformers with its preprocessing.
+    """Load a transformers video classifier with its preprocessing.
 
     Args:
         name: A directory, or the id of a model on the hub or in its cache.
-        device: Where to put it.
-        dtype: Type of the weights; None for the checkpoint's own, as float32 on a CPU.
-        labels: Names of the classes instead of the model's own.
+        device: Device to move the model to.
+        dtype: Dtype of the weights; None for the checkpoint's own, or float32 on a CPU.
+        labels: Names of the classes, in place of the model's own.
 
     Returns:
         The classifier.
 
     Raises:
-        FileNotFoundError: If the directory, its weights or its preprocessor config is missing.
-        ValueError: If it is no video classifier, a weight is missing from the checkpoint, or
-            there is not one label a class.
+        FileNotFoundError: If the model, its config or its preprocessor config is missing, or the
+            hub cannot be reached.
+        ValueError: If it is not a video classifier, a weight is missing from the checkpoint, or
+            there is not exactly one label per class.
     """
-    config, directory = _read_config(name), _directory(name)
+    source = model_source(name)
+    config, directory = _read_config(source), model_directory(source)
     transform = _read_transform(directory)
-    model = _load_model(name, dtype)
+    num_frames = Sampling(int(config.num_frames)).num_frames  # checked before memory is allocated
+    model = _load_model(source, dtype)
     if dtype is None and device.type == "cpu":
         model = model.float()
     own = _labels_of(config)
@@ -68,13 +86,13 @@ def load_classifier(
             f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. Give "
             "one name a class, in the model's order."
         )
-    return Pretrained(model.eval().to(device), transform, labels or own, int(config.num_frames))
+    return Pretrained(model.eval().to(device), transform, labels or own, num_frames)
 
 
 def _read_transform(directory: Path) -> VideoTransform:
     try:
         return VideoTransform.from_pretrained(directory)
-    except (TypeError, RuntimeError, KeyError) as error:  # values of kinds that nobody foresaw
+    except (TypeError, RuntimeError, KeyError) as error:  # values of unexpected types
         raise ValueError(
             f"the preprocessor config must hold numbers and sizes, got {str(directory)!r} where "
             f"it does not ({_reason(error)}). Correct the file."
@@ -92,69 +110,68 @@ def _labels_of(config: Any) -> tuple[str, ...]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one, else the CPU.
+    """Get the device of a name; `auto` is CUDA if available, else the CPU.
 
     Raises:
         ValueError: If the name is unknown or the machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {DEVICES}, got {name!r}. Choose one of them.")
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+    device = torch.device(validate_device(name))
+    num_there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
     }
-    if not available[name]:
-        present = [device for device, there in available.items() if there]
+    if (device.index or 0) >= num_there[device.type]:
+        present = [kind for kind, count in num_there.items() if count]
         raise ValueError(
-            f"device must be one that this machine has ({', '.join(present)}), got {name!r}. Use "
-            "auto."
+            f"`device` must be one that this machine has ({', '.join(present)}), got {name!r}. "
+            "Use auto."
         )
-    return torch.device(name)
+    return device
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of a name; `auto` is None, the checkpoint's own.
+    """Get the dtype of a name; `auto` is None, the checkpoint's own. Warns if it is emulated.
 
     Raises:
-        ValueError: If the name is unknown, or the device computes it slowly or not at all.
+        ValueError: If the name is unknown, or the device supports it poorly or not at all.
     """
+    name = canonical_dtype(name)
     if name == "auto":
         return None
-    if name not in DTYPES:
-        raise ValueError(
-            f"dtype must be one of {('auto', *DTYPES)}, got {name!r}. Choose one of them."
-        )
     if device.type == "cpu" and name == "float16":
         raise ValueError(
-            "dtype must be float32 or bfloat16 on a CPU, got 'float16'. Use auto, or a GPU."
+            "`dtype` must be float32 or bfloat16 on a CPU, got 'float16'. Use auto, or a GPU."
         )
     if device.type == "cuda" and name == "bfloat16" and not torch.cuda.is_bf16_supported():
         raise ValueError(
-            "dtype must be float32 or float16 on this GPU, got 'bfloat16'. Use float16."
+            "`dtype` must be float32 or float16 on this GPU, got 'bfloat16'. Use float16."
         )
-    return DTYPES[name]
+    dtype = DTYPES[name]
+    if dtype == torch.bfloat16 and not bfloat16_is_native(device):
+        warnings.warn(
+            "this processor has no native bfloat16 (avx512_bf16, amx_bf16 or Arm's bf16): it is "
+            "emulated by way of float32, which is likely slower than float32.",
+            stacklevel=2,
+        )
+    return dtype
 
 
 def _read_config(name: str) -> Any:
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING
 
-    if _looks_like_a_path(name) and not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"model must be a directory that exists, or a hub id, got {name!r}. Check the path."
-        )
     try:
+        validate_sizes(PretrainedConfig.get_config_dict(name)[0])
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise FileNotFoundError(
-            f"model must be a directory with a config.json, or a hub id in reach, got {name!r}, "
-            "which is no directory here and was not found on the hub. Download the model first, "
-            "or check the name."
+            f"`model` must have a config.json, got {name!r} without one that can be read. Name a "
+            "directory that save_pretrained wrote."
         ) from error
-    except Exception as error:  # whatever a hostile config makes transformers raise
+    except Exception as error:  # a hostile config can raise anything
         raise ValueError(
             f"model must have a config.json that transformers can read, got {name!r}: "
             f"{_reason(error)}. Correct the file; code of its own is never run."
@@ -176,15 +193,36 @@ def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
             dtype="auto" if dtype is None else dtype,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
-    except Exception as error:  # whatever a hostile config or file makes transformers raise
+    except ImportError as error:
+        raise ImportError(
+            f"`model={name}` needs a package that is not installed: {_reason(error)}"
+        ) from error
+    except Exception as error:  # a hostile config or file can raise anything
         raise ValueError(
             f"model must have weights that fit its config, got {name!r}: {_reason(error)}. Copy "
             "the whole config.json and model.safetensors there."
         ) from error
     missing = sorted(info["missing_keys"])
+    lost = name_lost_biases(missing)
+    if lost is not None:
+        raise ValueError(
+            f"model must have all its weights, got {name!r} without {len(missing)} of them: "
+            f"{lost}. Install transformers 5.18 or later."
+        )
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        key, *shapes = mismatched[0]
+        saved, wanted = (tuple(shape) for shape in shapes)
+        rest = f", and {len(mismatched) - 1} more" if len(mismatched) > 1 else ""
+        raise ValueError(
+            f"`model={name}` has weights that do not fit its config: {key} is {saved} in the file "
+            f"and {wanted} by config.json{rest}. Correct config.json; for a classifier, id2label "
+            "must name every class."
+        )
     if missing:
-        # Transformers would go on with random values there, and with random answers.
+        # transformers would initialise them randomly and give random predictions.
         raise ValueError(
             f"model must have all its weights, got {name!r} without {len(missing)} of them "
             f"({', '.join(missing[:3])}). Use a checkpoint that was fine-tuned to classify."
@@ -196,11 +234,16 @@ def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
             f"leaves out {len(unexpected)} weights ({', '.join(unexpected[:3])}). Correct "
             "num_hidden_layers in config.json."
         )
+    if getattr(model.config, "quantization_config", None) and not hasattr(model, "hf_quantizer"):
+        raise ValueError(
+            f"`model={name}` is quantized by a method that transformers does not know. Name the "
+            "model that it was made from."
+        )
     return _with_fused_attention(model)
 
 
 def _with_fused_attention(model: Any) -> nn.Module:
-    """What a config says of attention is not what a comparison means by unmerged."""
+    """Use fused attention if supported, whatever the config says, for a fair unmerged baseline."""
     if model._supports_sdpa:
         model.set_attn_implementation("sdpa")
     assert isinstance(model, nn.Module)
@@ -208,28 +251,5 @@ def _with_fused_attention(model: Any) -> nn.Module:
 
 
 def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = str(error).replace("`", "'").strip().splitlines()  # not this package's arguments
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _directory(name: str) -> Path:
-    """Where the files of a model lie: its directory, or its snapshot in the hub's cache."""
-    if Path(name).is_dir():
-        return Path(name)
-    from transformers.utils.hub import cached_file
-
-    found = [
-        cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-        for file in _PROCESSOR_FILES
-    ]
-    paths = [Path(file) for file in found if file is not None]
-    if not paths:
-        raise FileNotFoundError(
-            f"model must have a preprocessor_config.json, got {name!r} without one. Pass a "
-            "directory that has it."
-        )
-    return paths[0].parent
-
-
-def _looks_like_a_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or not name

@@ -1,4 +1,4 @@
-"""Find videos by a text."""
+"""Search video files by text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +15,15 @@ __all__ = ["SearchResult", "embed_pooled", "search_videos"]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One video and how well it fits.
+    """One video and how well it matches the text.
 
     Attributes:
-        path: The file, as it was given.
+        path: The file, as given.
         rank: 1 for the best; None for a video that failed.
-        score: Cosine of video and text in [-1, 1]; None for a video that failed.
-        match_score: Logit of "they match" of the fusion encoder, higher is better; None where it
+        score: Cosine similarity of video and text, in [-1, 1]; None for a video that failed.
+        match_score: Logit of the "match" class of the fusion encoder, higher is better; None if it
             was not computed.
-        seconds: Time that the frames sampled from cover; None if unknown.
+        seconds: Duration that frames were sampled from; None if unknown.
         notes: Everything unusual about the file.
         error: Why the video failed; None if it did not.
     """
@@ -39,7 +39,7 @@ class SearchResult:
 
 @dataclass
 class _Hit:
-    """A video on its way; the tokens go once it is out of the best."""
+    """A scored video; its tokens are dropped once it falls out of the best."""
 
     row: EncodedVideo
     score: float
@@ -56,22 +56,22 @@ def search_videos(
     batch_size: int = 1,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[SearchResult]:
-    """Rank videos by how well they fit a text.
+    """Rank videos by how well they match a text.
 
-    All are ranked by the fast score of two encoders. The best `rerank` of them are then put in the
-    order of the fusion encoder's score; all others stay behind them in the order of the first.
-    Tokens of no more than `rerank` videos are held. Equal scores keep the order given.
+    All are ranked by the fast dual-encoder score. The best `rerank` are then re-ranked by the
+    fusion encoder's score; the others follow in their original order. Tokens of at most `rerank`
+    videos are held in memory. Ties keep the order of `paths`.
 
     Args:
-        encoding: A `UMTRetrieval` and how it merges and reads.
-        text: What to look for; cleaned as captions are.
+        encoding: A `UMTRetrieval` with its merging and reading.
+        text: The query; cleaned as captions are.
         paths: Local files.
-        rerank: Videos to score a second time, at least 0; the paper's protocol takes 128.
+        rerank: Videos to re-rank, at least 0; the paper's protocol uses 128.
         batch_size: As in `VideoEncoding.encode_all`.
         on_step: Called after every video, to show progress.
 
     Returns:
-        One result a path, best first, those that failed at the end.
+        One result per path, best first, failed videos last.
 
     Raises:
         ValueError: If the text is empty or too long, or `rerank` is negative.
@@ -99,7 +99,7 @@ def search_videos(
 
 
 def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
-    """The model, if it is one that compares videos with texts.
+    """Return the model, checked to be one that compares videos with texts.
 
     Raises:
         TypeError: If it is not.
@@ -115,11 +115,11 @@ def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
 def embed_pooled(encoding: VideoEncoding, pooled: Tensor) -> Tensor:
     """Project pooled vectors (B, C) of a `UMTRetrieval` to unit vectors (B, E), float32, CPU."""
     model = retrieval_model(encoding)
-    dtype = model.vision_proj.weight.dtype
+    dtype = next(model.parameters()).dtype
     with encoding.computing():
         x = pooled.to(encoding.device, dtype)
         embeddings = model.embed_video(VideoFeatures(x[:, None], x))
-    return embeddings.float().cpu().clone()  # a tensor of inference mode is of no use to others
+    return embeddings.float().cpu().clone()  # the copy is not an inference tensor
 
 
 def _insert(hits: list[_Hit], hit: _Hit, num_with_tokens: int) -> None:
@@ -134,7 +134,7 @@ def _rerank(
     encoding: VideoEncoding, model: UMTRetrieval, query: EncodedTexts, hits: Sequence[_Hit]
 ) -> None:
     for hit in hits:
-        assert hit.tokens is not None  # the best have kept theirs
+        assert hit.tokens is not None  # the best keep their tokens
         with encoding.computing():
             hit.match_score = match_scores(model, hit.tokens, query, [0]).item()
 

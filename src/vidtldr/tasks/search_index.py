@@ -1,4 +1,4 @@
-"""Find videos in an index, by a text or by a clip.
+"""Search an index by text or by example video.
 
 Letters: `C` channels of a vector, `N` tokens.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.store.exact_search import Hit
 from vidtldr.store.nearest import NearestClips
-from vidtldr.store.rows import KeptTokens
+from vidtldr.store.rows import KeptTokens, path_of
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.embed import Embedder
 from vidtldr.tasks.search import retrieval_model
@@ -22,23 +22,23 @@ from vidtldr.tasks.text_features import EncodedTexts, encode_texts, match_scores
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.tasks.video_file import VideoFile
 from vidtldr.video.decode import VideoError
+from vidtldr.video.local_file import video_error
 
 __all__ = ["FoundClip", "TextQuery", "find_like", "find_text", "validate_model"]
 
 
 @dataclass(frozen=True)
 class FoundClip:
-    """A clip of the index and how well it fits.
+    """A clip of the index and how well it matches the query.
 
     Attributes:
         path: Its file.
         start_seconds: Its start in the file.
         end_seconds: Its end; None if unknown.
         rank: 1 for the best.
-        score: Cosine of its vector and the query's, in [-1, 1].
-        match_score: Logit of "they match" of the fusion encoder; None where it was not computed.
-        notes: Everything unusual about the file, and why there is no match score if there should
-            be one.
+        score: Cosine similarity of its vector and the query's, in [-1, 1].
+        match_score: Logit of the "match" class of the fusion encoder; None if it was not computed.
+        notes: Everything unusual about the file, and why a clip could not be re-ranked.
     """
 
     path: str
@@ -52,21 +52,21 @@ class FoundClip:
 
 @dataclass(frozen=True)
 class TextQuery:
-    """A text as the model reads it: a unit vector (C,), and what the fusion encoder takes."""
+    """An encoded text query: a unit vector (C,), and the input of the fusion encoder."""
 
     vector: NDArray[np.float32]
     encoded: EncodedTexts
 
 
 def validate_model(index: VideoIndex, identity: dict[str, Any]) -> None:
-    """Check that a model is the one of the index.
+    """Check that a model is the one the index was made with.
 
     Args:
         index: The index.
-        identity: Of the model, see `Embedder.identity`.
+        identity: The model's identity, see `Embedder.identity`.
 
     Raises:
-        ValueError: If its weights are others.
+        ValueError: If its weights differ.
     """
     own, given = index.settings.identity.get("weights"), identity.get("weights")
     if own != given:
@@ -86,22 +86,22 @@ def find_text(
     where: str | None = None,
     rerank: int = 0,
 ) -> list[FoundClip]:
-    """Find the clips that fit a text, best first.
+    """Find the clips that best match a text, best first.
 
-    All are ranked by the cosine, then the best `rerank` by the fusion encoder: from their tokens
-    where the index keeps them, else by reading their files again.
+    All are ranked by cosine similarity, then the best `rerank` by the fusion encoder: from their
+    tokens if the index keeps them, else by reading their files again.
 
     Args:
-        index: Where to look.
+        index: The index to search.
         encoding: The `UMTRetrieval` that the index was made with, and its schedule.
-        text: What to look for.
-        top: Clips to return at most, at least 1.
-        where: Only clips for which this holds, in SQL: "seconds > 5".
-        rerank: Clips to score a second time, at least 0.
+        text: The query.
+        top: Maximum number of clips to return, at least 1.
+        where: SQL filter on the clips, such as "seconds > 5".
+        rerank: Clips to re-rank, at least 0.
 
     Raises:
-        ValueError: If the text is empty or too long, a number is out of range, or `where` is no
-            condition.
+        ValueError: If the text is empty or too long, a number is out of range, or `where` is not a
+            valid filter.
         TypeError: If the model is not a `UMTRetrieval`.
         OSError: If the index is damaged.
     """
@@ -126,7 +126,7 @@ def find_like(
     top: int = 10,
     where: str | None = None,
 ) -> list[FoundClip]:
-    """Find the clips that are most like a video; otherwise as `find_text`.
+    """Find the clips most similar to a video; otherwise as `find_text`.
 
     Raises:
         VideoError: If the video cannot be read.
@@ -140,7 +140,7 @@ def _described(index: VideoIndex, hits: Sequence[Hit]) -> list[FoundClip]:
     rows = index.rows([hit.id for hit in hits])
     return [
         FoundClip(
-            path=rows[hit.id]["path"],
+            path=path_of(rows[hit.id]["path"]),
             start_seconds=rows[hit.id]["start_seconds"],
             end_seconds=rows[hit.id]["end_seconds"],
             rank=rank,
@@ -160,14 +160,15 @@ def _reranked(
 ) -> list[FoundClip]:
     """The same clips, those with a match score first."""
     model = retrieval_model(encoding)
-    kept = index.tokens(ids)
+    kept, rows = index.tokens(ids), index.rows(ids)
     scored = []
     for clip, key in zip(found, ids, strict=True):
         try:
             if key in kept:
                 tokens = _video_tokens(kept[key])
             else:
-                tokens = _tokens_of(encoding, clip, index.settings.segment_seconds)
+                sha256 = rows[key]["sha256"]
+                tokens = _tokens_of(encoding, clip, sha256, index.settings.segment_seconds)
         except VideoError as error:
             scored.append(replace(clip, notes=(*clip.notes, f"not re-ranked: {error}")))
             continue
@@ -183,11 +184,16 @@ def _video_tokens(kept: KeptTokens) -> VideoTokens:
 
 
 def _tokens_of(
-    encoding: VideoEncoding, clip: FoundClip, segment_seconds: float | None
+    encoding: VideoEncoding, clip: FoundClip, sha256: str, segment_seconds: float | None
 ) -> VideoTokens:
-    """Read a clip of a file again and encode it."""
-    for part in VideoFile(clip.path, encoding.reader, segment_seconds).clips():
-        if part.start_seconds == clip.start_seconds:
-            pixels = encoding.reader.transform.normalised(part.x)
-            return encoding.encode_pixels(pixels[None]).by_clip()[0]
-    raise VideoError(f"path must name the video that was indexed, got {clip.path!r}, cut otherwise")
+    """Read a clip from its file again and encode it."""
+    file = VideoFile(clip.path, encoding.reader, segment_seconds)
+    if file.hash_content() in (sha256, None):  # without a hash, reading says why
+        for part in file.clips():
+            if part.start_seconds == clip.start_seconds:
+                file.validate_unchanged()
+                pixels = encoding.reader.transform.normalised(part.x)
+                return encoding.encode_pixels(pixels[None]).by_clip()[0]
+    raise video_error(
+        clip.path, "it is not the video that was indexed", "Run vidtldr index add again."
+    )

@@ -1,4 +1,4 @@
-"""Captions, questions and labels as UMT was trained to read them."""
+"""Clean captions, questions and labels as in UMT's training."""
 
 import re
 
@@ -11,16 +11,16 @@ _SPACED = re.compile(r"[-/]")
 def clean_text(text: str) -> str:
     """Clean a text as the paper's protocol does.
 
-    Letters become small, the characters `,.'!?"()*#:;~` go, `-` and `/` become spaces, `<person>`
-    becomes `person`, and white space of any kind is squeezed to single spaces, none at the ends.
-    Cleaning twice equals cleaning once.
+    Text is lower-cased, the characters `,.'!?"()*#:;~` are removed, `-` and `/` become spaces,
+    `<person>` becomes `person`, and whitespace is collapsed to single spaces and stripped at the
+    ends. Cleaning is idempotent.
 
     Args:
-        text: Any text; may come out empty.
+        text: Any text; the result may be empty.
 
     Source: the evaluation protocol of UMT and of Choi et al., CVPR 2024. Differs from the authors'
-    code where they keep a lone tab or line break, which BERT's tokenizer takes for a space, too,
-    and in a nested `<<person>>`.
+    code in two cases: they keep a lone tab or line break, which BERT's tokenizer also treats as a
+    space, and they treat a nested `<<person>>` differently.
     """
     text = _SPACED.sub(" ", _REMOVED.sub("", text.lower()))
     while "<person>" in text:

@@ -1,6 +1,6 @@
-"""Texts as UMT reads them before it sees a video, without their padding.
+"""Encode texts with UMT's text encoder, stored without padding, and score them against videos.
 
-Letters: `B` texts, `U` different texts, `L` text tokens, `C` channels, `E` channels of the space
+Letters: `B` texts, `U` unique texts, `L` text tokens, `C` channels, `E` channels of the space
 that texts share with videos.
 """
 
@@ -24,13 +24,13 @@ MAX_PROMPT_TOKENS = 150  # the longest texts that UMT was evaluated with
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """Encoded texts, on the CPU. Texts with the same tokens share what is stored.
+    """Encoded texts, on the CPU. Texts with the same tokens are stored once.
 
     Attributes:
-        rows: For each text which of the U different ones it is, shape (B,), int64.
+        rows: Index of each text among the U unique ones, shape (B,), int64.
         row_embeddings: Unit vectors in the shared space, shape (U, E), float32.
-        row_tokens: The real tokens of all different texts in a line, shape (sum of L, C).
-        row_ends: Where each different text ends in `row_tokens`, U + 1 numbers; the first is 0.
+        row_tokens: The real tokens of all unique texts, concatenated, shape (sum of L, C).
+        row_ends: Where each unique text ends in `row_tokens`, U + 1 numbers; the first is 0.
     """
 
     rows: Tensor
@@ -42,7 +42,7 @@ class EncodedTexts:
         return len(self.rows)
 
     def select(self, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tokens of some texts, padded to the longest of them.
+        """Get the tokens of some texts, padded to the longest of them.
 
         Returns:
             Tokens (B, L, C) and their mask (B, L), 1 for real ones, on `device`.
@@ -50,14 +50,14 @@ class EncodedTexts:
         return self.select_rows(self.rows[list(indices)].tolist(), device)
 
     def select_rows(self, rows: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """The same of some of the different texts."""
+        """As `select`, for some of the unique texts."""
         parts = [self.row_tokens[self.row_ends[row] : self.row_ends[row + 1]] for row in rows]
         ones = [torch.ones(len(part), dtype=torch.int64) for part in parts]
         mask = pad_sequence(ones, batch_first=True)
         return pad_sequence(parts, batch_first=True).to(device), mask.to(device)
 
     def length_of_row(self, row: int) -> int:
-        """Real tokens of a different text."""
+        """Number of real tokens of a unique text."""
         return self.row_ends[row + 1] - self.row_ends[row]
 
 
@@ -69,15 +69,16 @@ def encode_texts(
     batch_size: int = 64,
     on_step: Callable[[], object] = lambda: None,
 ) -> EncodedTexts:
-    """Encode tokenized texts in batches of similar length, each different one once.
+    """Encode tokenized texts in batches of similar length, each unique text once.
 
-    Padding is cut off before and after: a masked token has no weight in BERT's attention, so the
-    others stay the same to rounding, and most captions fill a fraction of the protocol's length.
+    Padding is stripped before and after encoding: a masked token has no weight in BERT's
+    attention, so the other tokens stay the same up to rounding, and most captions fill only a
+    fraction of the protocol's length.
 
     Args:
         model: The model, on its device.
         tokens: Token ids and mask (B, L), real tokens first; B at least 1.
-        batch_size: Texts at once.
+        batch_size: Texts per batch.
         on_step: Called after every text, to show progress.
     """
     device = next(model.parameters()).device
@@ -114,23 +115,24 @@ def match_scores(
     *,
     batch_size: int = 64,
 ) -> Tensor:
-    """Score one video against some texts with the fusion encoder, each different text once.
+    """Score one video against some texts with the fusion encoder, each unique text once.
 
-    Texts of similar length go together; the video's keys and values are computed once a batch.
+    Texts are batched by length; the video's keys and values are computed once per batch.
 
     Args:
         model: The model, on its device.
         video: Tokens of the video (N, C) and their mass, on any device.
         texts: The encoded texts.
-        indices: Which of them.
-        batch_size: Texts at once.
+        indices: Indices of the texts to score.
+        batch_size: Texts per batch.
 
     Returns:
-        Logits of "they match", shape (indices,), float32, on the CPU.
+        Logits of the "match" class, shape (indices,), float32, on the CPU.
     """
-    device = next(model.parameters()).device
-    dtype = model.text_proj.weight.dtype  # tokens that autocast kept as halves come back
-    video = VideoTokens.stack([video.to(device, dtype)])
+    parameter = next(model.parameters())
+    device = parameter.device
+    # The dtype converts half-precision tokens kept under autocast.
+    video = VideoTokens.stack([video.to(device, parameter.dtype)])
     rows, places = torch.unique(texts.rows[list(indices)], return_inverse=True)
     scores = torch.empty(len(texts.row_ends) - 1)
     for batch in _in_batches(rows.tolist(), texts.length_of_row, batch_size):
@@ -140,12 +142,12 @@ def match_scores(
 
 
 def prompt_tokens(tokenizer: TextTokenizer, prompts: Sequence[str], name: str) -> TextTokens:
-    """Clean and tokenize what a person typed; nothing is cut off in silence.
+    """Clean and tokenize user input; nothing is truncated silently.
 
     Args:
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         prompts: Texts as typed.
-        name: The argument as the caller spells it.
+        name: Name of the argument, for error messages.
 
     Raises:
         ValueError: If a text is empty, empty when cleaned, or too long.
@@ -168,7 +170,7 @@ def prompt_tokens(tokenizer: TextTokenizer, prompts: Sequence[str], name: str) -
 def _in_batches(
     rows: Iterable[int], length_of: Callable[[int], int], batch_size: int
 ) -> Iterator[list[int]]:
-    """Rows in batches of similar length, shortest first."""
+    """Split rows into batches of similar length, shortest first."""
     order = sorted(rows, key=length_of)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

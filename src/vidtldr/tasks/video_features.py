@@ -1,4 +1,4 @@
-"""Features of many videos by UMT, from the cache where they are there.
+"""Encode many videos with UMT, reusing cached features.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels.
 """
@@ -7,45 +7,49 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 import vidtldr
-from vidtldr.hosts.budget import resolve_budget
-from vidtldr.hosts.compiled_twin import CompiledTwin
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.patching import patched
+from vidtldr.budget.counts import resolve_budget
+from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.hosts.twin import merged_twin
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoFeatures, VideoTokens, VisionEncoder
+from vidtldr.patch.compiled_twin import CompiledTwin
+from vidtldr.patch.twin import merged_twin
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.feature_cache import CachedFeatures, FeatureCache
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
+from vidtldr.tasks.unchanged import FileWatch
 from vidtldr.video.decode import VideoError
+from vidtldr.video.local_file import is_lack_of_memory
 
 __all__ = ["EncodedVideo", "VideoEncoding"]
 
 CPU = torch.device("cpu")
 UNMERGED = MergeConfig(r=())
+_NO_MEMORY = (
+    "encoding it takes more memory than there is. Free some memory, or encode fewer clips at once."
+)
 
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """What is known of one video file.
+    """The features of one video file, or why it failed.
 
     Attributes:
-        path: The file, as it was given.
+        path: The file, as given.
         tokens: Its tokens (N, C) and their mass, on the CPU; None if the video failed.
         pooled: Its pooled vector, shape (C,), on the CPU; None if the video failed.
-        seconds: Time that the frames sampled from cover; None if unknown.
-        notes: Everything unusual, a sentence each.
+        seconds: Duration that frames were sampled from; None if unknown.
+        notes: Everything unusual about the file, one sentence each.
         error: Why there are no features; None if there are.
-        from_cache: Whether the features were read and not computed.
+        from_cache: Whether the features were read from the cache.
     """
 
     path: str
@@ -59,7 +63,7 @@ class EncodedVideo:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A clip that was read and waits for the model, or a video that is done."""
+    """A clip that was read and waits for the model, or a finished video."""
 
     pixels: Pixels | None
     sha256: str | None
@@ -69,25 +73,26 @@ class _Waiting:
 class VideoEncoding:
     """Encodes videos with a UMT model and one schedule; a bad file never stops the others.
 
-    The model is merged while it encodes and left as it was found. Numbers of a cached video are
-    those of its first computation, to the bit.
+    It runs a merging copy of the vision encoder that shares the weights, so the model is left as it
+    is and several threads may encode at once. Features from the cache are bit-identical to those
+    first computed.
 
     Args:
         model: A `UMTRetrieval` or `UMTAnswering`, on its device.
         reader: How videos are read, see `umt_reader`.
-        merge: What to merge; None for nothing, also if the model is patched already.
-        cache_dir: Where features are kept between runs; None keeps none.
-        autocast: Half type to compute in, as the paper's protocol does on a GPU; None computes in
-            the model's own. Tokens are kept in this type, in which attention reads them anyway.
-        compile_for: Clips at once for which the vision encoder is compiled, here and once; other
-            numbers run uncompiled. None compiles nothing. Features agree with uncompiled ones to
-            rounding, as those of batches do, so a cache holds either.
+        merge: What to merge; None for nothing, even if the model is already patched.
+        cache_dir: Directory to cache features in between runs; None caches nothing.
+        autocast: Half-precision dtype to compute in, as the paper's protocol does on a GPU; None
+            uses the model's own. Tokens are kept in this dtype, as attention reads them in it.
+        compile_for: Batch size for which the vision encoder is compiled, once, at construction;
+            other batch sizes run uncompiled. None compiles nothing. Features agree with uncompiled
+            ones up to rounding, as across batch sizes, so both may share a cache.
 
     Attributes:
-        schedule: What is merged, a budget turned into counts.
+        schedule: The merging schedule, with any budget resolved to counts.
         compiled: The compiled encoder; None without one.
         num_encoded: Clips that the model encoded.
-        encode_seconds: Time that the model took for `num_encoded` clips, reading left out.
+        encode_seconds: Time that the model took for `num_encoded` clips, excluding reading.
 
     Raises:
         ValueError: If the schedule does not fit the model.
@@ -110,9 +115,10 @@ class VideoEncoding:
         self.autocast = autocast
         self.num_encoded = 0
         self.encode_seconds = 0.0
-        with patched(model, merge or UNMERGED):
-            pass
         self.schedule = resolve_budget(merge or UNMERGED, find_host(model))
+        # A copy that is patched once: patching the model for each batch would disturb other threads
+        # that run it.
+        self._encoder: VisionEncoder = merged_twin(model.vision_encoder, self.schedule)
         self.cache = None if cache_dir is None else FeatureCache(cache_dir, self._context())
         self.compiled = None if compile_for is None else self._compile(compile_for)
         if self.compiled is not None:
@@ -120,11 +126,11 @@ class VideoEncoding:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     def computing(self) -> ExitStack:
-        """A context without gradients, in the half type wanted."""
+        """Context manager for inference mode, with autocast if requested."""
         stack = ExitStack()
         stack.enter_context(torch.inference_mode())
         if self.autocast is not None:
@@ -135,16 +141,16 @@ class VideoEncoding:
         """Encode clips (B, T, 3, S, S) with this schedule."""
         x = pixel_values.to(self.device)
         if self.compiled is not None:
-            # As `torch.stack` lays clips out, and moved before inference mode, which marks what is
-            # made in it: other strides and marks would be compiled for again.
+            # Contiguous, as `torch.stack` makes clips, and moved outside inference mode: other
+            # strides or an inference tensor would trigger a recompilation.
             x = x.contiguous()
             with self.computing():
                 found: VideoFeatures = self.compiled.model_for(x)(x)
-                # A recorded CUDA graph writes the next clips' features over these.
+                # Cloned: a replayed CUDA graph overwrites its outputs with the next features.
                 mass = None if found.mass is None else found.mass.clone()
                 return VideoFeatures(found.tokens.clone(), found.pooled.clone(), mass)
-        with patched(self.model, self.schedule), self.computing():
-            features: VideoFeatures = self.model.vision_encoder(x)
+        with self.computing():
+            features: VideoFeatures = self._encoder(x)
         return features
 
     def encode(self, path: str) -> EncodedVideo:
@@ -159,17 +165,17 @@ class VideoEncoding:
         num_readers: int = 2,
         on_step: Callable[[], object] = lambda: None,
     ) -> Iterator[EncodedVideo]:
-        """Encode video files in turn; the next ones are read meanwhile.
+        """Encode video files in order, reading the next ones meanwhile.
 
         Args:
             paths: Local files.
-            batch_size: Clips that the model encodes at once. With more than one, what a batch
-                holds depends on what the cache holds, so runs agree to rounding, not to the bit.
-            num_readers: Threads that read.
+            batch_size: Clips per batch. Above 1, the composition of a batch depends on what is
+                cached, so runs agree up to rounding, not bit for bit.
+            num_readers: Reader threads.
             on_step: Called after every video, to show progress.
 
         Yields:
-            One row a path, in order; a video that cannot be read has an error and no features.
+            One row per path, in order; a video that cannot be read has an error and no features.
         """
         group: list[_Waiting] = []
         for item in read_ahead(self._prepare, paths, num_readers):
@@ -181,21 +187,22 @@ class VideoEncoding:
         yield from self._finish(group, on_step)
 
     def _compile(self, num_clips: int) -> CompiledTwin[VisionEncoder]:
-        """Merge in a twin for good, as a compiled model cannot be patched for each batch."""
         side = self.model.config.image_size
         shape = (num_clips, self.reader.sampling.num_frames, 3, side, side)
-        return CompiledTwin(merged_twin(self.model.vision_encoder, self.schedule), shape)
+        return CompiledTwin(self._encoder, shape)
 
     def _prepare(self, path: str) -> _Waiting:
-        """Look the video up and read it if it is not there; runs in a thread."""
+        """Look a video up in the cache, and read it on a miss; runs in a thread."""
         sha256, damage = None, None
         try:
+            watch = FileWatch(path)
             sha256 = None if self.cache is None else _sha256_of_video(path)
             if self.cache is not None and sha256 is not None:
                 found, damage = self.cache.load(sha256)
                 if found is not None:
                     return _Waiting(None, sha256, EncodedVideo(path, *found, from_cache=True))
             pixels = self.reader(path)
+            watch.validate_unchanged()
         except VideoError as error:
             return _Waiting(None, sha256, EncodedVideo(path, error=str(error)))
         notes = pixels.notes if damage is None else (*pixels.notes, damage)
@@ -205,11 +212,23 @@ class VideoEncoding:
         self, group: Sequence[_Waiting], on_step: Callable[[], object]
     ) -> Iterator[EncodedVideo]:
         read = [item.pixels.values for item in group if item.pixels is not None]
-        encoded = iter(self._timed_encode(read))
+        encoded: Sequence[tuple[VideoTokens, Tensor] | None]
+        try:
+            encoded = self._timed_encode(read)
+        except Exception as error:
+            if not is_lack_of_memory(error):
+                raise
+            encoded = [None] * len(read)
+        features = iter(encoded)
         for item in group:
             row = item.done
             if item.pixels is not None:
-                row = self._keep(item, item.pixels, *next(encoded))
+                found = next(features)
+                row = (
+                    replace(row, error=_NO_MEMORY)
+                    if found is None
+                    else self._keep(item, item.pixels, *found)
+                )
             on_step()
             yield row
 
@@ -219,7 +238,8 @@ class VideoEncoding:
         start = time.perf_counter()
         features = self.encode_pixels(torch.stack(clips))
         kept = self.autocast or features.tokens.dtype
-        # Copies wait for the device; each clip gets memory of its own, or one would keep all.
+        # Copies synchronise with the device. Each clip gets its own memory; as a view, one clip
+        # would keep the whole batch alive.
         tokens = [clip.to(CPU, kept, copy=True) for clip in features.by_clip()]
         pooled = [part.cpu().clone() for part in features.pooled]
         self.encode_seconds += time.perf_counter() - start
@@ -231,7 +251,7 @@ class VideoEncoding:
     ) -> EncodedVideo:
         row = item.done
         if not (tokens.x.isfinite().all() and pooled.isfinite().all()):
-            error = "the model's features must be finite, got NaN or inf. Use dtype float32."
+            error = "the model's features must be finite, got NaN or inf. Use float32."
             return EncodedVideo(row.path, seconds=row.seconds, notes=row.notes, error=error)
         if self.cache is not None and item.sha256 is not None:
             features = CachedFeatures(tokens, pooled, pixels.seconds, pixels.notes)
@@ -239,7 +259,7 @@ class VideoEncoding:
         return EncodedVideo(row.path, tokens, pooled, row.seconds, row.notes)
 
     def _context(self) -> dict[str, object]:
-        """Everything that decides the features but the video."""
+        """Everything the features depend on except the video."""
         parameter = next(self.model.vision_encoder.parameters())
         context: dict[str, object] = {
             "weights": module_sha256(self.model.vision_encoder),
@@ -250,13 +270,13 @@ class VideoEncoding:
             "device": parameter.device.type,
             "versions": [vidtldr.__version__, torch.__version__, version("av")],
         }
-        if self.schedule.pooling == "mass":  # never read what was kept before mass was
+        if self.schedule.pooling == "mass":  # never read entries from before mass was kept
             context["kept"] = ["tokens", "mass", "pooled"]
         return context
 
 
 def _sha256_of_video(path: str) -> str | None:
-    """The hash of a regular file's content; None where reading would never end or cannot be."""
+    """Hash a regular file's content; None if it is not a regular file or cannot be read."""
     try:
         return file_sha256(path) if os.path.isfile(path) else None
     except OSError:

@@ -1,4 +1,4 @@
-"""Read one file for an index: its hash, its clips as the model takes them, and what it is.
+"""Read one file for indexing: its hash, its clips as the model takes them, and its metadata.
 
 Letters: `T` frames, `H` and `W` a frame as decoded, `h` and `w` as the model takes it.
 """
@@ -14,18 +14,15 @@ from torch import Tensor
 
 from vidtldr.store.rows import FileState
 from vidtldr.tasks.clip_reader import ClipReader
+from vidtldr.tasks.unchanged import FileWatch
 from vidtldr.video.deadline import OverTimeError, StopFlag
-from vidtldr.video.decode import VideoError, read_clip
+from vidtldr.video.decode import over_time, read_clip
 from vidtldr.video.local_file import video_error
 from vidtldr.video.segments import SegmentReader
 
-__all__ = ["FileChangedError", "ReadClip", "VideoFile"]
+__all__ = ["ReadClip", "VideoFile"]
 
 _NUM_BYTES_AT_ONCE = 2**22
-
-
-class FileChangedError(Exception):
-    """The file was written to while it was read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +41,13 @@ class VideoFile:
         path: The file.
         reader: How the model wants it read.
         segment_seconds: Length of a segment; None for one clip of the whole video.
-        on_progress: Called often while it is read.
+        on_progress: Called often while the file is hashed.
 
     Attributes:
-        state: The file as it was before it was read; the hash once `hash_content` has made it.
-        size: (height, width) of a frame, upright, after the first clip.
-        codec: FFmpeg's name of the codec, after the first clip.
-        notes: Everything unusual, after the last clip.
+        state: State of the file before it was read; includes the hash after `hash_content`.
+        size: (height, width) of an upright frame, set by the first clip.
+        codec: FFmpeg's name of the codec, set once all clips are read.
+        notes: Everything unusual about the file, set once all clips are read.
     """
 
     def __init__(
@@ -61,6 +58,7 @@ class VideoFile:
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
+        self._watch = FileWatch(path)
         self.state = FileState.of(path)
         self.size = (0, 0)
         self.codec = ""
@@ -70,7 +68,7 @@ class VideoFile:
         self._on_progress = on_progress
 
     def hash_content(self) -> str | None:
-        """SHA-256 of the content; None where there is none, of which decoding tells the reason."""
+        """Hash the content by SHA-256; None if unreadable, for which decoding gives the reason."""
         try:
             self.path.encode()
         except UnicodeEncodeError:
@@ -91,10 +89,10 @@ class VideoFile:
         return digest.hexdigest()
 
     def clips(self) -> Iterator[ReadClip]:
-        """Read its clips in order.
+        """Read the clips in order.
 
         Raises:
-            VideoError: If it cannot be read, or a clip takes longer than the reader's limit.
+            VideoError: If the file cannot be read, or a clip exceeds the reader's time limit.
         """
         if self._segment_seconds is None:
             yield self._whole()
@@ -102,16 +100,12 @@ class VideoFile:
             yield from self._segments(self._segment_seconds)
 
     def validate_unchanged(self) -> None:
-        """Check that the file is still what it was.
+        """Check that the file has not changed since `state` was taken.
 
         Raises:
-            FileChangedError: If it is not.
+            FileChangedError: If it has.
         """
-        if not self.state.same_stat(FileState.of(self.path)):
-            raise FileChangedError(
-                f"path must name a file that nobody writes to, got {self.path!r}, which changed "
-                "while it was read. Index it when it is complete."
-            )
+        self._watch.validate_unchanged()
 
     def _whole(self) -> ReadClip:
         reader = self._reader
@@ -120,28 +114,29 @@ class VideoFile:
             reader.sampling,
             max_seconds=reader.max_seconds,
             time_limit_seconds=reader.time_limit_seconds,
-            seeks=True,
+            transform=reader.transform,
         )
-        self.size = (clip.frames.shape[1], clip.frames.shape[2])
-        self.codec, self.notes = clip.codec, clip.notes
-        return ReadClip(0.0, clip.duration_seconds, reader.transform.resized(clip.frames))
+        self.size, self.codec = clip.size, clip.codec
+        self.notes = (*clip.notes, *reader.note(*clip.size))
+        return ReadClip(0.0, clip.duration_seconds, clip.frames)
 
     def _segments(self, segment_seconds: float) -> Iterator[ReadClip]:
         stop = _Deadline(self._reader.time_limit_seconds)
         try:
-            segments = SegmentReader(self.path, self._reader.sampling, segment_seconds, stop)
+            segments = SegmentReader(
+                self.path, self._reader.sampling, segment_seconds, stop, self._reader.transform
+            )
             for segment in segments:
-                self.size = (segment.frames.shape[1], segment.frames.shape[2])
-                x = self._reader.transform.resized(segment.frames)
-                yield ReadClip(segment.start_seconds, segment.end_seconds, x)
+                self.size = segment.size
+                yield ReadClip(segment.start_seconds, segment.end_seconds, segment.frames)
                 stop.restart()
         except OverTimeError:
-            raise _over_time(self.path, self._reader.time_limit_seconds) from None
-        self.codec, self.notes = segments.codec, segments.notes
+            raise over_time(self.path, self._reader.time_limit_seconds) from None
+        self.codec, self.notes = segments.codec, (*segments.notes, *self._reader.note(*self.size))
 
 
 class _Deadline(StopFlag):
-    """Stops the work when a segment takes too long; waiting for the encoder does not count."""
+    """Stops reading when a segment takes too long; time spent waiting for the encoder is free."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -153,11 +148,3 @@ class _Deadline(StopFlag):
 
     def is_set(self) -> bool:
         return time.monotonic() > self._end
-
-
-def _over_time(path: str, seconds: float) -> VideoError:
-    return video_error(
-        path,
-        f"reading a segment took longer than {seconds:g} seconds",
-        "Raise the time limit; else the file or its disk hangs.",
-    )

@@ -1,4 +1,4 @@
-"""UMT as a classifier of labels that it was never trained on, by their texts.
+"""Zero-shot classification with UMT: labels are matched by their text embeddings.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `K` labels, `E` channels of the space that
 texts share with videos.
@@ -19,17 +19,17 @@ __all__ = ["TextClassifier", "text_classifier"]
 
 @dataclass(frozen=True)
 class TextLogits:
-    """What a classifier of transformers returns.
+    """Output in the form of a transformers classifier.
 
     Attributes:
-        logits: Cosines over the temperature, shape (B, K), float32.
+        logits: Cosine similarities divided by the temperature, shape (B, K), float32.
     """
 
     logits: Tensor
 
 
 class TextClassifier(nn.Module):
-    """A `UMTRetrieval` with fixed labels, called as a video classifier of transformers is.
+    """A `UMTRetrieval` with fixed labels, called like a transformers video classifier.
 
     Args:
         umt: The model.
@@ -50,31 +50,35 @@ class TextClassifier(nn.Module):
 
 
 def text_classifier(model: UMTRetrieval, labels: Sequence[str]) -> Pretrained:
-    """Make a classifier out of a model and labels.
+    """Make a zero-shot classifier from a model and labels.
 
-    A label is its own prompt, cleaned as captions are. Probabilities are the softmax of the cosines
-    over the temperature that the checkpoint learnt (about 0.01 to 0.07), which is how the authors'
-    program compares the choices of a multiple-choice question by cosine. They have no program that
+    A label is its own prompt, cleaned as captions are. Probabilities are the softmax of the cosine
+    similarities divided by the checkpoint's learnt temperature (about 0.01 to 0.07), as the
+    authors' code does for the choices of multiple-choice questions. They have no program that
     classifies by labels, so there is no number of theirs to compare with.
 
     Args:
-        model: On its device.
-        labels: Names of the classes, at least one.
+        model: The model, on its device.
+        labels: Names of the classes, at least two.
 
     Raises:
-        ValueError: If there are no labels, one is empty or too long, or two are the same once
-            cleaned and tokenized.
+        ValueError: If there are fewer than two labels, one is empty or too long, or two are alike
+            once cleaned and tokenized.
     """
-    if not labels:
-        raise ValueError("labels must hold at least one name, got none. Pass two or more.")
+    if len(labels) < 2:
+        raise ValueError(
+            f"labels must be two or more, as a single one always has 100 %, got {list(labels)!r}. "
+            "Add others."
+        )
     tokens = prompt_tokens(model.tokenizer, labels, "labels")
     _validate_different(labels, tokens.input_ids)
     texts = encode_texts(model, tokens)
     # Outside inference mode the copy is an ordinary tensor, which a module may hold.
     embeddings = texts.row_embeddings[texts.rows].clone().to(model.temp.device)
-    transform = umt_reader(model.config).transform
+    reader = umt_reader(model.config)
     classifier = TextClassifier(model, embeddings).eval()
-    return Pretrained(classifier, transform, tuple(labels), model.config.num_frames)
+    num_frames = model.config.num_frames
+    return Pretrained(classifier, reader.transform, tuple(labels), num_frames, reader.note)
 
 
 def _validate_different(labels: Sequence[str], input_ids: Tensor) -> None:

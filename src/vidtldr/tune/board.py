@@ -1,15 +1,15 @@
-"""What a search has tried so far, and how to try one more."""
+"""The settings a search has tried, and how to try more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from vidtldr.bench.quality_methods import Layers
-from vidtldr.hosts.budget import latency_model
-from vidtldr.hosts.config import MergeConfig
+from vidtldr.baselines.schedules import Layers
+from vidtldr.budget.counts import latency_model
+from vidtldr.budget.latency import LatencyModel
+from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.method.latency import LatencyModel
 from vidtldr.tune.result import TUNED, Point
 from vidtldr.tune.trials import Setting, Trials
 from vidtldr.tune.ways import Way, flop_ratio_of
@@ -19,30 +19,30 @@ __all__ = ["Board", "Guess"]
 
 @dataclass(frozen=True)
 class Guess:
-    """A point with its speed-up as the times of the model's layers predict it."""
+    """A point with the speed-up predicted from the model's layer times."""
 
     point: Point
     speedup: float
 
     @property
     def drift(self) -> float:
-        """Of the point."""
+        """The drift of the point."""
         return self.point.drift
 
     @property
     def flop_ratio(self) -> float:
-        """Of the point."""
+        """The FLOP ratio of the point."""
         return self.point.flop_ratio
 
 
 class Board:
-    """Points that were tried on all clips, and the device's times of layers.
+    """The points tried on all clips, and the layer times of the device.
 
     Args:
         trials: Runs the settings.
 
     Attributes:
-        points: In the order tried; no setting comes twice under the same name.
+        points: In the order tried; a name has each setting at most once.
     """
 
     def __init__(self, trials: Trials) -> None:
@@ -54,21 +54,21 @@ class Board:
         self._timed: set[tuple[str | None, str]] = set()
 
     def fits(self, way: Way, flop_ratio: float) -> bool:
-        """Whether the layers of a way can save so much."""
+        """Whether the layers of a way can reach this budget."""
         try:
             way.at(self.model, flop_ratio)
-        except ValueError:  # everything else is checked before
+        except ValueError:  # everything else was checked before
             return False
         return True
 
     def best_first(self, ways: Sequence[Way], flop_ratio: float, num_clips: int) -> list[Way]:
-        """Ways by their drift on the first clips; of equal ones the first stays first."""
+        """Sort ways by their drift on the first clips; the sort is stable."""
         drifts = [self.drift(way, flop_ratio, num_clips) for way in ways]
         order = sorted(range(len(ways)), key=drifts.__getitem__)
         return [ways[place] for place in order]
 
     def drift(self, way: Way, flop_ratio: float, num_clips: int) -> float:
-        """Mean drift of a way on the first clips."""
+        """Return a way's mean drift on the first clips."""
         return self.trials.run(way.at(self.model, flop_ratio), num_clips).mean
 
     def add(self, way: Way, flop_ratio: float) -> Point:
@@ -85,19 +85,19 @@ class Board:
         return point
 
     def of_kind(self, kind: str) -> list[Point]:
-        """Points of a kind."""
+        """Return all points of a kind."""
         return [point for point in self.points if point.kind == kind]
 
     def of_way(self, way: Way) -> list[Point]:
-        """Points of a way at all its budgets."""
+        """Return a way's points at all its budgets."""
         return [p for p in self.of_kind(TUNED) if (p.name, p.layers) == (way.name, way.layers)]
 
     def predicted(self, way: Way, flop_ratio: float) -> float:
-        """The speed-up of a way at a budget, from times of layers, measured at first use."""
+        """Predict a way's speed-up at a budget from layer times, measured on first use."""
         return self._speedup(way.at(self.model, flop_ratio).config)
 
     def guesses(self) -> list[Guess]:
-        """Tuned points whose score and metric have had their times of layers measured."""
+        """Tuned points whose score and metric already have measured layer times."""
         return [
             Guess(point, self._speedup(point.config))
             for point in self.of_kind(TUNED)
@@ -105,7 +105,7 @@ class Board:
         ]
 
     def _speedup(self, config: MergeConfig) -> float:
-        """What is predicted is kept as what is tried is, so that the next run goes the same way."""
+        """Cache predictions like trials, so that a resumed run takes the same path."""
         key = {
             "context": self.trials.context,
             "num_threads": torch.get_num_threads(),

@@ -1,25 +1,28 @@
-"""The videos that a model is tuned on, decoded once and kept.
+"""The videos a model is tuned on, decoded once and kept in memory.
 
-Letters: `T` frames, `h` and `w` a frame as the model takes it.
+Letters: `T` frames, `h` and `w` height and width of the model's input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from vidtldr.steps import OnStep, ignore_steps
 from vidtldr.tasks.clip_reader import ClipReader, read_ahead
 from vidtldr.tasks.fingerprint import file_sha256
+from vidtldr.tasks.unchanged import FileWatch
+from vidtldr.video.decode import VideoError
 
 __all__ = ["FailedVideo", "TunedClip", "read_clips"]
 
 
 @dataclass(frozen=True, eq=False)
 class TunedClip:
-    """A clip, resized and cropped but not normalised, a quarter of the memory that way.
+    """A clip, resized and cropped but not normalised: uint8 needs a quarter of the memory.
 
     Attributes:
-        path: The file, as it was given.
+        path: The file, as given.
         sha256: Hash of its content.
         frames: uint8, shape (T, 3, h, w).
     """
@@ -40,25 +43,28 @@ class FailedVideo:
 def read_clips(
     reader: ClipReader,
     paths: Sequence[str],
-    on_step: Callable[[str, int, int], object] = lambda *_: None,
+    on_step: OnStep = ignore_steps,
 ) -> tuple[list[TunedClip], list[FailedVideo]]:
-    """Decode every video; a bad one never stops the others.
+    """Decode every video; a bad one does not stop the rest.
 
     Args:
-        reader: How the model wants its videos read.
+        reader: Reads videos as the model expects them.
         paths: Local files.
-        on_step: Called after every video with what is done, how many and of how many.
+        on_step: Called after every video with the name of the step, videos done and total.
 
     Returns:
-        Clips in the order of the files, and the videos that failed.
+        The clips, in the order of the files, and the videos that failed.
     """
 
     def read(path: str) -> TunedClip | FailedVideo:
         try:
-            frames = reader.transform.resized(reader.read(path).frames)
-            return TunedClip(path, file_sha256(path), frames)
-        except (OSError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+            watch = FileWatch(path)
+            frames = reader.read_resized(path).frames
+            sha256 = file_sha256(path)
+            watch.validate_unchanged()
+        except (OSError, VideoError) as error:
             return FailedVideo(path, str(error))
+        return TunedClip(path, sha256, frames)
 
     clips: list[TunedClip] = []
     failed: list[FailedVideo] = []

@@ -1,4 +1,4 @@
-"""Settings that no other one beats, and the one that serves a target best."""
+"""The Pareto frontier of settings, and the best setting for a target."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -12,16 +12,16 @@ FiguresT = TypeVar("FiguresT", bound=Figures)
 
 
 def frontier(items: Sequence[_T], figures: Callable[[_T], tuple[float, float]]) -> list[_T]:
-    """Items that no other one beats in one figure without being worse in the other.
+    """The Pareto frontier: items that no other item dominates.
 
-    Of items with equal figures the first stays.
+    Of items with equal figures the first is kept.
 
     Args:
-        items: Any.
-        figures: Two numbers of an item, less is better.
+        items: Items of any type.
+        figures: Returns two figures of an item; lower is better.
 
     Returns:
-        Those that stay, by the first figure.
+        The items on the frontier, sorted by the first figure.
     """
     best: list[_T] = []
     for item in sorted(items, key=figures):
@@ -31,10 +31,10 @@ def frontier(items: Sequence[_T], figures: Callable[[_T], tuple[float, float]]) 
 
 
 def best_for(target: Target, rows: Sequence[FiguresT]) -> FiguresT | None:
-    """The best row of those that reach the target; None if none does."""
+    """Return the best row that reaches the target; None if none does."""
     return max((row for row in rows if target.is_met(row)), key=target.merit, default=None)
 
 
 def nearest_to(target: Target, rows: Sequence[FiguresT]) -> FiguresT:
-    """The row that comes nearest to a target that none reaches."""
+    """Return the row nearest to a target that no row reaches."""
     return max(rows, key=target.nearness)

@@ -1,13 +1,12 @@
-"""What a search found, as a picture: drift against measured speed and against FLOPs."""
+"""Plot a search: drift against measured speed and against FLOPs."""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from vidtldr.bench.pareto import STYLES, Style
-from vidtldr.bench.plot import Plot, panels_plot
 from vidtldr.tune.frontier import frontier
 from vidtldr.tune.result import MARKERS, TUNED, Point, TimedPoint, TuneResult
+from vidtldr.visualize.plot import METHOD_STYLES, Plot, Style, panels_plot
 
 __all__ = ["tuning_plot"]
 
@@ -18,10 +17,10 @@ MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
 
 
 def tuning_plot(result: TuneResult) -> Plot:
-    """What was timed, then everything that was tried on all clips.
+    """Plot the timed rows, then every point tried on all clips.
 
     Args:
-        result: Of a search.
+        result: The result of a search.
     """
     panels = [partial(_draw_times, result=result), partial(_draw_budgets, result=result)]
     text = (
@@ -44,7 +43,7 @@ def _draw_times(panel: Any, result: TuneResult) -> None:
     for kind, shape in MARKER_SHAPES.items():
         rows = [row for row in result.rows if row.kind == kind]
         if rows:
-            _errors(panel, rows, STYLES[kind], shape, kind)
+            _errors(panel, rows, METHOD_STYLES[kind], shape, kind)
     if result.chosen is not None:
         at = (result.chosen.speedup, result.chosen.drift)
         ring = {"s": 170, "facecolors": "none", "edgecolors": "#000000", "linewidths": 1.4}
@@ -63,7 +62,7 @@ def _draw_budgets(panel: Any, result: TuneResult) -> None:
     for (name, where), points in lines.items():
         xs, ys = [p.flop_ratio for p in points], [p.drift for p in points]
         if points[0].kind in MARKERS:
-            style, label, shape = STYLES[name], name, MARKER_SHAPES[points[0].kind]
+            style, label, shape = METHOD_STYLES[name], name, MARKER_SHAPES[points[0].kind]
         elif len(points) > 1:
             style, shape = next(styles, OTHER), "o"
             label = f"{name}; layers {where.replace('-', ', ')}"
@@ -114,7 +113,7 @@ def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
         panel.set_yscale("log")
     panel.set_ylabel("drift from the unmerged model")
     panel.set_title(title, loc="left")
-    # Below the axis, where it covers nothing.
+    # Below the axis, where it hides nothing.
     panel.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, frameon=False, fontsize=8)
 
 

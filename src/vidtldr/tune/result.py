@@ -1,31 +1,33 @@
-"""What a search found."""
+"""The result of a search."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidtldr.bench.peers import Merging
-from vidtldr.bench.quality_methods import PAPER, Layers
-from vidtldr.hosts.config import MergeConfig
-from vidtldr.hosts.timing import Timing
+from vidtldr.baselines.baseline import Merging
+from vidtldr.baselines.schedules import PAPER, Layers
+from vidtldr.config import MergeConfig
+from vidtldr.measure.busyness import BusyReport, busiest
+from vidtldr.measure.gain import Change, Gain, change_of
+from vidtldr.measure.timing import Timing
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome, Setting
 
 __all__ = ["DROPPING", "MARKERS", "PAPER", "TOME", "TUNED", "Point", "TimedPoint", "TuneResult"]
 
 TUNED, TOME, DROPPING = "tuned", "ToMe (keys)", "random dropping"
-#: What a user knows already, to be compared with.
+#: Settings a user already knows, for comparison.
 MARKERS = (PAPER, TOME, DROPPING)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting and how far it moves the answers.
+    """One setting and how far it moves the model's answers.
 
     Attributes:
         kind: `"tuned"`, or the name of a marker.
         name: What a table calls it.
-        layers: That merge, 0-based.
-        setting: What it does.
+        layers: The layers that merge, 0-based.
+        setting: The setting itself.
         flop_ratio: Its FLOPs over the unmerged transformer's.
         outcome: Drift over the clips.
     """
@@ -39,16 +41,16 @@ class Point:
 
     @property
     def drift(self) -> float:
-        """Mean over the clips."""
+        """The mean drift over the clips."""
         return self.outcome.mean
 
     @property
     def config(self) -> MergeConfig | None:
-        """The schedule, as counts; None for what is no merging."""
+        """The schedule, as counts; None if the setting does not merge."""
         return self.setting.config if isinstance(self.setting, Merging) else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -61,12 +63,12 @@ class Point:
 
 @dataclass(frozen=True)
 class TimedPoint(Point):
-    """A setting that was timed in turn with the unmerged model.
+    """A setting timed in turn with the unmerged model.
 
     Attributes:
-        timing: Of one clip's forward.
-        speedups: Median, lowest and highest of the ratios of the same rounds.
-        timed_on: Date in UTC, YYYY-MM-DD; a search that goes on reads times taken before.
+        timing: Timing of one clip's forward.
+        speedups: Median, lowest and highest of the per-round ratios.
+        timed_on: Date in UTC, YYYY-MM-DD; a resumed search reuses earlier times.
     """
 
     timing: Timing
@@ -78,8 +80,13 @@ class TimedPoint(Point):
         """The median ratio."""
         return self.speedups["median"]
 
+    @property
+    def change(self) -> Change:
+        """The change that the rounds show."""
+        return change_of(self.speedups["lowest"], self.speedups["highest"])
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         times = {"times_ms": self.timing.times_ms, "median_ms": self.timing.median_ms}
         return super().to_dict() | times | {"speedup": self.speedups, "timed_on": self.timed_on}
 
@@ -89,16 +96,17 @@ class TuneResult:
     """What a search found.
 
     Attributes:
-        target: What was to be reached.
-        num_clips: Clips that every drift below is a mean over.
+        target: The target of the search.
+        num_clips: Number of clips that each drift below is averaged over.
         unmerged: Times of the unmerged model, in turn with those of `rows`; rows that correct a
-            predicted speed-up were timed after them, in turn with the unmerged model again.
-        scores: The best place of each score and metric, at one budget, least drift first.
-        points: Everything tried on all clips.
-        rows: What was timed, fastest first.
-        chosen: The row that serves the target best; None if none reaches it.
-        nearest: The row that comes nearest where none reaches it.
-        num_forwards: Forwards of merged models that were run and not read from the results' file.
+            predicted speed-up were timed later, again in turn with the unmerged model.
+        scores: The best layers for each score and metric, at one budget, least drift first.
+        points: Every point tried on all clips.
+        rows: The timed points, fastest first.
+        chosen: The best row that reaches the target; None if none does.
+        nearest: The row nearest to the target if none reaches it.
+        num_forwards: Forwards of merged models that were run, not read from the results file.
+        num_tokens: Tokens of an unmerged clip; None if they depend on its size.
     """
 
     target: Target
@@ -110,9 +118,28 @@ class TuneResult:
     chosen: TimedPoint | None
     nearest: TimedPoint
     num_forwards: int
+    num_tokens: int | None = None
+
+    @property
+    def busy(self) -> BusyReport:
+        """CPU time taken by other programs while the rows were timed."""
+        return busiest(row.timing.busy for row in self.rows)
+
+    def gain_of(self, row: TimedPoint) -> Gain:
+        """Return a row's gain in time per clip, with the reason if there is none."""
+        removed = sum(row.setting.to_dict()["r"])
+        before = self.num_tokens
+        return Gain(
+            **row.speedups,
+            unmerged_ms=self.unmerged.median_ms,
+            flop_ratio=row.flop_ratio,
+            num_tokens=None if before is None else (before, before - removed),
+            num_clips=1,
+            busy=row.timing.busy,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return {
             "target": str(self.target),
             "num_clips": self.num_clips,
@@ -123,4 +150,5 @@ class TuneResult:
             "chosen": None if self.chosen is None else self.chosen.to_dict(),
             "nearest": self.nearest.to_dict(),
             "num_forwards": self.num_forwards,
+            **self.busy.to_dict(),
         }

@@ -1,15 +1,16 @@
 """Search score, metric, weighting, layers and amount of merging for one model and its videos.
 
-The choices are few and discrete (seven methods, six places, a handful of variants and budgets), a
-trial costs about a second a clip, and a few dozen must do. So this is a race by halves and no
-library: every method is first tried in every place on a few clips, and only what leads goes on to
-more clips, to variants one at a time and to other budgets. With as many forwards, Optuna's samplers
-of two objectives find a worse frontier, and those of one, which spend all on a single budget, less
-drift there and none of the frontier (`benchmarks/10_tune_search.py`). A race can be read at a
-glance and is the same in every run, so that a stopped search goes on exactly where it was.
+The choices are few and discrete (seven methods, six sets of layers, a handful of variants and
+budgets), a trial costs about a second per clip, and a few dozen trials must do. So this is
+successive halving, without a library: every method is first tried in every set of layers on a few
+clips, and only the leaders advance to more clips, to variants one at a time and to other budgets.
+With as many forwards, Optuna's two-objective samplers find a worse frontier. Its single-objective
+samplers, which spend everything on one budget, find less drift there but no frontier
+(`benchmarks/10_tune_search.py`). Halving is easy to follow and deterministic, so a stopped search
+resumes exactly where it was.
 
-Time is not assumed: what leads is compared by the device's own times of the model's layers, and
-what is left is timed in turn with the unmerged model.
+Speed is measured, not assumed: leaders are compared by the layer times of this device, and the
+finalists are timed in turn with the unmerged model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,9 @@ from itertools import groupby
 from math import ceil, log
 from statistics import fmean
 
-from vidtldr.bench.quality_methods import front_loaded, merging, placement, random_dropping
-from vidtldr.hosts.config import Metric, Pooling, Score
-from vidtldr.hosts.timing import Timing
+from vidtldr.baselines.schedules import front_loaded, merging, placement, random_dropping
+from vidtldr.config import Metric, Pooling, Score
+from vidtldr.measure.timing import Timing
 from vidtldr.tune.board import Board, Guess
 from vidtldr.tune.frontier import best_for, frontier, nearest_to
 from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoint, TuneResult
@@ -35,20 +36,20 @@ BUDGETS = (0.8, 0.6, 0.45)  # FLOP ratios
 MARKED_BUDGETS = (0.45,)
 NUM_CONTENDERS, NUM_LEADERS, NUM_FINALISTS = 3, 2, 6
 NUM_BISECTIONS = 3
-NUM_CORRECTIONS = 2  # where another speed-up was measured than predicted
+NUM_CORRECTIONS = 2  # where the measured speed-up differs from the prediction
 CLEARLY_FASTER, LITTLE_FASTER = 1.02, 1.05
 
 
 def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
-    """Find what serves a target best.
+    """Find the best setting for a target.
 
     Args:
-        trials: The model, its clips and what is known of them.
-        target: What is to be reached.
+        trials: The model, its clips and their stored results.
+        target: The target to reach.
         num_rounds: Timed rounds, at least 1.
 
     Raises:
-        ValueError: If no set of layers can save so much.
+        ValueError: If no set of layers can save enough.
         NotImplementedError: If the model cannot merge.
     """
     board = Board(trials)
@@ -59,7 +60,7 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
     leaders = _leaders(board, dict(zip(winners, scores, strict=True)), start)
     for number, leader in enumerate(leaders, start=1):
         ways.append(_best_variant(board, leader, start, taken=[*ways, *leaders[number:]]))
-        board.predicted(ways[-1], start)  # a variant may have another metric: it is a guess now
+        board.predicted(ways[-1], start)  # a variant may have another metric: now it is a guess
     _try_markers(board, start)
     _try_budgets(board, ways, start)
     _approach(board, ways, target)
@@ -75,11 +76,12 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
         best_for(target, mergings),
         nearest_to(target, mergings),
         trials.num_forwards,
+        board.host.num_tokens,
     )
 
 
 def _start(board: Board, target: Target) -> float:
-    """The FLOP ratio at which ways are compared: about what the target asks for."""
+    """Return the FLOP ratio at which ways are compared: about what the target needs."""
     lowest: dict[tuple[Score | None, Metric], float] = {}
     for way in first_ways(len(board.host.blocks)):
         reached = lowest_flop_ratio(board.model, way)
@@ -87,18 +89,18 @@ def _start(board: Board, target: Target) -> float:
     if target.name == "flop-ratio":
         if target.value < min(lowest.values()):
             raise ValueError(
-                f"target flop-ratio must be at least {min(lowest.values())} for this model (a "
+                f"`target=flop-ratio` must be at least {min(lowest.values())} for this model (a "
                 f"layer merges at most half of its tokens), got {target.value:g}. Raise it."
             )
         return target.value
     wanted = 0.6
     if target.name == "speedup":
         wanted = min(0.8, max(0.3, round(1 / target.value, 2)))
-    return max(wanted, *lowest.values())  # every score is there to be compared
+    return max(wanted, *lowest.values())  # so that every score can be compared
 
 
 def _race(board: Board, start: float) -> list[Way]:
-    """The best place of each score and metric."""
+    """Return the best set of layers for each score and metric."""
     num_all, num_layers = len(board.trials.clips), len(board.host.blocks)
     few, some = ceil(num_all / 4), ceil(num_all / 2)
     first = [way for way in first_ways(num_layers) if board.fits(way, start)]
@@ -114,9 +116,9 @@ def _race(board: Board, start: float) -> list[Way]:
 
 
 def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> Pooling:
-    """What counts behind the encoder, chosen first: where it matters it decides more than a place.
+    """Choose the pooling first: where it matters, it matters more than the layers.
 
-    Compared over all methods in the place that comes first.
+    Compared over all methods in the first set of layers.
     """
     if board.host.pooling_method is None:
         return "tokens"
@@ -131,10 +133,10 @@ def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> 
 
 
 def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Way]:
-    """What drifts least, and what drifts least of those that are clearly faster."""
+    """Return the way of least drift, and that of least drift among the clearly faster."""
     by_drift = sorted(scores, key=lambda way: scores[way].drift)
     plain = [way for way in by_drift[NUM_CONTENDERS:] if (way.score, way.metric) == (None, "x")]
-    contenders = [*by_drift[:NUM_CONTENDERS], *plain]  # nothing merges in less time
+    contenders = [*by_drift[:NUM_CONTENDERS], *plain]  # no way merges in less time
     board.trials.begin("3 of 6: times of layers", len(contenders))
     predicted = {}
     for way in contenders:
@@ -146,9 +148,9 @@ def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Wa
 
 
 def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) -> Way:
-    """A way with its other choices changed one after the other, where that is better.
+    """Change the other choices of a way one at a time, keeping each improvement.
 
-    It does not become one that is taken: two leaders are there to be two ways.
+    Never returns a way already taken: the two leaders must differ.
     """
     some = ceil(len(board.trials.clips) / 2)
     num_choices = len(list(variants(way, board.host)))
@@ -162,7 +164,7 @@ def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) ->
 
 
 def _try_markers(board: Board, start: float) -> None:
-    """The paper's setting, and ToMe and random dropping in its layers, at a few budgets."""
+    """Try the paper's setting, and ToMe and random dropping in its layers, at a few budgets."""
     model = board.model
     first = tuple(layer for layer in placement(0) if layer < len(board.host.blocks))
     made: dict[str, Callable[[float], Setting]] = {
@@ -177,7 +179,7 @@ def _try_markers(board: Board, start: float) -> None:
         for ratio in budgets:
             try:
                 setting = make(ratio)
-            except ValueError:  # everything else is checked before, so it is the budget
+            except ValueError:  # all else was checked before: the budget is too low
                 continue
             board.add_setting(name, name, first, setting)
 
@@ -193,7 +195,7 @@ def _try_budgets(board: Board, ways: Sequence[Way], start: float) -> None:
 
 
 def _approach(board: Board, ways: Sequence[Way], target: Target) -> None:
-    """Try amounts between those of the budgets, where the target lies."""
+    """Try amounts of merging between the budgets, around the target."""
     if target.name == "speedup":
         for way in ways:
             _add_for_speedup(board, way, CLEARLY_FASTER * target.value)
@@ -209,7 +211,7 @@ def _fastest_within(board: Board, ways: Sequence[Way], target: Target) -> Way:
 
 
 def _halve_gap(board: Board, way: Way, target: Target) -> None:
-    """Between the last amount that keeps the drift and the next one."""
+    """Bisect between the last amount that keeps the drift and the next one."""
     points = board.of_way(way)
     good = min((p.flop_ratio for p in points if p.drift <= target.value), default=1.0)
     lowest = lowest_flop_ratio(board.model, way)
@@ -220,7 +222,7 @@ def _halve_gap(board: Board, way: Way, target: Target) -> None:
 
 
 def _add_for_speedup(board: Board, way: Way, speedup: float) -> Point:
-    """The least amount that is predicted to be so fast, or the most that the layers allow."""
+    """Add the least amount predicted to be fast enough, or the most the layers allow."""
     low, high = lowest_flop_ratio(board.model, way), 1.0
     if board.predicted(way, low) >= speedup:
         for _ in range(8):
@@ -235,7 +237,7 @@ def _add_for_speedup(board: Board, way: Way, speedup: float) -> Point:
 def _timed(
     board: Board, ways: Sequence[Way], target: Target, num_rounds: int
 ) -> tuple[Timing, list[TimedPoint]]:
-    """Times of the unmerged model, of the finalists and of each marker beside them."""
+    """Time the unmerged model, the finalists and each marker beside them."""
     guesses = board.guesses()
     best = best_for(target, guesses) or nearest_to(target, guesses)
     markers: list[Point] = []
@@ -256,9 +258,9 @@ def _timed(
 def _correction(
     board: Board, ways: Sequence[Way], rows: Sequence[TimedPoint], target: Target
 ) -> Point | None:
-    """More or less of the way that serves a speed-up best, where its time is not as predicted.
+    """Merge more or less with the best way where its time differs from the prediction.
 
-    None once that is little faster than was asked for: what is faster drifts in vain.
+    None once it is only slightly faster than asked: more speed would only add drift.
     """
     way_of = {point.setting: way for way in ways for point in board.of_way(way)}
     own = [row for row in rows if row.setting in way_of]
@@ -274,7 +276,7 @@ def _correction(
 
 
 def _finalists(guesses: Sequence[Guess], best: Guess, target: Target) -> list[Point]:
-    """The best guess, and of the predicted frontier what lies nearest to the target."""
+    """Return the best guess, and the points of the predicted frontier nearest the target."""
 
     def distance(guess: Guess) -> float:
         if target.name == "speedup":

@@ -1,6 +1,6 @@
-"""The model that is tuned, and how far an answer lies from the unmerged one's.
+"""The model to tune, and how far its answers drift from the unmerged ones.
 
-Letters: `B` clips, `T` frames, `S` side of a frame, `C` channels of what is compared.
+Letters: `B` clips, `T` frames, `S` side of a frame, `C` channels of the compared output.
 """
 
 import os
@@ -34,9 +34,10 @@ class Drift:
     """How far one clip's answer moved.
 
     Attributes:
-        amount: 0 for not at all; 1 for as far as can be, or beyond a right angle.
-        is_kept: Whether the best label is still the unmerged model's, or the best caption one of
-            the clip's own; None where only features are compared.
+        amount: 0 for unchanged; 1 for the largest change in probabilities, or for features at a
+            right angle.
+        is_kept: Whether the top label is still the unmerged model's, or the top caption one of the
+            clip's own; None if only features are compared.
     """
 
     amount: float
@@ -45,16 +46,17 @@ class Drift:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, unmerged, and what is compared.
+    """An unmerged model, and which of its outputs are compared.
 
     Attributes:
-        model: On its device, in evaluation mode; whatever merges is inside.
-        reader: How it wants its videos read.
-        read: Runs the model or a twin of it on clips (B, T, 3, S, S) and returns what is compared,
-            shape (B, C), float32, on the CPU.
-        drift: Of what `read` returned for a clip (C,) from the unmerged model's, of a video.
-        describes: What decides the drift besides weights and reading, ready for JSON.
-        kept_name: What a table calls the share of clips that keep their answer; None without one.
+        model: On its device, in evaluation mode; contains everything that merges.
+        reader: Reads videos as the model expects them.
+        read: Runs the model or a twin of it on clips (B, T, 3, S, S) and returns the compared
+            output, shape (B, C), float32, on the CPU.
+        drift: Compares the output of `read` for one clip, (C,), with the unmerged model's for a
+            video.
+        describes: What the drift depends on besides weights and reading, ready for JSON.
+        kept_name: Table name of the share of clips that keep their answer; None without one.
     """
 
     model: nn.Module
@@ -66,7 +68,7 @@ class Subject:
 
 
 def umt_subject(model: UMTRetrieval, time_limit_seconds: float) -> Subject:
-    """Compare UMT's embeddings of videos by their cosine."""
+    """Compare UMT's video embeddings by cosine."""
 
     def read(umt: Any, clips: Tensor) -> Tensor:
         found: Tensor = umt.embed_video(umt.encode_video(_like(umt, clips)))
@@ -77,7 +79,7 @@ def umt_subject(model: UMTRetrieval, time_limit_seconds: float) -> Subject:
 
 
 def classifier_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
-    """Compare what enters a classifier's last layer by its cosine."""
+    """Compare the input of a classifier's last layer by cosine."""
     return Subject(
         pretrained.model,
         _reader_of(pretrained, time_limit_seconds),
@@ -88,15 +90,15 @@ def classifier_subject(pretrained: Pretrained, time_limit_seconds: float) -> Sub
 
 
 def label_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
-    """Compare probabilities of labels by their total variation: half the sum of all changes.
+    """Compare label probabilities by total variation: half the sum of absolute changes.
 
     Raises:
-        ValueError: If there is one label alone, whose probability is always 1.
+        ValueError: If there is only one label: its probability is always 1.
     """
     if len(pretrained.labels) < 2:
         raise ValueError(
             f"--metric labels must have two labels or more, got {list(pretrained.labels)}. Write "
-            "labels=a,b or name a file that is there."
+            "labels=a,b or name an existing file."
         )
 
     def drift(merged: Tensor, unmerged: Tensor, _: str) -> Drift:
@@ -115,17 +117,17 @@ def label_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
 def caption_subject(
     model: UMTRetrieval, captions: Mapping[str, Sequence[str]], time_limit_seconds: float
 ) -> Subject:
-    """Compare how likely a video makes each of all videos' captions, by their total variation.
+    """Compare the probabilities of all captions given a video, by total variation.
 
     Probabilities are the softmax of the cosines over the temperature that the checkpoint learnt.
 
     Args:
         model: The model, on its device.
         captions: Texts of each video, at least one; they may repeat.
-        time_limit_seconds: Give up reading a video after so long.
+        time_limit_seconds: Time limit for reading one video.
 
     Raises:
-        ValueError: If all captions are one text, whose probability is always 1.
+        ValueError: If all captions are the same text: its probability is always 1.
     """
     texts = list(dict.fromkeys(text for own in captions.values() for text in own))
     if len(texts) < 2:
@@ -135,7 +137,7 @@ def caption_subject(
         )
     tokens = prompt_tokens(model.tokenizer, texts, "captions")
     encoded = encode_texts(model, tokens)
-    # Outside inference mode the copy is an ordinary tensor, which a module may hold.
+    # Outside inference mode the copy is an ordinary tensor, which a module can hold.
     embeddings = encoded.row_embeddings[encoded.rows].clone().to(model.temp.device)
     own_texts = {video: {texts.index(text) for text in own} for video, own in captions.items()}
 

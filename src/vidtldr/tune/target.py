@@ -1,4 +1,4 @@
-"""What a tuned schedule is to reach. No torch here: the command line checks with it, too."""
+"""The target of a tuned schedule. No torch here: the command line uses it for validation."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -10,28 +10,28 @@ TargetName = Literal["speedup", "drift", "flop-ratio"]
 
 
 class Figures(Protocol):
-    """What is known of one setting."""
+    """The figures known of one setting."""
 
     @property
     def drift(self) -> float:
-        """How far it moves the model's answers."""
+        """How far the setting moves the model's answers."""
 
     @property
     def flop_ratio(self) -> float:
-        """Its FLOPs over those of the unmerged model."""
+        """FLOPs relative to the unmerged model."""
 
     @property
     def speedup(self) -> float:
-        """How many times faster it is."""
+        """How many times faster the setting is than the unmerged model."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One figure that must be reached; of the settings that reach it the best other one counts.
+    """A figure to reach; settings that reach it are ranked by another figure.
 
     Attributes:
-        name: `"speedup"`: at least so many times faster, with the least drift. `"drift"`: at most
-            so much drift, as fast as can be. `"flop-ratio"`: at most this share of the FLOPs, with
+        name: `"speedup"`: at least this many times faster, with the least drift. `"drift"`: at most
+            this drift, as fast as possible. `"flop-ratio"`: at most this share of the FLOPs, with
             the least drift.
         value: A speed-up of at least 1, a drift in (0, 1), or a share in (0, 1).
 
@@ -45,7 +45,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.name not in get_args(TargetName):
             raise ValueError(
-                f"target must be one of {', '.join(get_args(TargetName))}, got {self.name!r}. "
+                f"`target` must be one of {', '.join(get_args(TargetName))}, got {self.name!r}. "
                 "Write speedup=1.8."
             )
         if self.name == "speedup":
@@ -54,7 +54,7 @@ class Target:
             fits, rule = 0 < self.value < 1, "in (0, 1)"
         if not fits:
             raise ValueError(
-                f"target {self.name} must be {rule}, got {self.value:g}. Write speedup=1.8, "
+                f"`target={self.name}` must be {rule}, got {self.value:g}. Write speedup=1.8, "
                 "drift=0.02 or flop-ratio=0.6."
             )
 
@@ -68,11 +68,11 @@ class Target:
         return (figures.drift if self.name == "drift" else figures.flop_ratio) <= self.value
 
     def merit(self, figures: Figures) -> float:
-        """What decides between settings that reach it; more is better."""
+        """Rank settings that reach the target; higher is better."""
         return figures.speedup if self.name == "drift" else -figures.drift
 
     def nearness(self, figures: Figures) -> float:
-        """What decides which setting comes nearest where none reaches it; more is nearer."""
+        """Rank settings when none reaches the target; higher is nearer."""
         if self.name == "speedup":
             return figures.speedup
         return -(figures.drift if self.name == "drift" else figures.flop_ratio)

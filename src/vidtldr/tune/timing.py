@@ -1,4 +1,4 @@
-"""Time settings in turn with the unmerged model, and keep the times."""
+"""Time settings in turn with the unmerged model; store the times if the machine was idle."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidtldr.hosts.device_name import device_name
-from vidtldr.hosts.fork_rng import fork_rng
-from vidtldr.hosts.timing import Timing, paired_ratios, time_in_turn
-from vidtldr.hosts.twin import twin
+from vidtldr.measure.busyness import BusyReport
+from vidtldr.measure.device_name import device_name
+from vidtldr.measure.fork_rng import fork_rng
+from vidtldr.measure.timing import Timing, paired_ratios, time_in_turn
+from vidtldr.patch.twin import twin
 from vidtldr.tune.result import Point, TimedPoint
 from vidtldr.tune.trials import Trials
 
@@ -20,12 +21,12 @@ __all__ = ["time_points"]
 def time_points(
     trials: Trials, points: Sequence[Point], num_rounds: int
 ) -> tuple[Timing, list[TimedPoint]]:
-    """Time the forward of the first clip, one of each in every round.
+    """Time the forward of the first clip, each setting once per round.
 
     Args:
         trials: The model and its clips.
         points: Settings, at least one.
-        num_rounds: Rounds that count, after one to warm up.
+        num_rounds: Timed rounds, after one warm-up round.
 
     Returns:
         Times of the unmerged model, and the points with theirs.
@@ -57,10 +58,12 @@ def time_points(
         with fork_rng(device):
             timings = time_in_turn(runs, num_repeats=num_rounds, device=device, on_step=trials.step)
         times_ms = [list(timing.times_ms) for timing in timings.values()]
-        return {"times_ms": times_ms, "date": datetime.now(UTC).strftime("%Y-%m-%d")}
+        date = datetime.now(UTC).strftime("%Y-%m-%d")
+        return {"times_ms": times_ms, "date": date, **timings["0"].busy.to_dict()}
 
-    found = trials.store.get(key, measure)
-    unmerged, *merged = (Timing(tuple(each)) for each in found["times_ms"])
+    found = trials.store.get(key, measure, lambda value: not value["machine_was_busy"])
+    busy = BusyReport(found.get("other_share", 0.0), found.get("machine_was_busy", False))
+    unmerged, *merged = (Timing(tuple(each), busy) for each in found["times_ms"])
     return unmerged, [
         TimedPoint(
             **vars(point),

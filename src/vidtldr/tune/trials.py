@@ -1,6 +1,6 @@
-"""How far settings move a model's answers, one clip at a time, each kept at once.
+"""How far settings move a model's answers, clip by clip, each result stored at once.
 
-Letters: `T` frames, `C` channels of what is compared.
+Letters: `T` frames, `C` channels of the compared output.
 """
 
 import hashlib
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtldr.bench.peers import Merging, RandomDropping
-from vidtldr.bench.result_store import ResultStore
-from vidtldr.hosts.device_name import device_name
-from vidtldr.hosts.fork_rng import fork_rng
-from vidtldr.hosts.source_digest import source_digest
+from vidtldr.baselines.baseline import Merging, RandomDropping
+from vidtldr.measure.device_name import device_name
+from vidtldr.measure.fork_rng import fork_rng
+from vidtldr.measure.result_store import ResultStore
+from vidtldr.measure.source_digest import source_digest
+from vidtldr.steps import OnStep, ignore_steps
 from vidtldr.tasks.fingerprint import module_sha256
 from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.subject import Subject
@@ -34,9 +35,9 @@ class Outcome:
     """Drift of one setting over clips.
 
     Attributes:
-        mean: Over the clips.
-        highest: Of the clip that moved most.
-        kept: Share of clips that keep their answer; None where only features are compared.
+        mean: Mean drift over the clips.
+        highest: Drift of the clip that moved most.
+        kept: Share of clips that keep their answer; None if only features are compared.
     """
 
     mean: float
@@ -45,16 +46,16 @@ class Outcome:
 
 
 class Trials:
-    """Tries settings on the first of some clips; what is in the store is not run again.
+    """Tries settings on the first few clips; stored results are not run again.
 
     Args:
-        subject: The model and what is compared.
+        subject: The model and its compared output.
         clips: At least one, whose unmerged answers are finite.
-        store: Where each clip's drift is kept.
-        on_step: Called after every clip with the part that runs, clips done and all of that part.
+        store: Stores each clip's drift.
+        on_step: Called after every clip with the current part, its clips done and its total.
 
     Attributes:
-        num_forwards: Forwards of merged models that were run, and not read from the store.
+        num_forwards: Forwards of merged models that were run, not read from the store.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Trials:
         subject: Subject,
         clips: Sequence[TunedClip],
         store: ResultStore,
-        on_step: Callable[[str, int, int], object] = lambda *_: None,
+        on_step: OnStep = ignore_steps,
     ) -> None:
         self.subject = subject
         self.clips = clips
@@ -75,21 +76,21 @@ class Trials:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return next(self.subject.model.parameters()).device
 
     def begin(self, part: str, num_clips: int) -> None:
-        """Say what is tried next, and on how many clips in all."""
+        """Announce the next part and its number of clips."""
         self._part, self._done, self._total = part, 0, num_clips
         self._on_step(part, 0, num_clips)
 
     def step(self) -> None:
-        """Say that one more clip is done."""
+        """Report that one more clip is done."""
         self._done += 1
         self._on_step(self._part, self._done, max(self._total, self._done))
 
     def pixel_values(self, clip: TunedClip) -> Tensor:
-        """What the model takes, shape (1, T, 3, S, S), on its device and in its type."""
+        """Prepare the model's input, shape (1, T, 3, S, S), on its device and in its dtype."""
         x = self.subject.reader.transform.normalised(clip.frames)
         return x[None].to(self.device, next(self.subject.model.parameters()).dtype)
 
@@ -119,7 +120,7 @@ class Trials:
         return {"drift": drift.amount, "kept": drift.is_kept}
 
     def _read(self, model: nn.Module, clip: TunedClip) -> Tensor:
-        """What is compared of one clip, (C,); what is drawn by chance is the same every time."""
+        """Return the compared output of one clip, (C,), with a fixed random seed."""
         with torch.inference_mode(), fork_rng(self.device):
             torch.manual_seed(int(clip.sha256[:8], 16))
             found = self.subject.read(model, self.pixel_values(clip)).squeeze(0)
@@ -132,12 +133,12 @@ class Trials:
 
 
 def _context(subject: Subject) -> str:
-    """A hash of everything that decides a drift but the clip and the setting."""
+    """Hash everything a drift depends on except the clip and the setting."""
     parameter = next(subject.model.parameters())
     reader = subject.reader
     decides: Mapping[str, Any] = {
         "weights": module_sha256(subject.model),
-        # What the weights do not tell, such as the number of heads.
+        # What the weights do not show, such as the number of heads.
         "configs": sorted(
             {repr(m.config) for m in subject.model.modules() if hasattr(m, "config")}
         ),
@@ -146,6 +147,6 @@ def _context(subject: Subject) -> str:
         "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
         "compared": dict(subject.describes),
         "versions": [*map(version, ("torch", "transformers", "av"))],
-        "source": source_digest("bench", "tasks", "tune", "video"),
+        "source": source_digest("baselines", "measure", "tasks", "tune", "video"),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]

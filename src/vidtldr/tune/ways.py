@@ -1,4 +1,4 @@
-"""What can be chosen: how a model merges, and how much of it fits a budget."""
+"""The search space: how a model merges, and how much merging meets a budget."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from vidtldr.bench.peers import Merging
-from vidtldr.bench.quality_methods import (
+from vidtldr.baselines.baseline import Merging
+from vidtldr.baselines.schedules import (
     PAPER_SHARES,
     Layers,
     dropping_costs,
@@ -16,11 +16,11 @@ from vidtldr.bench.quality_methods import (
     front_loaded_schedules,
     merging,
 )
-from vidtldr.hosts.budget import forward_costs
-from vidtldr.hosts.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.budget.costs import default_layers, even_schedules
+from vidtldr.budget.counts import forward_costs
+from vidtldr.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host
-from vidtldr.method.budget import default_layers, even_schedules
 from vidtldr.tune.trials import Setting
 
 __all__ = ["Way", "first_ways", "flop_ratio_of", "lowest_flop_ratio", "places", "variants"]
@@ -32,16 +32,16 @@ SCHEDULES = {"even": even_schedules, "6:2:1": front_loaded_schedules}
 
 @dataclass(frozen=True)
 class Way:
-    """How to merge, without how much.
+    """How to merge, but not how much.
 
     Attributes:
         score: As in `MergeConfig`.
         metric: As in `MergeConfig`.
-        layers: That merge, 0-based.
+        layers: The layers that merge, 0-based.
         weighting: As in `MergeConfig`.
         pooling: As in `MergeConfig`.
-        shares: How layers share the tokens to remove: `"even"`, each the same share of its own, or
-            as in the paper's schedule for MSRVTT, `"6:2:1"`.
+        shares: How the removed tokens are spread over the layers: `"even"`, each layer the same
+            share of its own tokens, or `"6:2:1"`, as in the paper's schedule for MSRVTT.
     """
 
     score: Score | None
@@ -53,7 +53,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        """What tables call it: what differs from plain merging on x, in a few words."""
+        """Its name in tables: how it differs from plain merging on x."""
         parts: list[str] = [self.score or "plain merging"]
         parts += ["keys"] * (self.metric == "keys")
         parts += [self.weighting] * (self.weighting != "masked-saliency")
@@ -63,21 +63,21 @@ class Way:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """The fields of `MergeConfig` that it chooses."""
+        """The `MergeConfig` fields that it sets."""
         names = ("score", "metric", "weighting", "pooling")
         return {name: getattr(self, name) for name in names}
 
     def at(self, model: nn.Module, flop_ratio: float) -> Merging:
-        """The setting that costs at most this share of the FLOPs.
+        """Return the setting that costs at most this share of the FLOPs.
 
         Raises:
-            ValueError: If these layers cannot save so much.
+            ValueError: If these layers cannot save enough.
         """
         return SHARES[self.shares](model, flop_ratio, self.layers, **self.choices)
 
 
 def places(num_layers: int) -> tuple[Layers, ...]:
-    """Sets of layers that may merge: first ones as in the paper, later, apart, many, and one."""
+    """Sets of layers that may merge: first as in the paper, later, spaced out, many, and one."""
     quarter = len(default_layers(num_layers))
     found = (
         range(quarter),
@@ -92,14 +92,14 @@ def places(num_layers: int) -> tuple[Layers, ...]:
 
 
 def first_ways(num_layers: int) -> list[Way]:
-    """Every score with x, and ToMe's keys without one, in every place."""
+    """Every score with metric x, and ToMe's keys without a score, in every set of layers."""
     methods: list[tuple[Score | None, Metric]] = [(score, "x") for score in SCORES]
     methods.append((None, "keys"))
     return [Way(score, metric, at) for score, metric in methods for at in places(num_layers)]
 
 
 def variants(way: Way, host: Host) -> Iterator[list[Way]]:
-    """Other values of each choice that `first_ways` leaves alone, a list for each choice."""
+    """Other values of the choices that `first_ways` leaves fixed, one list per choice."""
     other: Metric = "keys" if way.metric == "x" else "x"
     yield [replace(way, metric=other)]
     if way.score is not None:
@@ -111,7 +111,7 @@ def variants(way: Way, host: Host) -> Iterator[list[Way]]:
 
 
 def flop_ratio_of(model: nn.Module, setting: Setting) -> float:
-    """FLOPs of the transformer with a setting over those without."""
+    """Return the transformer's FLOPs with a setting over those without."""
     if isinstance(setting, Merging):
         costs, r = forward_costs(find_host(model), setting.config), setting.config.r or ()
     else:
@@ -120,7 +120,7 @@ def flop_ratio_of(model: nn.Module, setting: Setting) -> float:
 
 
 def lowest_flop_ratio(model: nn.Module, way: Way) -> float:
-    """The lowest share that its layers reach, rounded up to thousandths."""
+    """Return the lowest FLOP ratio its layers can reach, rounded up to thousandths."""
     host = find_host(model)
     costs = forward_costs(host, MergeConfig(r=(), score=way.score, metric=way.metric))
     mergeable = costs.num_tokens - costs.num_prefix_tokens

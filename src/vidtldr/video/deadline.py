@@ -1,15 +1,15 @@
-"""Work under a time limit, for C code that may never return."""
+"""Run work under a time limit, for C code that may never return."""
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import TypeVar, cast
 
 __all__ = ["OverTimeError", "StopFlag", "run_within"]
 
 _T = TypeVar("_T")
 
-# Torch ends the whole process, by SIGABRT, if Python ends while a thread is inside it.
+# If Python exits while a thread is inside torch, the whole process dies by SIGABRT.
 _SECONDS_TO_LEAVE = 1.0
 
 
@@ -18,10 +18,10 @@ class OverTimeError(Exception):
 
 
 class StopFlag(threading.Event):
-    """Tells the worker that nobody waits for it any more."""
+    """Tells the worker thread that its result is no longer wanted."""
 
     def check(self) -> None:
-        """Leave the work if it was told to stop.
+        """Abort the work if it was told to stop.
 
         Raises:
             OverTimeError: If it was.
@@ -31,40 +31,45 @@ class StopFlag(threading.Event):
 
 
 def run_within(time_limit_seconds: float, work: Callable[[StopFlag], _T]) -> _T:
-    """Run `work` in a thread of its own and give up on it when its time is over.
+    """Run `work` in its own thread and give up on it at the time limit.
 
-    The caller sleeps in Python, so Ctrl-C works at once. Work that nobody waits for any more has a
-    second to leave; if it hangs in C it is abandoned: its thread is a daemon and keeps no program
+    The caller waits in Python, so Ctrl-C works at once. Work that is given up has one second to
+    stop; if it hangs in C it is abandoned in its daemon thread, which does not keep the program
     alive.
 
     Args:
-        time_limit_seconds: Time for the work, above 0; may be infinite.
-        work: Is given a flag to `check` as often as it can.
+        time_limit_seconds: Time limit for the work, above 0; may be infinite.
+        work: Called with a flag that it should `check` as often as it can.
 
     Returns:
-        What `work` returns; what it raises is raised here.
+        What `work` returns; its exceptions are raised here.
 
     Raises:
-        OverTimeError: If the time is over first.
+        OverTimeError: If the time limit is reached first.
     """
     stop = StopFlag()
-    outcome: Future[_T] = Future()
+    # Taken out of the queue, an error is not kept alive with all the pictures in its traceback.
+    outcome: SimpleQueue[tuple[_T, None] | tuple[None, BaseException]] = SimpleQueue()
 
     def run() -> None:
         try:
-            outcome.set_result(work(stop))
+            outcome.put((work(stop), None))
         except BaseException as error:
-            outcome.set_exception(error)
+            outcome.put((None, error))
 
     thread = threading.Thread(target=run, name="vidtldr-decode", daemon=True)
     try:
         thread.start()
-        return outcome.result(min(time_limit_seconds, threading.TIMEOUT_MAX))
-    except TimeoutError:
-        if outcome.done():  # the work's own: a network disk can time out, too
-            raise
+        result, error = outcome.get(timeout=min(time_limit_seconds, threading.TIMEOUT_MAX))
+    except Empty:
         raise OverTimeError from None
     finally:
         stop.set()
         if thread.is_alive():
             thread.join(_SECONDS_TO_LEAVE)
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error
+    return cast(_T, result)

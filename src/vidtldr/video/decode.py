@@ -12,13 +12,14 @@ from torch import Tensor
 
 from vidtldr.video.deadline import OverTimeError, StopFlag, run_within
 from vidtldr.video.frames import Decoding, Scan, decode_frames, scan_packets
-from vidtldr.video.local_file import VideoError, video_error
+from vidtldr.video.local_file import VideoError, video_error, video_errors
 from vidtldr.video.notes import describe
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.seeking import decode_stretches, plan_stretches
 from vidtldr.video.timeline import Timeline, build_timeline
+from vidtldr.video.transform import VideoTransform
 
-__all__ = ["Clip", "VideoError", "read_clip"]
+__all__ = ["Clip", "VideoError", "nothing_decoded", "over_time", "read_clip"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +27,19 @@ class Clip:
     """Frames of one video. Two clips are equal only if they are the same object.
 
     Attributes:
-        path: The file, as it was given.
-        frames: uint8 RGB, shape (T, H, W, 3), upright, in display order.
-        indices: For each frame its number in display order, counted from 0 over the frames that
-            decode.
-        timestamps_seconds: For each frame its time on the file's clock; None where the file gives
-            none that can be believed.
+        path: The file, as given.
+        frames: uint8 RGB, shape (T, H, W, 3), upright, in display order; if it was read with a
+            transform, resized and cropped by it, shape (T, 3, h, w).
+        indices: Index of each frame in display order, counted from 0 over the frames that decode.
+        timestamps_seconds: Time of each frame on the file's clock; None if the file gives no
+            reliable one.
         num_frames_in_file: Frames that were sampled from: all that decode, or with `max_seconds`
             those within it.
         duration_seconds: Time that these frames cover; None if unknown.
         codec: FFmpeg's name of the codec, such as "h264".
-        notes: Everything unusual that was found or done, a sentence each; empty for most files.
+        notes: Everything unusual that was found or done, one sentence each; empty for most files.
+        size: (H, W) of the upright pictures, before any transform.
+        transform: What resized and cropped the frames; None if they are as decoded.
     """
 
     path: str
@@ -47,6 +50,8 @@ class Clip:
     duration_seconds: float | None
     codec: str
     notes: tuple[str, ...]
+    size: tuple[int, int]
+    transform: VideoTransform | None = None
 
 
 def read_clip(
@@ -55,33 +60,37 @@ def read_clip(
     *,
     max_seconds: float | None = None,
     time_limit_seconds: float = 120.0,
-    seeks: bool = False,
+    seeks: bool = True,
+    transform: VideoTransform | None = None,
 ) -> Clip:
     """Read the frames that `sampling` picks from a local video file.
 
-    Indices count the frames that really decode, in display order. The whole file is decoded, from
-    the start and in one thread, and only picked frames are kept. The result is the same every run
-    and on every machine. Seeking is quicker in long files, but takes it from the packets how many
-    frames there are: a healthy file gives the same clip, and damage between the picked frames goes
-    unseen. Frames of a damaged file are used as far as FFmpeg can restore them, and `notes` says
-    so; no frame is ever taken from anywhere else.
+    Indices count the frames that decode, in display order. Each picked frame is decoded from the
+    keyframe before it, in one thread; where that is not exact or saves no work, the whole file is
+    decoded. An intact file gives the same clip either way, on every run and machine, but seeking
+    does not see damage between the picked frames. Frames of a damaged file are used as far as
+    FFmpeg can restore them, and `notes` says so; a frame is never taken from anywhere else.
 
     Args:
-        path: A regular local file of any kind that FFmpeg knows.
-        sampling: How many frames, and which.
-        max_seconds: Use only the frames that end within the first so many seconds, above 0; None
-            or infinity uses all. At a constant rate these are floor(max_seconds * rate) frames.
-        time_limit_seconds: Give up after so many seconds, above 0. A decoder that hangs is left
-            behind in a daemon thread.
-        seeks: Decode only from the keyframe before each picked frame where that saves work and
-            what is met is what the packets promise; else the whole file all the same.
+        path: A regular local file in any format that FFmpeg knows.
+        sampling: How many frames to read, and which.
+        max_seconds: Use only the frames that end within the first `max_seconds`, above 0; None or
+            infinity uses all. At a constant rate these are floor(max_seconds * rate) frames.
+        time_limit_seconds: Time limit, above 0. A decoder that hangs is abandoned in a daemon
+            thread.
+        seeks: Whether to seek. False always decodes the whole file, so that all of its damage is
+            noticed.
+        transform: Resizes and crops each frame as it is decoded, so that a clip of large pictures
+            takes little memory; `VideoTransform.normalised` does the rest. None keeps the frames as
+            they are.
 
     Returns:
-        The clip, `sampling.num_frames` frames.
+        The clip, with `sampling.num_frames` frames.
 
     Raises:
-        VideoError: If this is not a local regular file, nothing in it can be decoded, or the time
-            is over.
+        VideoError: If this is not a local regular file, nothing in it can be decoded, the time
+            limit is reached, its pictures are too large for the memory, for `MAX_PICTURE_PIXELS` or
+            too small for the transform's crop. No other error of reading gets through.
         ValueError: If a limit is not above 0.
         TypeError: If `path` is not a string or path.
     """
@@ -91,99 +100,120 @@ def read_clip(
         _validate_positive("max_seconds", max_seconds)
         if max_seconds == math.inf:
             max_seconds = None
+    reading = _Reading(name, sampling, max_seconds, transform)
     try:
-        return run_within(
-            time_limit_seconds, lambda stop: _read(name, sampling, max_seconds, stop, seeks)
-        )
+        with video_errors(name):
+            return run_within(time_limit_seconds, lambda stop: reading.read(stop, seeks))
     except OverTimeError:
-        raise video_error(
-            name,
-            f"reading took longer than {time_limit_seconds:g} seconds",
-            "Raise time_limit_seconds for a long video; else the file or its disk hangs.",
-        ) from None
+        raise over_time(name, time_limit_seconds) from None
 
 
-def _read(
-    name: str, sampling: Sampling, max_seconds: float | None, stop: StopFlag, seeks: bool
-) -> Clip:
-    scan = scan_packets(name, stop)
-    promised = _timeline(name, scan, scan.expected_pts(), max_seconds)
-    positions = sampling.indices(max(1, len(promised.order)))
-    stretches = plan_stretches(scan, positions) if seeks else ()
-    found = decode_stretches(name, scan, stretches, positions, stop) if stretches else None
-    if found is not None:
-        return _clip(name, scan, found, promised, sampling, positions, max_seconds)
-    return _read_whole(name, scan, sampling, positions, max_seconds, stop)
-
-
-def _read_whole(
-    name: str,
-    scan: Scan,
-    sampling: Sampling,
-    positions: Sequence[int],
-    max_seconds: float | None,
-    stop: StopFlag,
-) -> Clip:
-    """Decode all, and a second time if the promised `positions` were not the true ones."""
-    last_tick = scan.last_tick(max_seconds)
-    decoding = decode_frames(name, positions, stop, last_tick)
-    if not decoding.pts:
-        raise video_error(
-            name, "not one frame of it can be decoded", "The file is damaged: get another copy."
-        )
-    timeline = _timeline(name, scan, decoding.pts, max_seconds)
-    indices = sampling.indices(len(timeline.order))
-    found = [timeline.order[index] for index in indices]
-    if found != positions:
-        decoding = _decode_again(name, found, stop, last_tick, decoding)
-    return _clip(name, scan, decoding, timeline, sampling, indices, max_seconds)
-
-
-def _decode_again(
-    name: str, positions: Sequence[int], stop: StopFlag, last_tick: int | None, before: Decoding
-) -> Decoding:
-    """Decode once more, now that the true count and order are known."""
-    before.frames = None
-    decoding = decode_frames(name, positions, stop, last_tick)
-    if decoding.pts != before.pts:
-        raise video_error(
-            name, "it decodes differently each time", "The file may be being written: try later."
-        )
-    return decoding
-
-
-def _timeline(
-    name: str, scan: Scan, pts: Sequence[int | None], max_seconds: float | None
-) -> Timeline:
-    try:
-        return build_timeline(pts, scan.time_base, scan.average_rate, scan.reorders, max_seconds)
-    except ValueError as error:
-        raise video_error(
-            name, f"it cannot be cut at {max_seconds} seconds, as {error}", "Drop max_seconds."
-        ) from error
-
-
-def _clip(
-    name: str,
-    scan: Scan,
-    decoding: Decoding,
-    timeline: Timeline,
-    sampling: Sampling,
-    indices: list[int],
-    max_seconds: float | None,
-) -> Clip:
-    assert decoding.frames is not None  # every position lies within what was decoded
-    times = [timeline.times[index] for index in indices]
-    return Clip(
-        path=name,
-        frames=decoding.frames,
-        indices=tuple(indices),
-        timestamps_seconds=tuple(None if time is None else float(time) for time in times),
-        num_frames_in_file=len(timeline.order),
-        duration_seconds=timeline.duration_seconds,
-        codec=scan.codec,
-        notes=describe(scan, decoding, timeline, sampling, max_seconds),
+def over_time(path: str, time_limit_seconds: float) -> VideoError:
+    """Make the error of a file, or a segment of it, that took too long to read."""
+    return video_error(
+        path,
+        f"reading took longer than {time_limit_seconds:g} seconds",
+        "Raise time_limit_seconds (--time-limit) for a long video; otherwise the file or its disk "
+        "hangs.",
     )
+
+
+def nothing_decoded(path: str, scan: Scan) -> VideoError:
+    """Make the error of a file of which no frame can be decoded."""
+    if 0 in scan.stream_size:
+        return video_error(
+            path,
+            "FFmpeg does not accept the size of its pictures",
+            "They are too large, or the file is damaged.",
+        )
+    return video_error(
+        path, "not one frame of it can be decoded", "The file is damaged: get another copy."
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What to read of which file."""
+
+    path: str
+    sampling: Sampling
+    max_seconds: float | None
+    transform: VideoTransform | None
+
+    def read(self, stop: StopFlag, seeks: bool) -> Clip:
+        scan = scan_packets(self.path, stop)
+        promised = self._timeline(scan, scan.expected_pts())
+        positions = self.sampling.indices(max(1, len(promised.order)))
+        stretches = plan_stretches(scan, positions) if seeks else ()
+        if stretches:
+            found = decode_stretches(self.path, scan, stretches, positions, stop, self.transform)
+            if found is not None:
+                return self._clip(scan, found, promised, positions)
+        return self._read_whole(scan, positions, stop)
+
+    def _read_whole(self, scan: Scan, positions: Sequence[int], stop: StopFlag) -> Clip:
+        """Decode the whole file, twice if the promised `positions` turn out to be wrong."""
+        last_tick = scan.last_tick(self.max_seconds)
+        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform)
+        if not decoding.pts:
+            raise nothing_decoded(self.path, scan)
+        timeline = self._timeline(scan, decoding.pts)
+        indices = self.sampling.indices(len(timeline.order))
+        found = [timeline.order[index] for index in indices]
+        if found != positions:
+            decoding = self._decode_again(found, stop, last_tick, decoding)
+        return self._clip(scan, decoding, timeline, indices)
+
+    def _decode_again(
+        self, positions: Sequence[int], stop: StopFlag, last_tick: int | None, before: Decoding
+    ) -> Decoding:
+        """Decode again, now that the true frame count and order are known."""
+        before.frames = None
+        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform)
+        if decoding.pts != before.pts:
+            raise video_error(
+                self.path,
+                "it decodes differently each time",
+                "The file may be being written: try later.",
+            )
+        return decoding
+
+    def _timeline(self, scan: Scan, pts: Sequence[int | None]) -> Timeline:
+        try:
+            return build_timeline(
+                pts,
+                scan.time_base,
+                scan.average_rate,
+                scan.reorders,
+                self.max_seconds,
+                scan.durations,
+            )
+        except ValueError as error:
+            raise video_error(
+                self.path,
+                f"it cannot be cut at {self.max_seconds} seconds, as {error}",
+                "Drop max_seconds.",
+            ) from error
+
+    def _clip(
+        self, scan: Scan, decoding: Decoding, timeline: Timeline, indices: Sequence[int]
+    ) -> Clip:
+        # Every position lies within what was decoded.
+        assert decoding.frames is not None
+        assert decoding.size is not None
+        times = [timeline.times[index] for index in indices]
+        return Clip(
+            path=self.path,
+            frames=decoding.frames,
+            indices=tuple(indices),
+            timestamps_seconds=tuple(None if time is None else float(time) for time in times),
+            num_frames_in_file=len(timeline.order),
+            duration_seconds=timeline.duration_seconds,
+            codec=scan.codec,
+            notes=describe(scan, decoding, timeline, self.sampling, self.max_seconds),
+            size=decoding.size,
+            transform=self.transform,
+        )
 
 
 def _validate_path(path: str | os.PathLike[str]) -> str:

@@ -1,60 +1,75 @@
-"""Two walks through a video file: over its packets, and over its decoded frames.
+"""Two passes over a video file: over its packets, and over its decoded frames.
 
 Letters: `T` frames, `H` and `W` the upright picture.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vidtldr.video.deadline import StopFlag
-from vidtldr.video.local_file import open_video
+from vidtldr.video.local_file import PictureError, open_video, validate_num_pixels
+from vidtldr.video.picture import is_transparent, upright_picture, upright_size
+from vidtldr.video.transform import VideoTransform
 
 __all__ = [
     "Decoding",
     "Scan",
+    "Seen",
     "decode_frames",
     "every_frame",
     "keep_frame",
     "packets_of",
     "scan_packets",
-    "upright_picture",
     "walk_frames",
 ]
 
-# Timestamps of a container can be some frames out of order: decode so much beyond a time limit.
+# A container's timestamps can be a few frames out of order: decode this far past a time limit.
 _SLACK_SECONDS = 1
+
+# Formats without a duration in their header, for which FFmpeg guesses one: no_timestamps (raw
+# streams), ts_discont (MPEG-TS and -PS).
+_FLAGS_WITHOUT_DURATION = 0x80 | 0x200
+_MATROSKA_DURATION = re.compile(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.ASCII)
+
+# Of all frames of a clip together, in bytes: 3.2 GB, such as 32 frames of 8K at full size.
+_MAX_CLIP_BYTES = 3 * 2**30
+
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a video file says of itself, before anything is decoded.
+    """What a video file's header and packets say, before anything is decoded.
 
     Attributes:
         packet_pts: Timestamp of each packet that should become a frame, in file order.
-        keyframes: Numbers of the packets that a decoder can begin at.
+        durations: Duration of the frame at each timestamp, in ticks, where the file says it.
+        keyframes: Indices of the packets that a decoder can start from.
         breaks_off: Whether reading ended before the end of the file.
         num_corrupt: Packets that the container marks as damaged.
         num_hidden: Packets that the file's edit list keeps from being shown.
-        time_base: Seconds of one tick of a timestamp.
-        average_rate: Frames a second by the header; None if unknown.
+        time_base: Length of a timestamp tick, in seconds.
+        average_rate: Frames per second according to the header; None if unknown.
         reorders: Whether the codec itself puts frames in display order.
         num_frames_in_header: 0 if the header does not count them, as in most MKV and WebM.
-        header_seconds: Length by the header; None if unknown.
-        pixel_aspect: Width of a pixel by its height; None if unknown.
+        header_seconds: Duration of the stream according to the header; None if it says none.
+        longest_seconds: Duration of the longest stream according to the header; None if it says
+            none.
+        pixel_aspect: Width of a pixel divided by its height; None if unknown.
         num_video_streams: Video streams in the file.
-        stream_index: Number in the file of the stream that is used.
+        stream_index: Index of the stream that is used.
         stream_size: Width and height of that stream as stored, in pixels.
         codec: FFmpeg's name of its codec, such as "h264".
     """
 
     packet_pts: tuple[int | None, ...]
+    durations: Mapping[int, int]
     keyframes: tuple[int, ...]
     breaks_off: bool
     num_corrupt: int
@@ -64,6 +79,7 @@ class Scan:
     reorders: bool
     num_frames_in_header: int
     header_seconds: float | None
+    longest_seconds: float | None
     pixel_aspect: Fraction | None
     num_video_streams: int
     stream_index: int
@@ -71,13 +87,13 @@ class Scan:
     codec: str
 
     def expected_pts(self) -> list[int | None]:
-        """The timestamps in the order in which a healthy file would give its frames."""
+        """The timestamps in the order in which an intact file would output its frames."""
         if self.reorders and None not in self.packet_pts:
             return sorted(self.packet_pts, key=lambda tick: tick or 0)
         return list(self.packet_pts)
 
     def position_of(self) -> dict[int, int]:
-        """The position in display order of each timestamp, where all are there and different."""
+        """Map each timestamp to its position in display order, if all are present and unique."""
         return {
             tick: position for position, tick in enumerate(self.expected_pts()) if tick is not None
         }
@@ -91,28 +107,57 @@ class Scan:
 
 
 @dataclass
-class Decoding:
-    """What came out of a decoder.
+class Seen:
+    """What the wanted frames are like.
 
     Attributes:
-        frames: The wanted frames, uint8 RGB, shape (T, H, W, 3); None while none was met.
+        rotations: Rotations that the file asks for, in degrees counterclockwise.
+        sizes: Sizes (H, W), before scaling to a common size.
+        hdr: Names of their HDR transfer functions.
+        num_interlaced: Frames that are stored as two fields.
+        num_transparent: Frames with pixels that are not opaque.
+    """
+
+    rotations: set[int] = field(default_factory=set)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    hdr: set[str] = field(default_factory=set)
+    num_interlaced: int = 0
+    num_transparent: int = 0
+
+    def add(self, frame: Any) -> None:
+        """Record what is unusual about a frame of PyAV."""
+        self.rotations.add(frame.rotation)
+        self.sizes.add(upright_size(frame))
+        if frame.color_trc in _HDR_TRANSFERS:
+            self.hdr.add(_HDR_TRANSFERS[frame.color_trc])
+        self.num_interlaced += bool(frame.interlaced_frame)
+        self.num_transparent += is_transparent(frame)
+
+
+@dataclass
+class Decoding:
+    """Output of a decoder.
+
+    Attributes:
+        frames: The wanted frames, uint8 RGB, shape (T, H, W, 3), or (T, 3, h, w) as a transform
+            resized them; None until the first is found.
+        size: (H, W) of the first wanted frame, to which all are scaled; None until it is found.
         pts: Timestamp of every decoded frame, in the decoder's order.
         breaks_off: Whether reading ended before the end of the file.
-        num_errors: Packets that the decoder refused.
-        first_error_at: Frames decoded before the first of them.
+        num_errors: Packets that the decoder rejected.
+        first_error_at: Frames decoded before the first error.
         num_damaged: Frames that FFmpeg marks as damaged.
-        rotations: Angles, in degrees counterclockwise, that the file asks for.
-        sizes: Sizes (H, W) of the wanted frames, before they were made equal.
+        seen: What the wanted frames are like.
     """
 
     frames: Tensor | None = None
+    size: tuple[int, int] | None = None
     pts: list[int | None] = field(default_factory=list)
     breaks_off: bool = False
     num_errors: int = 0
     first_error_at: int = 0
     num_damaged: int = 0
-    rotations: set[int] = field(default_factory=set)
-    sizes: set[tuple[int, int]] = field(default_factory=set)
+    seen: Seen = field(default_factory=Seen)
 
     def note_error(self) -> None:
         """Count a packet that could not be decoded."""
@@ -122,13 +167,14 @@ class Decoding:
 
 
 def scan_packets(path: str, stop: StopFlag) -> Scan:
-    """Walk over the packets without decoding them.
+    """Read the packets without decoding them.
 
     Raises:
         VideoError: If the file cannot be opened or has no video.
     """
     with open_video(path, stop) as (container, stream):
         shown: list[int | None] = []
+        durations: dict[int, int] = {}
         keyframes: list[int] = []
         num_hidden, num_corrupt, result = 0, 0, Decoding()
         for packet in packets_of(container, stream, stop, result):
@@ -139,8 +185,11 @@ def scan_packets(path: str, stop: StopFlag) -> Scan:
             if packet.is_keyframe:
                 keyframes.append(len(shown))
             shown.append(packet.pts)
+            if packet.pts is not None and (packet.duration or 0) > 0:
+                durations[packet.pts] = packet.duration
         return Scan(
             packet_pts=tuple(shown),
+            durations=durations,
             keyframes=tuple(keyframes),
             breaks_off=result.breaks_off,
             num_corrupt=num_corrupt,
@@ -150,6 +199,7 @@ def scan_packets(path: str, stop: StopFlag) -> Scan:
             reorders=bool(stream.codec.reorder),
             num_frames_in_header=stream.frames,
             header_seconds=_header_seconds(container, stream),
+            longest_seconds=_longest_seconds(container),
             pixel_aspect=stream.sample_aspect_ratio or None,
             num_video_streams=len(container.streams.video),
             stream_index=stream.index,
@@ -159,36 +209,43 @@ def scan_packets(path: str, stop: StopFlag) -> Scan:
 
 
 def decode_frames(
-    path: str, positions: Sequence[int], stop: StopFlag, last_tick: int | None = None
+    path: str,
+    positions: Sequence[int],
+    stop: StopFlag,
+    last_tick: int | None = None,
+    transform: VideoTransform | None = None,
 ) -> Decoding:
     """Decode the whole video and keep the frames at `positions`.
 
-    Packets that cannot be decoded are counted and passed over; the frames that the decoder holds
-    back are flushed at the end. Only wanted frames are converted and kept.
+    Packets that cannot be decoded are counted and skipped; the frames that the decoder buffers are
+    flushed at the end. Only wanted frames are converted and kept.
 
     Args:
         path: The file.
-        positions: Position in the decoder's output of each wanted frame, at least one; one may
-            be wanted several times.
+        positions: Position in the decoder's output of each wanted frame, at least one; may contain
+            duplicates.
         stop: Checked for every packet and frame.
         last_tick: Timestamp after which decoding may end; None decodes to the end.
+        transform: Resizes and crops each wanted frame before it is kept; None keeps it as it is.
 
     Raises:
         VideoError: If the file cannot be opened or has no video.
+        PictureError: If the wanted frames are too large.
     """
     slots: dict[int, list[int]] = {}
     for slot, position in enumerate(positions):
         slots.setdefault(position, []).append(slot)
     result = Decoding()
     for frame in walk_frames(path, stop, result):
-        keep_frame(frame, slots.get(len(result.pts) - 1, []), len(positions), result)
+        wanted = slots.get(len(result.pts) - 1, [])
+        keep_frame(frame, wanted, len(positions), result, transform)
         if last_tick is not None and frame.pts is not None and frame.pts > last_tick:
             break
     return result
 
 
 def walk_frames(path: str, stop: StopFlag, result: Decoding) -> Iterator[Any]:
-    """Decode the whole video and note in `result` what happens.
+    """Decode the whole video and record errors and timestamps in `result`.
 
     Yields:
         PyAV's frames in the decoder's order; the last entry of `result.pts` is its timestamp.
@@ -205,7 +262,7 @@ def walk_frames(path: str, stop: StopFlag, result: Decoding) -> Iterator[Any]:
 
 
 def packets_of(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
-    """Packets with content; an empty one inside a file would end decoding early."""
+    """Yield the non-empty packets; an empty one inside a file would end decoding early."""
     import av
 
     try:
@@ -213,91 +270,99 @@ def packets_of(container: Any, stream: Any, stop: StopFlag, result: Decoding) ->
             stop.check()
             if packet.size:
                 yield packet
+    except MemoryError:  # a lack of memory is no damage
+        raise
     except av.FFmpegError:
-        result.breaks_off = True  # as FFmpeg's own program does: what follows is not read
+        result.breaks_off = True  # like the ffmpeg program, read no further
 
 
 def every_frame(container: Any, stream: Any, stop: StopFlag, result: Decoding) -> Iterator[Any]:
-    """Decode a stream from its start, in the decoder's order; what it refuses is counted.
+    """Decode a stream from its start, in the decoder's order, and count rejected packets.
 
     Args:
         container: As `open_video` gives it.
         stream: As `open_video` gives it.
         stop: Checked for every packet.
-        result: Where refusals are noted.
+        result: Records the errors.
 
     Yields:
-        Frames of PyAV.
+        PyAV's frames.
     """
     import av
 
     def flushed() -> Iterator[Any]:
         yield from packets_of(container, stream, stop, result)
-        yield None  # makes the decoder give the frames it holds back
+        yield None  # flushes the frames that the decoder buffers
 
     for packet in flushed():
         try:
             frames = stream.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError:
             result.note_error()
             continue
         yield from frames
 
 
-def keep_frame(frame: Any, slots: Sequence[int], num_frames: int, result: Decoding) -> None:
-    """Convert a frame and put it into some of the `num_frames` places of `result.frames`."""
+def keep_frame(
+    frame: Any,
+    slots: Sequence[int],
+    num_frames: int,
+    result: Decoding,
+    transform: VideoTransform | None,
+) -> None:
+    """Convert a frame and copy it into the given `slots` of the `num_frames` in `result.frames`.
+
+    Raises:
+        PictureError: If the frame, or all frames together, are too large, or the frame is smaller
+            than the transform's crop.
+    """
     if not slots:
         return
-    result.rotations.add(frame.rotation)
-    size = None if result.frames is None else (result.frames.shape[1], result.frames.shape[2])
-    natural = (frame.height, frame.width) if _turns(frame) % 2 == 0 else (frame.width, frame.height)
-    result.sizes.add(natural)
-    picture = torch.from_numpy(upright_picture(frame, size))
+    validate_num_pixels(frame.width, frame.height)
+    result.seen.add(frame)
+    result.size = result.size or upright_size(frame)
+    picture = torch.from_numpy(upright_picture(frame, result.size))
+    kept = picture if transform is None else _resized(picture, transform)
     if result.frames is None:
-        result.frames = picture.new_zeros((num_frames, *picture.shape))
+        _validate_num_bytes(num_frames, kept)
+        result.frames = kept.new_zeros((num_frames, *kept.shape))
     for slot in slots:
-        result.frames[slot] = picture
+        result.frames[slot] = kept
 
 
-def upright_picture(frame: Any, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """The frame as RGB, turned as the file's display matrix asks.
-
-    Args:
-        frame: A decoded frame of PyAV.
-        size: (H, W) to scale the upright picture to; None keeps its own.
-
-    Returns:
-        Shape (H, W, 3).
-    """
-    height, width = frame.height, frame.width
-    if size is not None:
-        height, width = size if _turns(frame) % 2 == 0 else size[::-1]
-    return _upright(frame, width, height)
+def _resized(picture: Tensor, transform: VideoTransform) -> Tensor:
+    height, width = picture.shape[:2]
+    try:
+        transform.seen_region(height, width)
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+    return transform.resized(picture[None])[0]
 
 
-def _upright(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """The frame as RGB, turned as the file's display matrix asks: (H, W, 3)."""
-    pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-    if _is_mirrored(frame):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
-
-
-def _turns(frame: Any) -> int:
-    """Quarter turns counterclockwise."""
-    turns: int = round(frame.rotation / 90)
-    return turns % 4
-
-
-def _is_mirrored(frame: Any) -> bool:
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return False
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].astype(float)
-    return bool(a * d - b * c < 0)
+def _validate_num_bytes(num_frames: int, kept: Tensor) -> None:
+    if num_frames * kept.numel() > _MAX_CLIP_BYTES:
+        raise PictureError(
+            f"{num_frames} frames of {'x'.join(map(str, kept.shape))} bytes take more than the "
+            f"{_MAX_CLIP_BYTES / 1e9:.1f} GB that a clip may take. Take fewer frames, or make a "
+            "smaller copy of it."
+        )
 
 
 def _header_seconds(container: Any, stream: Any) -> float | None:
+    if container.format.flags & _FLAGS_WITHOUT_DURATION:
+        return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
+    tag = _MATROSKA_DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+    if tag:
+        hours, minutes, seconds = map(float, tag.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    return _longest_seconds(container) if len(container.streams) == 1 else None
+
+
+def _longest_seconds(container: Any) -> float | None:
+    if container.format.flags & _FLAGS_WITHOUT_DURATION:
+        return None
     return container.duration / 1e6 if container.duration else None

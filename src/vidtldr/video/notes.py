@@ -1,8 +1,8 @@
-"""What was unusual about a video, in plain words."""
+"""Describe in plain words what was unusual about a video."""
 
 from fractions import Fraction
 
-from vidtldr.video.frames import Decoding, Scan
+from vidtldr.video.frames import Decoding, Scan, Seen
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.timeline import Timeline
 
@@ -16,27 +16,30 @@ def describe(
     sampling: Sampling,
     max_seconds: float | None = None,
 ) -> tuple[str, ...]:
-    """List everything unusual that was found or done, a sentence each; empty for most files.
+    """List everything unusual that was found or done, one sentence each; empty for most files.
 
     Args:
-        scan: What the file says of itself.
-        decoding: What came out of it.
+        scan: The scan of the file's packets.
+        decoding: The decoder's output.
         timeline: The frames that were sampled from.
-        sampling: What was asked for.
-        max_seconds: The cut that was asked for.
+        sampling: The requested sampling.
+        max_seconds: The requested time limit.
     """
     notes = [
         _streams(scan),
         _hidden(scan),
-        _damage(scan, decoding, max_seconds),
+        _damage(scan, decoding, timeline, max_seconds),
         _early_end(scan, timeline, max_seconds),
         _marked(decoding),
         _cut(decoding, timeline, max_seconds),
         _times(timeline),
         _repeats(len(timeline.order), sampling),
-        _turning(decoding.rotations),
-        _sizes(decoding),
+        _turning(decoding.seen.rotations),
+        _sizes(decoding.seen),
         _pixels(scan.pixel_aspect),
+        _hdr(decoding.seen),
+        _interlaced(decoding.seen),
+        _transparent(decoding.seen),
     ]
     return tuple(note for note in notes if note)
 
@@ -57,9 +60,9 @@ def _hidden(scan: Scan) -> str:
     return f"the file hides {scan.num_hidden} frames (edit list): they were left out"
 
 
-def _damage(scan: Scan, decoding: Decoding, max_seconds: float | None) -> str:
+def _damage(scan: Scan, decoding: Decoding, timeline: Timeline, max_seconds: float | None) -> str:
     num_packets, found = len(scan.packet_pts), len(decoding.pts)
-    promised = max(num_packets, scan.num_frames_in_header - scan.num_hidden)
+    promised = max(num_packets, _num_promised(scan, found, timeline))
     share = f"{found} of {promised} frames could be decoded"
     if decoding.breaks_off:
         return "the file breaks off" if max_seconds is not None else f"the file breaks off: {share}"
@@ -73,17 +76,30 @@ def _damage(scan: Scan, decoding: Decoding, max_seconds: float | None) -> str:
     return f"{num_packets} packets gave {found} frames"
 
 
+def _num_promised(scan: Scan, found: int, timeline: Timeline) -> int:
+    """The number of frames in the header; 0 if time is not lacking as it would be without some.
+
+    AVI counts ticks, of which many may have no frame of their own.
+    """
+    promised = scan.num_frames_in_header - scan.num_hidden
+    seconds, covered = scan.header_seconds, timeline.duration_seconds
+    if promised > found and seconds and covered and covered / seconds > (1 + found / promised) / 2:
+        return 0
+    return promised
+
+
 def _early_end(scan: Scan, timeline: Timeline, max_seconds: float | None) -> str:
-    """A file cut in the middle gives no error; its header gives it away. Sound may be longer."""
-    promised, covered = scan.header_seconds, timeline.duration_seconds
+    """Detect a truncated file, which gives no error, by its header."""
+    covered = timeline.duration_seconds
+    promised = scan.header_seconds or scan.longest_seconds
     if max_seconds is not None or promised is None or covered is None:
         return ""
     if promised - covered <= max(1.0, 0.1 * promised):
         return ""
-    return (
-        f"the file ends early: its {len(timeline.order)} frames cover {covered:.1f} of the "
-        f"{promised:.1f} seconds in its header"
-    )
+    frames = f"its {len(timeline.order)} frames cover {covered:.1f} of the {promised:.1f} seconds"
+    if scan.header_seconds is None:
+        return f"{frames} of its longest stream: the sound is longer, or the file ends early"
+    return f"the file ends early: {frames} in its header"
 
 
 def _marked(decoding: Decoding) -> str:
@@ -119,14 +135,35 @@ def _turning(rotations: set[int]) -> str:
     return f"turned clockwise by {turns} degrees, as the file asks{rounded}"
 
 
-def _sizes(decoding: Decoding) -> str:
-    if len(decoding.sizes) < 2:
+def _sizes(seen: Seen) -> str:
+    if len(seen.sizes) < 2:
         return ""
-    return f"frames of {len(decoding.sizes)} sizes: all were scaled to the size of the first used"
+    return f"frames of {len(seen.sizes)} sizes: all were scaled to the size of the first used"
 
 
 def _pixels(aspect: Fraction | None) -> str:
-    """Some rounding of 853x480 or 426x320 is in half of all files: below 2 % nobody sees it."""
+    """Ignores aspects within 2 % of square: rounding (853x480, 426x320) is common and invisible."""
     if aspect is None or abs(aspect - 1) < Fraction(1, 50):
         return ""
     return f"pixels are not square ({aspect.numerator}:{aspect.denominator}): used as stored"
+
+
+def _hdr(seen: Seen) -> str:
+    if not seen.hdr:
+        return ""
+    return (
+        f"HDR ({', '.join(sorted(seen.hdr))}): used without tone mapping, so its contrast and "
+        "colours are weaker than on a screen"
+    )
+
+
+def _interlaced(seen: Seen) -> str:
+    if not seen.num_interlaced:
+        return ""
+    return "interlaced: used without deinterlacing, so moving edges may look like combs"
+
+
+def _transparent(seen: Seen) -> str:
+    if not seen.num_transparent:
+        return ""
+    return "partly transparent: the colours stored under the transparency were used"

@@ -1,23 +1,24 @@
-"""Read what a Hugging Face processor does to pixels from the files beside a model.
+"""Read what a Hugging Face processor does to pixels from a model's config files.
 
 Source: transformers 5.23, the processors of VideoMAE and ViViT and their torchvision and Pillow
-backends. Their classes are named here, not imported: the same pixels without torchvision.
+backends. The classes are only named here, not imported: same pixels without needing torchvision.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from vidtldr.files import read_json
+
 __all__ = ["PROCESSORS", "read_processor_config"]
 
 
 class Processor(NamedTuple):
-    """What a processor class does where its file says nothing.
+    """Defaults of a processor class, for keys that its file leaves out.
 
     Attributes:
-        backend: What resizes.
+        backend: Library whose resizing is followed.
         shortest_edge: Length to which the shorter side is resized, in pixels.
         rescale_factor: Factor on the pixel values.
         offset: Whether 1 is subtracted after rescaling: always, never, or as the key `offset` says.
@@ -32,7 +33,7 @@ class Processor(NamedTuple):
 _VIDEOMAE = Processor("torch", 224, 1 / 255, "never")
 _VIVIT = Processor("pillow", 256, 1 / 127.5, "key")
 
-# transformers reads the old names (...FeatureExtractor, ...Fast) as the class without the suffix.
+# transformers maps the old names (...FeatureExtractor, ...Fast) to the class without the suffix.
 PROCESSORS: Mapping[str, Processor] = {
     "VideoMAEFeatureExtractor": _VIDEOMAE,
     "VideoMAEImageProcessor": _VIDEOMAE,
@@ -62,7 +63,7 @@ _PIXEL_KEYS = {
     "rescale_factor",
     "size",
 }
-# They choose frames, layouts or code, not pixel values; `do_convert_rgb` finds RGB already.
+# These affect frames, layouts or code, not pixel values; `do_convert_rgb` is a no-op on RGB.
 _OTHER_KEYS = {
     "_processor_class",
     "_valid_processor_keys",
@@ -86,14 +87,14 @@ _OTHER_KEYS = {
 
 
 def read_processor_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Turn the processor file of a model directory into arguments of `VideoTransform`.
+    """Turn a model directory's processor file into arguments of `VideoTransform`.
 
     Args:
         directory: Folder with `video_preprocessor_config.json` or `preprocessor_config.json`; the
             first is preferred.
 
     Raises:
-        FileNotFoundError: If neither file is there.
+        FileNotFoundError: If neither file exists.
         ValueError: If the processor class or a key that could change pixels is unknown.
     """
     file = _find(Path(directory))
@@ -116,7 +117,7 @@ def _find(directory: Path) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
     except ValueError as error:
         raise ValueError(f"{str(file)!r} must be JSON, got: {error}. Copy it again.") from error
     if not isinstance(config, dict):
@@ -152,7 +153,7 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Given:
-    """The value of a key, or the class's default where the file has none."""
+    """Looks up a key, with the class's default if the file has none."""
 
     def __init__(self, config: dict[str, Any], nulls_are_defaults: bool) -> None:
         self._config, self._nulls_are_defaults = config, nulls_are_defaults
@@ -194,7 +195,7 @@ def _validate_keys(config: dict[str, Any], processor: Processor) -> None:
 
 
 def _size(key: str, size: Any, square: bool) -> int | tuple[int, int]:
-    """An int, a list or a dictionary, as transformers reads them."""
+    """Parse a size given as an int, a list or a dictionary, as transformers does."""
     if isinstance(size, int) and not isinstance(size, bool):
         return (size, size) if square else size
     if isinstance(size, list) and len(size) == 2:

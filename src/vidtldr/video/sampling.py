@@ -1,7 +1,7 @@
-"""Which frames of a video are used.
+"""Choose which frames of a video to use.
 
-Indices count frames in display order. Sampling is by index, not by time: in a file of variable
-frame rate a stretch with many frames gets more of the clip.
+Indices count frames in display order. Sampling is by index, not by time: with a variable frame
+rate, a part with many frames gets a larger share of the clip.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,29 @@ __all__ = ["Policy", "Sampling", "dense_indices", "middle_indices"]
 
 Policy = Literal["middle", "dense"]
 
+# Far beyond any model; a number in a checkpoint or an index must not decide how much is allocated.
+_MAX_NUM_FRAMES = 2**14
+
 
 def middle_indices(num_frames_in_file: int, num_frames: int) -> list[int]:
     """Cut the file into `num_frames` equal parts and take the middle frame of each.
 
     Args:
-        num_frames_in_file: Frames there are, at least 1.
-        num_frames: Frames wanted, at least 1.
+        num_frames_in_file: Frames in the file, at least 1.
+        num_frames: Frames wanted, in [1, 16384].
 
     Returns:
-        `num_frames` indices in [0, num_frames_in_file), never falling. A file with fewer frames
-        than wanted gives every frame, then its last one again and again.
+        `num_frames` non-decreasing indices in [0, num_frames_in_file). A file with fewer frames
+        than wanted gives every frame, then repeats its last one.
 
     Raises:
-        ValueError: If a count is below 1.
+        ValueError: If a count is out of range.
         TypeError: If a count is not an int.
 
     Source: the evaluation protocol of Choi et al., CVPR 2024 ("middle" sampling of UMT).
     """
     _validate_count("num_frames_in_file", num_frames_in_file)
-    _validate_count("num_frames", num_frames)
+    _validate_num_frames(num_frames)
     if num_frames_in_file < num_frames:
         return _clamped(range(num_frames), num_frames_in_file)
     edges = np.linspace(0, num_frames_in_file, num_frames + 1).astype(int).tolist()
@@ -44,24 +47,24 @@ def middle_indices(num_frames_in_file: int, num_frames: int) -> list[int]:
 def dense_indices(num_frames_in_file: int, num_frames: int, stride: int) -> list[int]:
     """Take every `stride`-th frame of a window in the centre of the file.
 
-    The window is (num_frames - 1) * stride + 1 frames long; where the frames left over are odd in
-    number, it lies one frame nearer the start.
+    The window is (num_frames - 1) * stride + 1 frames long; if the number of frames left over is
+    odd, it lies one frame nearer the start.
 
     Args:
-        num_frames_in_file: Frames there are, at least 1.
-        num_frames: Frames wanted, at least 1.
+        num_frames_in_file: Frames in the file, at least 1.
+        num_frames: Frames wanted, in [1, 16384].
         stride: Step from one frame to the next, in frames, at least 1.
 
     Returns:
-        `num_frames` indices in [0, num_frames_in_file), never falling. Where the file is shorter
-        than the window, the window starts at 0 and the last frame repeats.
+        `num_frames` non-decreasing indices in [0, num_frames_in_file). If the file is shorter than
+        the window, the window starts at 0 and the last frame repeats.
 
     Raises:
-        ValueError: If a number is below 1.
+        ValueError: If a number is out of range.
         TypeError: If a number is not an int.
     """
     _validate_count("num_frames_in_file", num_frames_in_file)
-    _validate_count("num_frames", num_frames)
+    _validate_num_frames(num_frames)
     _validate_count("stride", stride)
     start = max(0, (num_frames_in_file - _window(num_frames, stride)) // 2)
     steps = range(start, start + num_frames * stride, stride)
@@ -73,13 +76,13 @@ class Sampling:
     """How many frames a model takes, and which.
 
     Attributes:
-        num_frames: Frames of a clip, at least 1.
+        num_frames: Frames of a clip, in [1, 16384].
         policy: `"middle"` spreads them over the whole video (`middle_indices`), `"dense"` takes a
             window in its centre (`dense_indices`).
-        stride: Step of `"dense"`, in frames, at least 1; `"middle"` does not use it.
+        stride: Step of `"dense"`, in frames, at least 1; unused by `"middle"`.
 
     Raises:
-        ValueError: If a number is below 1 or the policy is unknown.
+        ValueError: If a number is out of range or the policy is unknown.
         TypeError: If a number is not an int.
     """
 
@@ -88,7 +91,7 @@ class Sampling:
     stride: int = 4
 
     def __post_init__(self) -> None:
-        _validate_count("num_frames", self.num_frames)
+        _validate_num_frames(self.num_frames)
         _validate_count("stride", self.stride)
         if self.policy not in get_args(Policy):
             raise ValueError(
@@ -97,10 +100,10 @@ class Sampling:
             )
 
     def indices(self, num_frames_in_file: int) -> list[int]:
-        """Indices in display order of the frames to use, `num_frames` of them.
+        """Indices of the `num_frames` frames to use, in display order.
 
         Args:
-            num_frames_in_file: Frames there are, at least 1.
+            num_frames_in_file: Frames in the file, at least 1.
 
         Raises:
             ValueError: If there are no frames.
@@ -110,7 +113,7 @@ class Sampling:
         return dense_indices(num_frames_in_file, self.num_frames, self.stride)
 
     def num_repeats(self, num_frames_in_file: int) -> int:
-        """How often the last frame stands in for one that the file does not have."""
+        """How often the last frame is repeated in place of missing ones."""
         stride = 1 if self.policy == "middle" else self.stride
         missing = _window(self.num_frames, stride) - num_frames_in_file
         return max(0, -(-missing // stride))
@@ -122,6 +125,15 @@ def _window(num_frames: int, stride: int) -> int:
 
 def _clamped(indices: Sequence[int], num_frames_in_file: int) -> list[int]:
     return [min(index, num_frames_in_file - 1) for index in indices]
+
+
+def _validate_num_frames(value: int) -> None:
+    _validate_count("num_frames", value)
+    if value > _MAX_NUM_FRAMES:
+        raise ValueError(
+            f"num_frames must be at most {_MAX_NUM_FRAMES}, got {value}. Pass the number that the "
+            "model was trained with."
+        )
 
 
 def _validate_count(name: str, value: int) -> None:

@@ -1,6 +1,6 @@
-"""Decode the wanted frames of a long video alone, each from the keyframe before it.
+"""Decode only the wanted frames of a long video, each from the keyframe before it.
 
-Positions are numbers of frames in display order, as the timestamps of the packets promise them.
+Positions are frame indices in display order, as promised by the packets' timestamps.
 """
 
 from bisect import bisect_right
@@ -11,24 +11,25 @@ from typing import Any
 from vidtldr.video.deadline import StopFlag
 from vidtldr.video.frames import Decoding, Scan, keep_frame, packets_of
 from vidtldr.video.local_file import open_video
+from vidtldr.video.transform import VideoTransform
 
 __all__ = ["Stretch", "decode_stretches", "plan_stretches"]
 
-# Where keyframes lie so far apart that more than this share of all packets is decoded anyway, the
-# whole walk costs as much and sees every frame.
+# If keyframes are so far apart that more than this share of all packets is decoded anyway, decoding
+# the whole file costs about as much and sees every frame.
 _LARGEST_SHARE = 0.75
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is decoded in a row after one seek.
+    """A run of frames decoded after one seek.
 
     Attributes:
-        keyframe: Position of the keyframe to begin at.
+        keyframe: Position of the keyframe to start from.
         tick: Its timestamp.
         wanted: Positions of the wanted frames, ascending.
-        first_packet: Number in the file of the keyframe's packet.
-        last_packet: Number in the file of the last packet that a wanted frame needs.
+        first_packet: Index in the file of the keyframe's packet.
+        last_packet: Index in the file of the last packet that a wanted frame needs.
     """
 
     keyframe: int
@@ -38,7 +39,7 @@ class Stretch:
     last_packet: int
 
     def joined(self, later: "Stretch") -> "Stretch":
-        """This stretch, gone on with up to the end of a later one."""
+        """This stretch, extended to the end of a later one."""
         return replace(
             self,
             wanted=self.wanted + later.wanted,
@@ -47,20 +48,20 @@ class Stretch:
 
 
 class _SurpriseError(Exception):
-    """The file is not what its packets promise."""
+    """The decoded frames are not what the packets promise."""
 
 
 def plan_stretches(scan: Scan, positions: Sequence[int]) -> tuple[Stretch, ...]:
-    """Find out what to decode for the wanted frames.
+    """Plan what to decode for the wanted frames.
 
     Args:
-        scan: What the file says of itself.
-        positions: Of the wanted frames, in any order, some perhaps several times.
+        scan: The scan of the file's packets.
+        positions: Positions of the wanted frames, in any order; may contain duplicates.
 
     Returns:
-        The stretches in order, the last up to the end of the file; empty where all has to be
-        decoded: the timestamps are not all there and different, frames are hidden, the container
-        is damaged, or seeking does not pay.
+        The stretches in order, the last up to the end of the file; empty if the whole file has to
+        be decoded: timestamps are missing or not unique, frames are hidden, the container is
+        damaged, or seeking does not pay off.
     """
     if not _is_plain(scan):
         return ()
@@ -86,26 +87,33 @@ def plan_stretches(scan: Scan, positions: Sequence[int]) -> tuple[Stretch, ...]:
 
 
 def decode_stretches(
-    path: str, scan: Scan, stretches: Sequence[Stretch], positions: Sequence[int], stop: StopFlag
+    path: str,
+    scan: Scan,
+    stretches: Sequence[Stretch],
+    positions: Sequence[int],
+    stop: StopFlag,
+    transform: VideoTransform | None = None,
 ) -> Decoding | None:
     """Decode stretches and keep the frames at `positions`.
 
-    Every frame on the way must have the timestamp that was promised, and the decoder must neither
-    refuse a packet nor mark a frame as damaged.
+    Every decoded frame must have the promised timestamp, and the decoder must neither reject a
+    packet nor mark a frame as damaged.
 
     Args:
         path: The file.
-        scan: What it says of itself.
+        scan: The scan of its packets.
         stretches: From `plan_stretches`.
-        positions: Of the wanted frames.
+        positions: Positions of the wanted frames.
         stop: Checked for every packet.
+        transform: As in `decode_frames`.
 
     Returns:
-        The frames, as if all that was promised had been decoded; None where something else was met:
-        then decode the whole file.
+        The frames, as if all promised frames had been decoded; None if anything differs, in which
+        case the whole file must be decoded.
 
     Raises:
         VideoError: If the file cannot be opened or has no video.
+        PictureError: If the wanted frames are too large.
     """
     position_of = scan.position_of()
     slots: dict[int, list[int]] = {}
@@ -116,7 +124,8 @@ def decode_stretches(
         for stretch in stretches:
             try:
                 for position, frame in _frames(container, stream, position_of, stretch, stop):
-                    keep_frame(frame, slots.get(position, []), len(positions), result)
+                    wanted = slots.get(position, [])
+                    keep_frame(frame, wanted, len(positions), result, transform)
             except _SurpriseError:
                 return None
     return result
@@ -147,6 +156,8 @@ def _frames(
 
     try:
         container.seek(stretch.tick, stream=stream)
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
         raise _SurpriseError from error
     start = position = -1
@@ -159,12 +170,14 @@ def _frames(
                 raise _SurpriseError
         try:
             frames = stream.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             raise _SurpriseError from error
         for frame in frames:
             found = position_of.get(frame.pts, len(position_of))
             if position == start and found < start:
-                continue  # shown before the keyframe, it needs what lies before it in the file
+                continue  # a leading frame, shown before the keyframe: it needs earlier packets
             if frame.is_corrupt or found != position:
                 raise _SurpriseError
             yield position, frame
@@ -178,4 +191,4 @@ def _flushed(container: Any, stream: Any, stop: StopFlag) -> Iterator[Any]:
     result = Decoding()
     yield from packets_of(container, stream, stop, result)
     if not result.breaks_off:
-        yield None  # makes the decoder give the frames it holds back
+        yield None  # flushes the frames that the decoder buffers

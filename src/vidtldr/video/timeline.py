@@ -1,10 +1,12 @@
-"""Order and time of the frames that a decoder gave."""
+"""Order and times of decoded frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from statistics import median_low
 
-__all__ = ["Timeline", "build_timeline", "num_within"]
+__all__ = ["Timeline", "build_timeline"]
 
 
 @dataclass(frozen=True)
@@ -12,16 +14,20 @@ class Timeline:
     """The frames of a video in display order.
 
     Attributes:
-        order: For each frame its position in the decoder's output.
-        times: Time of each frame on the file's clock, in seconds; None where the file has none
-            that can be believed.
+        order: Position of each frame in the decoder's output.
+        times: Time of each frame on the file's clock, in seconds; None if the file has no reliable
+            one.
+        starts: Seconds from the first frame to the start of each, non-decreasing; where times are
+            missing by the frame rate, where they contradict the order the sorted times. None if
+            neither timestamps nor a rate are known.
         duration_seconds: From the first frame to the end of the last; None if unknown.
         is_ordered: False if the timestamps contradict the order of the frames, as in some AVI
-            files; then no time is given.
+            files; then all times are None.
     """
 
     order: tuple[int, ...]
     times: tuple[Fraction | None, ...]
+    starts: tuple[Fraction, ...] | None
     duration_seconds: float | None
     is_ordered: bool
 
@@ -32,19 +38,26 @@ def build_timeline(
     average_rate: Fraction | None,
     reorders: bool,
     max_seconds: float | None = None,
+    durations: Mapping[int, int] | None = None,
 ) -> Timeline:
     """Put decoded frames into display order and cut them at `max_seconds`.
 
-    FFmpeg's decoders output in display order. Only a codec that knows no reordering can be given
-    timestamps in another order by its container; then the timestamps decide.
+    FFmpeg's decoders output frames in display order. Only for a codec without reordering can the
+    container's timestamps be in another order; then the timestamps decide.
+
+    A frame ends where the next one starts, and the last one after its own duration. At a constant
+    rate, floor(max_seconds * rate) frames end within `max_seconds`: the authors' rule for DiDeMo.
 
     Args:
-        pts: Timestamp of each frame the decoder gave, in its order; None if it has none.
-        time_base: Seconds of one tick.
-        average_rate: Frames a second by the header; times come from it where timestamps fail and
-            `max_seconds` needs them.
+        pts: Timestamp of each frame, in the decoder's order; None if it has none.
+        time_base: Length of a timestamp tick, in seconds.
+        average_rate: Frames per second according to the header; gives the times if timestamps are
+            missing or all equal.
         reorders: Whether the codec itself puts frames in display order.
-        max_seconds: Keep the frames that end within so many seconds; None keeps all.
+        max_seconds: Keep the frames that end within the first `max_seconds`, but at least one; None
+            keeps all.
+        durations: Duration of the frame at a timestamp, in ticks. One that is missing is guessed to
+            be the usual step from frame to frame.
 
     Raises:
         ValueError: If `max_seconds` is given and neither timestamps nor a frame rate exist.
@@ -56,50 +69,35 @@ def build_timeline(
     known = [tick for tick in ticks if tick is not None]
     is_ordered = known == sorted(known)
     times = [None if tick is None or not is_ordered else tick * time_base for tick in ticks]
+    edges = _edges(pts, time_base, average_rate, durations or {})
     count = len(order)
-    if max_seconds is not None:
-        count = num_within(times, average_rate, max_seconds)
+    if max_seconds is not None and count > 1:
+        if edges is None:
+            raise ValueError("neither timestamps nor a frame rate are known")
+        limit = Fraction(max_seconds)
+        count = max(1, sum(end <= limit for end in edges[1:]))
     return Timeline(
-        tuple(order[:count]),
-        tuple(times[:count]),
-        _duration(times[:count], average_rate),
-        is_ordered,
+        order=tuple(order[:count]),
+        times=tuple(times[:count]),
+        starts=None if edges is None else tuple(edges[:count]),
+        duration_seconds=None if edges is None or not count else float(edges[count]),
+        is_ordered=is_ordered,
     )
 
 
-def num_within(
-    times: Sequence[Fraction | None], average_rate: Fraction | None, max_seconds: float
-) -> int:
-    """Count the frames that end within the first `max_seconds`, at least 1 if there are any.
-
-    At a constant rate this is floor(max_seconds * rate), the authors' rule for DiDeMo.
-
-    Args:
-        times: Time of each frame in display order, in seconds.
-        average_rate: Frames a second, used where a time is missing.
-        max_seconds: The limit, from the start of the first frame.
-
-    Raises:
-        ValueError: If a time is missing and there is no rate.
-    """
-    known = [time for time in times if time is not None]
-    if len(known) < len(times):
-        if not average_rate:
-            raise ValueError("neither timestamps nor a frame rate are known")
-        known = [index / average_rate for index in range(len(times))]
-    if len(known) < 2:
-        return len(known)
-    ends = [*known[1:], known[-1] + _spacing(known)]
-    limit = known[0] + Fraction(max_seconds)
-    return max(1, sum(end <= limit for end in ends))
-
-
-def _spacing(times: Sequence[Fraction]) -> Fraction:
-    return (times[-1] - times[0]) / (len(times) - 1)
-
-
-def _duration(times: Sequence[Fraction | None], average_rate: Fraction | None) -> float | None:
-    known = [time for time in times if time is not None]
-    if len(known) == len(times) > 1 and known[-1] > known[0]:
-        return float(_spacing(known) * len(known))
-    return float(len(times) / average_rate) if average_rate and times else None
+def _edges(
+    pts: Sequence[int | None],
+    time_base: Fraction,
+    average_rate: Fraction | None,
+    durations: Mapping[int, int],
+) -> list[Fraction] | None:
+    """Start of each frame in display order, counted from the first, then the end of the last."""
+    known = sorted(tick for tick in pts if tick is not None)
+    steps = [later - earlier for earlier, later in pairwise(known) if later > earlier]
+    own = durations.get(known[-1]) if known else None
+    last = own or (median_low(steps) if steps else None)
+    if len(known) == len(pts) and last and (steps or len(known) == 1):
+        return [(tick - known[0]) * time_base for tick in (*known, known[-1] + last)]
+    if not average_rate:
+        return None
+    return [index / average_rate for index in range(len(pts) + 1)]

@@ -1,4 +1,4 @@
-"""Make model input of frames: resize, crop, rescale, normalise.
+"""Turn frames into model input: resize, crop, rescale, normalise.
 
 Letters: `T` frames, `H` and `W` the picture as decoded, `h` and `w` as the model takes it.
 """
@@ -29,13 +29,13 @@ _PILLOW_MODES = {
 
 
 class Region(NamedTuple):
-    """A part of a picture, in its pixels; edges may lie between two of them.
+    """A rectangular part of a picture, in pixels; edges may be fractional.
 
     Attributes:
         top: Its upper edge.
         left: Its left edge.
-        height: From the upper edge down.
-        width: From the left edge on.
+        height: Its height.
+        width: Its width.
     """
 
     top: float
@@ -46,26 +46,26 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoTransform:
-    """What is done to every frame, in this order.
+    """Preprocessing steps applied to every frame, in this order.
 
     Attributes:
-        resize: Length of the shorter side, in pixels, the aspect ratio kept and the longer side
-            rounded down; or (height, width), the aspect ratio not kept; None keeps the size.
+        resize: Length of the shorter side, in pixels, keeping the aspect ratio and rounding the
+            longer side down; or (height, width), ignoring the aspect ratio; None keeps the size.
             The result of resizing is rounded to uint8.
-        crop: (height, width) cut from the centre, in pixels; None cuts nothing.
+        crop: (height, width) of the centre crop, in pixels; None crops nothing.
         interpolation: Filter of the resize.
-        antialias: Widen the filter when the picture shrinks; "nearest" has no filter to widen. With
+        antialias: Widen the filter when downscaling; "nearest" has no filter to widen. With
             antialias the torch backend computes as torchvision's v2 functions do (in uint8 on the
-            CPU), without it as the v1 functions do (float32, clamped, rounded): the processors of
-            Hugging Face use the first, the authors of vid-TLDR the second.
+            CPU), without it as the v1 functions do (float32, clamped, rounded): Hugging Face's
+            processors use the former, the authors of vid-TLDR the latter.
         backend: "torch" resizes as torchvision does, "pillow" with Pillow, always antialiased.
-        rescale_factor: Pixels are multiplied by it; None leaves 0 to 255.
+        rescale_factor: Factor on the pixel values; None leaves them in 0 to 255.
         rescale_offset: Subtract 1 after rescaling (ViViT).
-        mean: Subtracted from each channel, a number or one for each of 3; None for no normalising.
-        std: Each channel is divided by it; given exactly when `mean` is.
+        mean: Subtracted from each channel, one number or 3; None for no normalisation.
+        std: Divides each channel; given exactly when `mean` is.
 
     Raises:
-        ValueError: If a value is out of range or two do not fit.
+        ValueError: If a value is out of range or two are incompatible.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -101,23 +101,23 @@ class VideoTransform:
 
     @classmethod
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> "VideoTransform":
-        """Do what the processor of a model directory does to pixels.
+        """Make the transform that a model directory's processor applies to pixels.
 
-        Known are the image and video processors of VideoMAE and ViViT, old and new. An unknown
-        class or key is an error, never a guess.
+        Supports the image and video processors of VideoMAE and ViViT, old and new. An unknown class
+        or key is an error, never a guess.
 
         Args:
             directory: Folder with `video_preprocessor_config.json`, which is preferred, or
                 `preprocessor_config.json`.
 
         Raises:
-            FileNotFoundError: If neither file is there.
-            ValueError: If the file says something that is not known here.
+            FileNotFoundError: If neither file exists.
+            ValueError: If the file contains something unknown.
         """
         return cls(**read_processor_config(directory))
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """Transform frames to model input.
+        """Transform frames into model input.
 
         Args:
             frames: uint8 RGB, shape (T, H, W, 3), T at least 1.
@@ -132,18 +132,19 @@ class VideoTransform:
         return self.normalised(self.resized(frames))
 
     def resized(self, frames: Tensor) -> Tensor:
-        """The first half: resize and crop, one frame after the other.
+        """The first half of the transform: resize and crop, frame by frame.
 
-        A quarter of the memory of the result, so this is what travels between processes.
+        The result takes a quarter of the memory of the model input, so this is what is passed
+        between processes.
 
         Args:
-            frames: As in a call.
+            frames: As in `__call__`.
 
         Returns:
             uint8, shape (T, 3, h, w), on the device of `frames`.
 
         Raises:
-            ValueError, TypeError: As in a call.
+            ValueError, TypeError: As in `__call__`.
         """
         _validate_frames(frames)
         height, width = self._output_size(frames.shape[1], frames.shape[2])
@@ -153,7 +154,7 @@ class VideoTransform:
         return x
 
     def seen_region(self, height: int, width: int) -> Region:
-        """The part of a picture that the model sees: all of it, or what the crop leaves.
+        """The part of a picture that the model sees: all of it, or only the crop.
 
         Args:
             height: H of the picture as decoded.
@@ -173,10 +174,10 @@ class VideoTransform:
         )
 
     def normalised(self, x: Tensor) -> Tensor:
-        """The second half: rescale and normalise the result of `resized`, on any device.
+        """The second half of the transform: rescale and normalise the result of `resized`.
 
         Args:
-            x: uint8, shape (..., 3, h, w).
+            x: uint8, shape (..., 3, h, w), on any device.
 
         Returns:
             float32, the same shape and device.
@@ -228,7 +229,7 @@ class VideoTransform:
         return x[:, top : top + self.crop[0], left : left + self.crop[1]]
 
     def _scale(self, x: Tensor) -> Tensor:
-        """Rescale and normalise with the rounding of the processor that is followed."""
+        """Rescale and normalise with the same rounding as the original processor."""
         fuse = self.backend == "torch" and self.mean is not None and not self.rescale_offset
         factor = self.rescale_factor
         if factor is not None and not fuse:

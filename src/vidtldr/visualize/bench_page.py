@@ -1,4 +1,4 @@
-"""One page that shows what was measured, in a file of its own: nothing is fetched from anywhere."""
+"""A self-contained HTML page with benchmark results: it loads nothing from outside."""
 
 import base64
 import os
@@ -20,11 +20,11 @@ class PageTable:
     """Numbers in rows and columns.
 
     Attributes:
-        title: What it holds; may be empty where the table before says it.
-        columns: Heads; the first is of the names of the rows, and may be empty.
-        rows: A name and what stands in the other columns.
-        notes: What a reader must know, a sentence each.
-        strong_rows: Numbers of the rows to emphasise, from 0.
+        title: What it holds; may be empty if the table before says it.
+        columns: Column headers; the first is for the row names, and may be empty.
+        rows: Row name and the values of the other columns.
+        notes: What a reader must know, one sentence each.
+        strong_rows: Indices of the rows to emphasise, from 0.
     """
 
     title: str
@@ -40,9 +40,9 @@ class PageFigure:
 
     Attributes:
         title: What it shows.
-        text: How to read it; said in its place to whoever cannot see it.
-        svg: The plot for a desk's screen.
-        narrow_svg: The same for a phone's; None to shrink the other.
+        text: How to read it; also the alternative text for screen readers.
+        svg: The plot for a desktop screen.
+        narrow_svg: The same for a phone; None shrinks the other.
     """
 
     title: str
@@ -53,17 +53,17 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class BenchPage:
-    """Everything that the page of a benchmark shows; any text, also from outside.
+    """Everything that the page of a benchmark shows; texts may be untrusted.
 
     Attributes:
-        title: What was asked.
-        lead: What was done, for a reader who comes from nowhere.
+        title: The question asked.
+        lead: What was done, for a reader without context.
         verdict: The answer in a sentence; may be empty.
-        command: What was typed.
-        facts: Name and value of what else is to be said: device, versions, date.
+        command: The command line.
+        facts: Names and values of other facts: device, versions, date.
         tables: Numbers.
         figures: Plots, shown before the tables.
-        files: What lies beside it: name and place; linked relative to the page.
+        files: Names and paths of accompanying files; linked relative to the page.
     """
 
     title: str
@@ -98,7 +98,7 @@ def render_bench_page(page: BenchPage, directory: Path) -> str:
 
     Args:
         page: What it shows.
-        directory: Where it will lie.
+        directory: Where it will be written.
 
     Returns:
         HTML.
@@ -111,7 +111,7 @@ def render_bench_page(page: BenchPage, directory: Path) -> str:
 
 
 def _relative_url(file: Path, directory: Path) -> str:
-    """Where a file lies, seen from the page; a colon or a question mark in it stays a letter."""
+    """URL of a file relative to the page; colons and question marks in its name are escaped."""
     return quote(os.fsencode(os.path.relpath(file, directory)))
 
 

@@ -16,7 +16,7 @@ _NUM_TICKS = 4
 
 @dataclass(frozen=True)
 class Line:
-    """One series as steps: its number of the palette and the points of a polyline."""
+    """One series as steps: its index in the palette and the points of a polyline."""
 
     series: int
     points: str
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of one series, with the words over it and where they end or start."""
+    """One bar of one series, with the label above it and where the label ends or starts."""
 
     series: int
     x: float
@@ -38,20 +38,20 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart and the table that says the same.
+    """A chart and the table of the same data.
 
     Attributes:
-        identity: Its name in the page.
+        identity: Its id in the page.
         title: What it shows.
-        x_title: Of the horizontal axis.
-        y_title: Of the vertical axis.
-        series: Name and number in the palette of each series.
-        x_ticks: Place and words of each tick.
-        y_ticks: Place and words of each tick.
-        lines: What is drawn, or
-        bars: what is drawn.
-        columns: Head of the table.
-        rows: Of the table.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis.
+        series: Name and palette index of each series.
+        x_ticks: Position and label of each tick.
+        y_ticks: Position and label of each tick.
+        lines: Lines to draw, or
+        bars: bars to draw.
+        columns: Column headers of the table.
+        rows: Rows of the table.
     """
 
     identity: str
@@ -75,15 +75,15 @@ def layer_chart(
     values: Sequence[Sequence[float]],
     decimals: int = 0,
 ) -> Chart:
-    """Steps over the layers, a line a side.
+    """Make a step chart over the layers, one line per side.
 
     Args:
-        identity: Its name in the page.
+        identity: Its id in the page.
         title: What it shows.
         y_title: What is counted, with its unit.
         sides: The series.
-        values: For each side one value a layer.
-        decimals: Of the values in the table.
+        values: For each side, one value per layer.
+        decimals: Decimals of the values in the table.
     """
     depth = len(values[0])
     top, ticks = _scale(max(max(line) for line in values))
@@ -112,7 +112,7 @@ def layer_chart(
 
 
 def mass_chart(methods: Sequence[Side]) -> Chart:
-    """How many tokens have which mass at the end; a bar a method and range, on a log scale."""
+    """Make a histogram of the final token masses, one bar per method and range, on a log scale."""
     masses = [side.layers[-1].mass for side in methods]
     last = max(0, ceil(log2(max(float(mass.max()) for mass in masses))))
     edges = [2.0**power for power in range(last + 1)]
@@ -153,7 +153,7 @@ def mass_chart(methods: Sequence[Side]) -> Chart:
 
 
 def _words_place(x: float, width: float, method: int, num_methods: int) -> tuple[float, str]:
-    """Words of neighbouring bars lean away from each other."""
+    """Align the labels of neighbouring bars away from each other."""
     if num_methods == 1:
         return x + width / 2, "middle"
     return (x + width - 1, "end") if method == 0 else (x + 2, "start")

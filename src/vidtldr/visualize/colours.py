@@ -1,4 +1,4 @@
-"""The colours of the pictures: a scale for saliency, and one colour a group.
+"""The colours of the pictures: a scale for saliency, and one colour per group.
 
 Letters: `N0` patches.
 """
@@ -16,7 +16,7 @@ Colours = NDArray[np.uint8]
 BACKGROUND = (38, 44, 58)
 FOREGROUND = (255, 214, 79)
 
-# From night over violet and red to pale yellow: lightness only rises, so it also reads in grey.
+# From near-black via violet and red to pale yellow: lightness only rises, so it works in grey too.
 _ANCHORS = (
     (10, 8, 40),
     (72, 20, 105),
@@ -39,12 +39,12 @@ HEAT: Colours = _heat_table()
 
 
 def heat(values: NDArray[np.float32]) -> Colours:
-    """Colours of values in [0, 1]; shape (...) to (..., 3)."""
+    """Map values in [0, 1] to colours; shape (...) to (..., 3)."""
     return HEAT[np.clip(values * 255, 0, 255).round().astype(np.uint8)]
 
 
 def patch_colours(grid: PatchGrid) -> Colours:
-    """A colour for each patch, and so for the group that is named by it (`first_patch`).
+    """Choose a colour for each patch, and so for the group identified by it (`first_patch`).
 
     Neighbours in a row, in a column and in time are far apart in hue or lightness.
 

@@ -1,4 +1,4 @@
-"""A sheet of pictures: a column a frame, a row for each thing that is shown of it.
+"""A contact sheet: one column per frame, one row for each thing shown of it.
 
 Letters: `T` frames of the clip, `h` and `w` a tile.
 """
@@ -39,8 +39,8 @@ class SheetRow:
 
     Attributes:
         title: What it shows, in a few words.
-        pictures: One a frame, all of one size.
-        has_scale: Whether the scale of saliency belongs beside the title.
+        pictures: One per frame, all of one size.
+        has_scale: Whether to draw the saliency scale beside the title.
     """
 
     title: str
@@ -49,11 +49,11 @@ class SheetRow:
 
 
 def layer_rows(tiles: Sequence[Picture], layer: MergedLayer, grid: PatchGrid) -> list[SheetRow]:
-    """Rows of one layer: the picture, its saliency, its background and the merged groups.
+    """Make the rows of one layer: the picture, its saliency, its background, the merged groups.
 
     Args:
         tiles: T pictures of shape (h, w, 3).
-        layer: What merged; without a score there is no row for saliency and background.
+        layer: What merged; without a score, there are no rows for saliency and background.
         grid: Where the patches are.
     """
     cells = Cells(tiles[0].shape[:2], grid.shape[1:])
@@ -80,12 +80,12 @@ def layer_rows(tiles: Sequence[Picture], layer: MergedLayer, grid: PatchGrid) ->
 def feature_rows(
     tiles: Sequence[Picture], unmerged: Picture, merged: Picture, grid: PatchGrid
 ) -> list[SheetRow]:
-    """Rows of features at the full resolution of the patches.
+    """Make rows of features at the full resolution of the patches.
 
     Args:
         tiles: T pictures of shape (h, w, 3).
         unmerged: Colours of the unmerged model's features, shape (N0, 3).
-        merged: Of the merged model's, given back to every patch, shape (N0, 3).
+        merged: Colours of the merged model's features, unmerged to every patch, shape (N0, 3).
         grid: Where the patches are.
     """
     size = (tiles[0].shape[1], tiles[0].shape[0])
@@ -114,7 +114,7 @@ def draw_sheet(
         times_seconds: The time of each frame, None if unknown; written over its column.
 
     Returns:
-        An RGB picture that knows its 300 dots an inch.
+        An RGB picture with its resolution, 300 dots per inch, in `info`.
     """
     height, width = rows[0].pictures[0].shape[:2]
     num_columns = len(rows[0].pictures)
@@ -146,7 +146,7 @@ def draw_sheet(
 
 
 def _drawable(words: str, font: Font) -> str:
-    """Words with what a font has no picture for spelled out, where it would draw a box."""
+    """Escape the characters that a font has no glyph for and would draw as a box."""
     box = _picture_of(_IN_NO_FONT, font)
     return "".join(
         letter if _picture_of(letter, font) != box else ascii(letter)[1:-1] for letter in words
@@ -159,7 +159,7 @@ def _picture_of(letter: str, font: Font) -> tuple[tuple[int, int], bytes]:
 
 
 def _draw_scale(sheet: Image.Image, x: int, y: int, text: int) -> None:
-    """The scale of saliency, with its ends, behind a title that ends at x."""
+    """Draw the saliency scale, with its end values, after a title that ends at x."""
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(text)
     x, length = x + 2 * _GAP, 8 * text
     draw.text((x, y), "0", _INK, font)

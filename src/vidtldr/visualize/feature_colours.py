@@ -1,4 +1,4 @@
-"""Features as colours: their three main directions become red, green and blue.
+"""Features as colours: their three principal directions become red, green and blue.
 
 Letters: `N0` patches, `C` channels.
 """
@@ -16,8 +16,8 @@ _QUANTILES = (0.02, 0.98)
 def features_to_rgb(unmerged: Tensor, *others: Tensor) -> tuple[NDArray[np.uint8], ...]:
     """Project features of the same patches to colours that can be compared.
 
-    The directions and the range are those of `unmerged`, so equal colours are equal features on
-    every side. A direction in which nothing varies is grey.
+    The directions and the range are those of `unmerged`, so equal colours mean equal features on
+    every side. A direction without variation is grey.
 
     Args:
         unmerged: Features of the unmerged model, shape (N0, C), finite.
@@ -49,15 +49,15 @@ def features_to_rgb(unmerged: Tensor, *others: Tensor) -> tuple[NDArray[np.uint8
 
 
 def cosine_kept(unmerged: Tensor, merged: Tensor) -> float:
-    """How alike the features of a patch stay, in [-1, 1]: 1 where nothing changed.
+    """Measure how similar the features of a patch stay, in [-1, 1]: 1 if nothing changed.
 
     Args:
         unmerged: Features of the unmerged model, shape (N0, C).
-        merged: Of the merged model, given back to every patch, same shape.
+        merged: Features of the merged model, unmerged to every patch, same shape.
 
     Returns:
-        Mean cosine over patches, the unmerged side's mean taken off both: what all patches share
-        would hide what they lost.
+        Mean cosine over patches, with the unmerged side's mean subtracted from both: what all
+        patches share would hide what they lost.
     """
     mean = unmerged.mean(dim=0)
     return (
@@ -66,7 +66,7 @@ def cosine_kept(unmerged: Tensor, merged: Tensor) -> float:
 
 
 def _main_directions(centred: Tensor) -> Tensor:
-    """The three main directions (C, 3), each with its largest entry positive."""
+    """The three principal directions (C, 3), each with its largest entry positive."""
     _, vectors = torch.linalg.eigh(centred.T @ centred)  # ascending
     directions = vectors[:, -3:].flip(1)
     missing = 3 - directions.shape[1]

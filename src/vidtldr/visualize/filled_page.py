@@ -1,4 +1,4 @@
-"""Fill in a page that stands alone: style, script and pictures are in it, as its policy says."""
+"""Render a self-contained page: style, script and pictures are inline, as its CSP demands."""
 
 import base64
 import hashlib
@@ -19,16 +19,16 @@ _BASE_SCRIPTS = ("theme.js",)
 
 
 def fill_page(template: str, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
-    """Fill in a template of the directory `page` that extends `base.html.j2`.
+    """Render a template of the directory `page` that extends `base.html.j2`.
 
-    Every text from outside is escaped, and the page's own policy lets nothing run or load but what
-    it holds: hashes of its one script and its one style sheet, and pictures that are inline.
+    All outside text is escaped, and the page's Content Security Policy lets only its own content
+    run or load: its one script and its one style sheet, by hash, and inline pictures.
 
     Args:
-        template: File of the template.
-        styles: Style sheets behind those of every page.
-        scripts: Scripts behind those of every page.
-        **values: What the template names.
+        template: File name of the template.
+        styles: Style sheets after those of every page.
+        scripts: Scripts after those of every page.
+        **values: Variables of the template.
 
     Returns:
         HTML.
@@ -47,7 +47,7 @@ def fill_page(template: str, styles: Sequence[str], scripts: Sequence[str], **va
 
 
 def encode_page(html: str) -> bytes:
-    """The page as bytes; a name that is no Unicode, as a file's can be, is spelled out."""
+    """Encode the page; names that are not valid Unicode, as file names can be, are escaped."""
     return html.encode("utf-8", "backslashreplace")
 
 
@@ -70,6 +70,6 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _hash(content: str) -> str:
-    """How a policy names an inline element: by its content, to the byte."""
+    """The hash by which a policy allows an inline element; covers every byte of its content."""
     digest = hashlib.sha256(content.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

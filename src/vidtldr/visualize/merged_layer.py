@@ -1,4 +1,4 @@
-"""What one layer merged, put back on the patches that a person sees.
+"""What one layer merged, mapped back to the original patches.
 
 Letters: `N0` patches at first, `N` tokens now; (T, R, K) the grid of patches.
 """
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtldr.hosts.trace import LayerTrace, Trace
 from vidtldr.method.saliency import foreground_mask
 from vidtldr.method.source import unmerge_tokens
+from vidtldr.patch.trace import LayerTrace, Trace
 from vidtldr.visualize.patch_grid import PatchGrid
 
 __all__ = ["MergedLayer", "merged_layers"]
@@ -21,13 +21,13 @@ __all__ = ["MergedLayer", "merged_layers"]
 
 @dataclass(frozen=True, eq=False)
 class MergedLayer:
-    """One merging layer of one clip; every array but `mass` has a value a patch.
+    """One merging layer of one clip; every array but `mass` has one value per patch.
 
     Attributes:
         layer: Which layer of the model, 0-based.
         num_tokens_before: Patch tokens that enter it.
         saliency: Eq. 5 of the token that a patch was in before, (T, R, K), in [0, 1]; None
-            without a score, where all tokens count alike.
+            without a score, when all tokens count alike.
         is_foreground: Eq. 8 of the same tokens, (T, R, K); None without a score.
         group: The token after the layer that a patch is in, (T, R, K), in [0, N).
         weight: What a patch still counts for there, (T, R, K), in [0, 1]; 0 if it was dropped.
@@ -49,25 +49,25 @@ class MergedLayer:
 
     @cached_property
     def is_dropped(self) -> NDArray[np.bool_]:
-        """Patches that no token holds any more, (T, R, K)."""
+        """Patches that are no longer part of any token, (T, R, K)."""
         return np.asarray(self.weight == 0)
 
     @cached_property
     def num_members(self) -> NDArray[np.int64]:
-        """Patches that live on in each token, (N,), at least 1."""
+        """Number of surviving patches in each token, (N,), at least 1."""
         alive = self.group[~self.is_dropped]
         return np.bincount(alive, minlength=self.num_tokens)
 
     @cached_property
     def is_shared(self) -> NDArray[np.bool_]:
-        """Patches that live on in one token with others, (T, R, K)."""
+        """Surviving patches that share a token with others, (T, R, K)."""
         return ~self.is_dropped & (self.num_members[self.group] > 1)
 
     @cached_property
     def first_patch(self) -> NDArray[np.int64]:
-        """The first patch that lives on in each token, (N,), in [0, N0): what a group is named by.
+        """The first surviving patch of each token, (N,), in [0, N0): it identifies the group.
 
-        It tells groups apart and changes little from one layer to the next.
+        It differs between groups and changes little from one layer to the next.
         """
         first = np.full(self.num_tokens, self.group.size, dtype=np.int64)
         patches = np.flatnonzero(~self.is_dropped.ravel())
@@ -76,10 +76,10 @@ class MergedLayer:
 
 
 def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedLayer, ...]:
-    """Put every merging layer of a trace back on the patches of one clip.
+    """Map every merging layer of a trace back to the patches of one clip.
 
     Args:
-        trace: Of a finished forward.
+        trace: Trace of a finished forward pass.
         grid: Where the patches are.
         clip: Which clip of the batch.
 
@@ -87,8 +87,8 @@ def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedL
         The merging layers, first layer first.
 
     Raises:
-        ValueError: If the forward had another number of tokens than the grid.
-        RuntimeError: If the forward is not finished.
+        ValueError: If the forward pass had another number of tokens than the grid.
+        RuntimeError: If the forward pass is not finished.
     """
     num_tokens = trace.source.shape[1]
     if num_tokens != grid.num_prefix_tokens + grid.num_patches:

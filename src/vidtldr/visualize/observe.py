@@ -1,18 +1,19 @@
-"""Run a model once on one clip and keep everything that there is to show.
+"""Run a model once on one clip and keep everything worth showing.
 
 Letters: `T` frames, `S` side of a frame, `N0` patches, `C` channels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.patching import trace
 from vidtldr.hosts.registry import find_host
 from vidtldr.method.source import unmerge_tokens
+from vidtldr.patch.patching import trace
 from vidtldr.visualize.merged_layer import MergedLayer, merged_layers
 from vidtldr.visualize.patch_grid import PatchGrid, find_patch_grid
 
@@ -21,14 +22,14 @@ __all__ = ["Observation", "observe"]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One forward of one clip.
+    """One forward pass of one clip.
 
     Attributes:
-        output: What the forward returned.
+        output: What the forward pass returned.
         grid: Where the patches are.
         layers: What merged; empty for an unmerged model.
         num_tokens: Tokens after each layer, prefix tokens included.
-        features: What the last block says of the token that each patch is in, shape (N0, C),
+        features: Output of the last block for the token that each patch is in, shape (N0, C),
             float32, on the CPU.
     """
 
@@ -43,7 +44,7 @@ class Observation:
 def observe(
     model: nn.Module, pixel_values: Tensor, forward: Callable[[nn.Module, Tensor], Any]
 ) -> Observation:
-    """Run a model and watch it.
+    """Run a model and record what it does.
 
     Args:
         model: A model of a known family, patched or not.
@@ -51,7 +52,7 @@ def observe(
         forward: Calls the model.
 
     Returns:
-        What was seen; `features` are those of `unmerge_tokens`.
+        What was recorded; `features` are those of `unmerge_tokens`.
 
     Raises:
         ValueError, NotImplementedError: If the model or the shape is not one that can be drawn.
@@ -59,7 +60,13 @@ def observe(
     grid = find_patch_grid(model, pixel_values)
     kept: list[Tensor] = []
     last_block = find_host(model).blocks[-1]
-    handle = last_block.register_forward_hook(lambda _block, _args, x: kept.append(x))
+    here = get_ident()
+
+    def keep(_block: nn.Module, _args: object, x: Tensor) -> None:
+        if get_ident() == here:  # another thread may run the same model meanwhile
+            kept.append(x)
+
+    handle = last_block.register_forward_hook(keep)
     try:
         with trace(model) as recorded:
             output = forward(model, pixel_values)

@@ -30,16 +30,16 @@ GROUP_ALPHA, SALIENCY_ALPHA, BACKGROUND_ALPHA, DROPPED_ALPHA, HATCH_ALPHA = 120,
 VEIL_ALPHA = 130
 HATCH = (235, 235, 240)
 DROPPED = (20, 22, 30)
-_LINES_A_SIDE = 170  # a line is one pixel for every so many of the shorter side
+_LINES_A_SIDE = 170  # pixels of the shorter side per pixel of line width
 
 
 @dataclass(frozen=True, eq=False)
 class Paint:
-    """What is laid over a picture.
+    """A layer to blend over a picture.
 
     Attributes:
         colour: Shape (H, W, 3).
-        alpha: How much it covers, shape (H, W), 0 nothing to 255 all.
+        alpha: Opacity, shape (H, W), from 0 (transparent) to 255 (opaque).
     """
 
     colour: Picture
@@ -70,12 +70,12 @@ class Cells:
         self.is_inside = inside[0][:, None] & inside[1][None, :]
 
     def spread(self, values: NDArray[_Value]) -> NDArray[_Value]:
-        """The value of each pixel's patch: (R, K, ...) to (H, W, ...); outside the nearest."""
+        """Give pixels the value of their patch, or of the nearest: (R, K, ...) to (H, W, ...)."""
         rows, columns = (np.clip(places, 0, count - 1) for places, count in self._axes())
         return values[rows][:, columns]
 
     def edges(self, values: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Pixels along which patches of different values (R, K) touch, or the grid ends: (H, W)."""
+        """Find pixels where patches of different values (R, K) meet or the grid ends, (H, W)."""
         spread = np.where(self.is_inside, self.spread(values), -1)
         found = np.zeros(self.size, dtype=bool)
         framed = np.pad(spread, self.line, constant_values=-1)
@@ -98,7 +98,7 @@ def saliency_paint(layer: MergedLayer, frame: int, cells: Cells) -> Paint:
     """The heat map of Eq. 5 over a frame.
 
     Args:
-        layer: With a score.
+        layer: A layer with a score.
         frame: Which frame of the grid.
         cells: The picture.
     """
@@ -107,7 +107,7 @@ def saliency_paint(layer: MergedLayer, frame: int, cells: Cells) -> Paint:
 
 
 def saliency_veil(layer: MergedLayer, frame: int, cells: Cells) -> Paint:
-    """The heat map of Eq. 5, thin where little is salient, so that the picture stays to be seen."""
+    """The heat map of Eq. 5, faint where saliency is low, so that the picture stays visible."""
     assert layer.saliency is not None
     paint = saliency_paint(layer, frame, cells)
     veil = cells.spread((layer.saliency[frame] * VEIL_ALPHA).round().astype(np.uint8))
@@ -127,7 +127,7 @@ def background_paint(layer: MergedLayer, frame: int, cells: Cells) -> Paint:
 
 
 def groups_paint(layer: MergedLayer, frame: int, cells: Cells, colours: Picture) -> Paint:
-    """Merged groups over a frame: one colour and outline a group, dropped patches hatched.
+    """Merged groups over a frame: one colour and outline per group, dropped patches hatched.
 
     A patch that is a token of its own stays clear.
 
@@ -135,7 +135,7 @@ def groups_paint(layer: MergedLayer, frame: int, cells: Cells, colours: Picture)
         layer: What merged.
         frame: Which frame of the grid.
         cells: The picture.
-        colours: Of `patch_colours`, shape (N0, 3).
+        colours: Result of `patch_colours`, shape (N0, 3).
     """
     group, dropped = layer.group[frame], layer.is_dropped[frame]
     shared = layer.is_shared[frame]
@@ -153,7 +153,7 @@ def groups_paint(layer: MergedLayer, frame: int, cells: Cells, colours: Picture)
 
 
 def blend(picture: Picture, *paints: Paint) -> Picture:
-    """Lay paints over a picture (H, W, 3), the last on top; the picture stays as it was."""
+    """Blend paints over a picture (H, W, 3), the last on top; the input is not modified."""
     for paint in paints:
         alpha = paint.alpha[..., None].astype(np.uint16)
         mixed = picture * (255 - alpha) + paint.colour * alpha
@@ -167,7 +167,7 @@ def _painted(colour: Picture, alpha: int, cells: Cells) -> Paint:
 
 
 def _places(length: int, start: float, covered: float, count: int) -> NDArray[np.int64]:
-    """The patch of each pixel along one side; below 0 or from `count` on outside."""
+    """Patch index of each pixel along one side; outside, it is below 0 or at least `count`."""
     centres = np.arange(length) + 0.5
     places: NDArray[np.int64] = np.floor((centres - start) / covered * count).astype(np.int64)
     return places

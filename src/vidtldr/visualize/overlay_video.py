@@ -6,15 +6,16 @@ Letters: `H` and `W` the upright picture of the video, in pixels.
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from vidtldr.video.deadline import StopFlag
-from vidtldr.video.frames import Decoding, every_frame, upright_picture
+from vidtldr.video.frames import Decoding, every_frame
 from vidtldr.video.local_file import open_video
+from vidtldr.video.picture import upright_picture
 from vidtldr.video.transform import Region
 from vidtldr.visualize.colours import patch_colours
 from vidtldr.visualize.merged_layer import MergedLayer
@@ -28,7 +29,7 @@ _FALLBACK_RATE = Fraction(25)
 _CODEC_OPTIONS = {"crf": "20", "preset": "veryfast"}
 
 Picture = NDArray[np.uint8]
-#: Called with a sampled frame, gives what is laid over it.
+#: Called with the index of a sampled frame, returns what to blend over it.
 PaintsOfFrame = Callable[[int], Sequence[Paint]]
 #: Called with (H, W).
 Painter = Callable[[tuple[int, int]], PaintsOfFrame]
@@ -37,12 +38,12 @@ Painter = Callable[[tuple[int, int]], PaintsOfFrame]
 def clip_painter(
     layer: MergedLayer, grid: PatchGrid, seen_region: Callable[[int, int], Region]
 ) -> Painter:
-    """What to lay over the frames of a video: saliency under merged groups.
+    """Choose what to blend over the frames of a video: saliency under merged groups.
 
     Args:
         layer: What merged.
         grid: Where the patches are.
-        seen_region: Called with H and W, gives the part of the picture that the model sees.
+        seen_region: Called with H and W, returns the part of the picture that the model sees.
     """
     colours = patch_colours(grid)
 
@@ -71,21 +72,21 @@ def write_overlay_video(
 ) -> int:
     """Write every frame of a video with the paints of the nearest sampled frame over it.
 
-    Timestamps are the file's own. H.264 needs even sides: a picture of odd ones gets its last row
-    or column twice. Sound is not copied.
+    Timestamps are those of the source. H.264 needs even sides: for odd ones, the last row or column
+    is repeated. Sound is not copied.
 
     Args:
         output: A file ending in .mp4 (H.264) or .gif.
         source: The video that was sampled from.
-        painter: Of `clip_painter`.
-        sampled: Index of each sampled frame, as `Clip.indices`.
+        painter: Result of `clip_painter`.
+        sampled: Index of each sampled frame, as in `Clip.indices`.
         on_step: Called after every frame, to show progress.
 
     Returns:
         Frames written.
 
     Raises:
-        ValueError: If the ending is another one.
+        ValueError: If the file has another extension.
         VideoError: If the source cannot be read.
         OSError: If the file cannot be written.
     """
@@ -94,21 +95,33 @@ def write_overlay_video(
         raise ValueError(
             f"video must end in {' or '.join(VIDEO_FORMATS)}, got {str(output)!r}. Rename it."
         )
-    with open_video(source, StopFlag()) as (container, stream):
-        painted = _painted(container, stream, painter, sampled)
-        write = _write_gif if ending == ".gif" else _write_mp4
-        return write(output, stream, painted, on_step)
+    write = _write_gif if ending == ".gif" else _write_mp4
+    return write(output, _painted(source, painter, sampled), on_step)
 
 
 def nearest_sampled(index: int, sampled: Sequence[int]) -> int:
-    """Which sampled frame lies nearest to a frame of the file; of two as near, the earlier."""
+    """Return the sampled frame nearest to a frame of the file; ties go to the earlier."""
     return min(range(len(sampled)), key=lambda slot: abs(sampled[slot] - index))
 
 
-def _painted(
+class _Painted(NamedTuple):
+    """A painted frame, with its time in ticks of the stream that it comes from."""
+
+    stream: Any
+    tick: int
+    picture: Picture
+
+
+def _painted(source: str, painter: Painter, sampled: Sequence[int]) -> Iterator[_Painted]:
+    """Open the source here, so that an error of writing is not taken for one of reading it."""
+    with open_video(source, StopFlag()) as (container, stream):
+        for tick, picture in _frames(container, stream, painter, sampled):
+            yield _Painted(stream, tick, picture)
+
+
+def _frames(
     container: Any, stream: Any, painter: Painter, sampled: Sequence[int]
 ) -> Iterator[tuple[int, Picture]]:
-    """Every frame and its time in ticks of the stream, painted."""
     size: tuple[int, int] | None = None
     paints_of: PaintsOfFrame | None = None
     paints: Sequence[Paint] = ()
@@ -123,7 +136,7 @@ def _painted(
             tick = int(frame.pts or 0)
         elif frame.pts is None:
             tick += step
-        else:  # an encoder takes no time twice
+        else:  # encoders reject repeated timestamps
             tick = max(int(frame.pts), tick + 1)
         nearest = nearest_sampled(index, sampled)
         if nearest != slot:
@@ -136,14 +149,12 @@ def _ticks_a_frame(stream: Any) -> int:
     return max(1, round(float(1 / (rate * stream.time_base))))
 
 
-def _write_mp4(
-    output: Path, source: Any, frames: Iterator[tuple[int, Picture]], on_step: Callable[[], object]
-) -> int:
+def _write_mp4(output: Path, frames: Iterator[_Painted], on_step: Callable[[], object]) -> int:
     import av
 
     count, stream = 0, None
     with av.open(str(output), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        for tick, picture in frames:
+        for source, tick, picture in frames:
             if stream is None:
                 stream = _h264_stream(container, source, picture)
             frame = av.VideoFrame.from_ndarray(_even(picture), format="rgb24")
@@ -175,21 +186,20 @@ def _even(picture: Picture) -> Picture:
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _write_gif(
-    output: Path, source: Any, frames: Iterator[tuple[int, Picture]], on_step: Callable[[], object]
-) -> int:
-    """A GIF counts hundredths of a second: the differences of rounded times keep the speed.
+def _write_gif(output: Path, frames: Iterator[_Painted], on_step: Callable[[], object]) -> int:
+    """Write a GIF; it counts in 1/100 s, so durations are differences of rounded times.
 
-    Frames go to Pillow as they come. It asks for the duration of a frame when it has the frame, and
-    that is known with the next one: each is held back until its end has been appended.
+    Frames are streamed to Pillow. It asks for a frame's duration on receiving the frame, but that
+    is known only with the next one, so each is held back until its duration has been appended.
     """
     durations_ms: list[int] = []
 
     def pictures() -> Iterator[Image.Image]:
         held: Image.Image | None = None
         start = end_ms = 0
+        source: Any = None
         tick = 0
-        for tick, picture in frames:
+        for source, tick, picture in frames:
             if held is None:
                 start = tick
             else:
@@ -211,7 +221,7 @@ def _write_gif(
 
 
 def _append_duration(durations_ms: list[int], start_ms: int, end_seconds: Fraction) -> int:
-    """Add how long a frame that started is shown; gives when it ends, in milliseconds."""
+    """Append how long a frame is shown; return when it ends, in milliseconds."""
     end_ms = 10 * round(100 * end_seconds)
     durations_ms.append(max(20, end_ms - start_ms))
     return end_ms

@@ -1,4 +1,4 @@
-"""What the page's script draws from: pictures and arrays as text.
+"""The data that the page's script draws from: pictures and arrays as text.
 
 Letters: `N0` patches, `N` tokens now.
 """
@@ -22,7 +22,7 @@ _MOST = 65535
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """Everything that the script needs, ready for JSON; arrays are little-endian in base64."""
+    """Return what the script needs, ready for JSON; arrays are little-endian in base64."""
     grid = report.grid
     return {
         "grid": {
@@ -64,7 +64,7 @@ def _layer(layer: MergedLayer) -> dict[str, Any]:
 
 
 def _in_16_bits(values: NDArray[np.float32] | None) -> NDArray[np.uint16]:
-    """Values of [0, 1] in steps; 0 stands for 0 alone, as a weight of 0 means dropped."""
+    """Quantise values in [0, 1] to 16 bits; only 0 becomes 0, as a weight of 0 means dropped."""
     assert values is not None
     steps = np.round(values.astype(np.float64) * _MOST)
     return np.where(values > 0, np.clip(steps, 1, _MOST), 0).astype("<u2")

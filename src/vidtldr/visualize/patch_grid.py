@@ -47,12 +47,12 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
 
     Args:
         model: A model of a known family.
-        pixel_values: What it takes, shape (B, T, 3, S, S).
+        pixel_values: Model input, shape (B, T, 3, S, S).
 
     Raises:
-        ValueError: If the family is not known or the shape does not fit.
-        NotImplementedError: If the family is refused, or the model does not embed patches by one
-            convolution of videos.
+        ValueError: If the family is unknown or the shape does not fit.
+        NotImplementedError: If the family is not supported, or the model does not embed patches
+            with a single 3D convolution.
     """
     host = find_host(model)
     convolutions = [m for m in host.root.modules() if isinstance(m, nn.Conv3d)]

@@ -1,7 +1,9 @@
-"""One page that shows what was merged, in a file of its own: nothing is fetched from anywhere."""
+"""A self-contained HTML page that shows what was merged: it loads nothing from outside."""
 
 from pathlib import Path
 
+from vidtldr.measure.gain import gain_of
+from vidtldr.measure.timing import Timing
 from vidtldr.visualize.charts import Chart, layer_chart, mass_chart
 from vidtldr.visualize.filled_page import encode_page, fill_page
 from vidtldr.visualize.page_data import page_data
@@ -67,12 +69,12 @@ def _charts(report: Report) -> list[Chart]:
 
 
 def verdict(report: Report) -> str:
-    """The report in a sentence or three; of speed only where the times tell it."""
+    """Sum up the report in one to three sentences; speed only if the times show a difference."""
     before, after = report.unmerged, report.merged
     share = after.num_tokens[-1] / before.num_tokens[-1]
     words = (
         f"{before.num_tokens[-1]} tokens became {after.num_tokens[-1]} ({share:.0%}), "
-        f"{before.flops / 1e9:.3g} GFLOPs became {after.flops / 1e9:.3g}{_speed(before, after)}"
+        f"{before.flops / 1e9:.3g} GFLOPs became {after.flops / 1e9:.3g}{_speed(report)}"
     )
     if not report.are_answers_meant or not before.answers or not after.answers:
         return words
@@ -80,8 +82,9 @@ def verdict(report: Report) -> str:
     return f"{'The first answer stays' if same else 'The first answer changes'}. {words}"
 
 
-def _speed(before: Side, after: Side) -> str:
-    """The end of the sentence that tells of FLOPs."""
+def _speed(report: Report) -> str:
+    """The end of the sentence about FLOPs."""
+    before, after = report.unmerged, report.merged
     if min(len(before.times_ms), len(after.times_ms)) == 1:
         return ". One run of each does not tell their times apart."
     if not after.time_differs_from(before):
@@ -92,7 +95,20 @@ def _speed(before: Side, after: Side) -> str:
     return (
         f", and a forward takes {milliseconds(after.median_ms)} instead of "
         f"{milliseconds(before.median_ms)} ({before.median_ms / after.median_ms:.2f}x)."
+        f"{_why_slower(report)}"
     )
+
+
+def _why_slower(report: Report) -> str:
+    before, after = report.unmerged, report.merged
+    gain = gain_of(
+        Timing(tuple(before.times_ms), report.busy),
+        Timing(tuple(after.times_ms), report.busy),
+        flop_ratio=after.flops / before.flops,
+        num_tokens=(before.num_tokens[-1], after.num_tokens[-1]),
+    )
+    reason = gain.why_none
+    return f" {reason[0].upper()}{reason[1:]}." if reason else ""
 
 
 def _range(side: Side) -> str:
@@ -100,5 +116,5 @@ def _range(side: Side) -> str:
 
 
 def milliseconds(time_ms: float) -> str:
-    """A time in words, to three digits or whole milliseconds."""
+    """Format a time to three digits or whole milliseconds."""
     return f"{time_ms:.{0 if time_ms >= 100 else 1}f} ms"

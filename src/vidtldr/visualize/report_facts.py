@@ -1,4 +1,4 @@
-"""What a report is made of.
+"""The contents of a report.
 
 Letters: `T` frames of the clip, `N0` patches, `h` and `w` a tile.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtldr.measure.busyness import IDLE, BusyReport
 from vidtldr.visualize.merged_layer import MergedLayer
 from vidtldr.visualize.patch_grid import PatchGrid
 
@@ -17,11 +18,11 @@ __all__ = ["Answer", "Report", "Side"]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a model, likeliest first where there are several.
+    """One answer of a model; several are listed likeliest first.
 
     Attributes:
         text: A label, a caption or an answer, as a person wrote it.
-        score: How sure the model is, ready to print: `"93.1 %"`, `"cosine 0.31"`.
+        score: The model's confidence, ready to print: `"93.1 %"`, `"cosine 0.31"`.
     """
 
     text: str
@@ -33,13 +34,13 @@ class Side:
     """One way to run the model on the clip.
 
     Attributes:
-        name: `"Unmerged"`, `"vid-TLDR"`, `"ToMe"` or what else it is.
-        about: What is special about it, a sentence; may be empty.
-        answers: What it says.
+        name: `"Unmerged"`, `"vid-TLDR"`, `"ToMe"` or another name.
+        about: What is special about it, in a sentence; may be empty.
+        answers: The model's answers.
         num_tokens: Tokens after each layer.
-        flops: Of the forward, counted; 1 MAC = 2 FLOPs.
-        flops_per_layer: Of each layer, worked out; None where that is not known.
-        times_ms: Wall-clock times of the forward, in milliseconds, at least one.
+        flops: FLOPs of the forward pass, counted; 1 MAC = 2 FLOPs.
+        flops_per_layer: FLOPs of each layer, calculated; None if unknown.
+        times_ms: Wall-clock times of the forward pass, in milliseconds, at least one.
         layers: What merged; empty for the unmerged side.
     """
 
@@ -58,7 +59,7 @@ class Side:
         return float(np.median(self.times_ms))
 
     def time_differs_from(self, other: "Side") -> bool:
-        """Whether several runs of each were all faster or all slower than the other's."""
+        """Whether there are several runs of each, all faster or all slower than the other's."""
         mine, others = self.times_ms, other.times_ms
         return min(len(mine), len(others)) > 1 and (
             max(mine) < min(others) or max(others) < min(mine)
@@ -76,21 +77,22 @@ class Report:
 
     Attributes:
         video: Name of the file, any text.
-        asked: What the answers answer, any text.
-        facts: Name and value of what else is to be said: model, schedule, device.
-        notes: Everything unusual about the file, a sentence each.
-        unmerged: The model as it is.
+        asked: The question that was answered, any text.
+        facts: Names and values of other facts: model, schedule, device.
+        notes: Everything unusual about the file and the machine, one sentence each.
+        unmerged: The model as is.
         merged: The model that the report is about.
         rival: Another way to merge as much; None for no comparison.
         grid: Where the patches are.
         tiles: What the model sees, T pictures of shape (h, w, 3), uint8.
         times_seconds: The time of each frame; None if unknown.
         features: Colours of the unmerged and the merged features, each (N0, 3), uint8.
-        cosine_kept: How alike the features stay, in [-1, 1].
+        cosine_kept: How similar the features stay, in [-1, 1].
         shown_layer: The merging layer shown first, as an index of `merged.layers`.
-        caveat: What must be known before an answer is believed, a sentence; may be empty.
-        are_answers_meant: Whether the answers tell anything of this clip.
-        command: What was typed, any text; may be empty.
+        caveat: What a reader must know before trusting an answer, in a sentence; may be empty.
+        are_answers_meant: Whether the answers say anything about this clip.
+        command: The command line, any text; may be empty.
+        busy: Processor load by other programs while the sides were timed.
     """
 
     video: str
@@ -109,6 +111,7 @@ class Report:
     caveat: str = ""
     are_answers_meant: bool = True
     command: str = ""
+    busy: BusyReport = IDLE
 
     @property
     def sides(self) -> list[Side]:

@@ -1,4 +1,4 @@
-"""The frames of a clip as the pictures are made of: what the model sees, at a size to look at.
+"""Tiles: the frames of a clip as the model sees them, scaled for viewing.
 
 Letters: `T` frames of the clip, `H` and `W` the picture as decoded, `h` and `w` a tile.
 """
@@ -18,7 +18,7 @@ def make_tiles(frames: Tensor, region: Region, longest: int) -> list[NDArray[np.
 
     Args:
         frames: uint8 RGB, shape (T, H, W, 3).
-        region: What the model sees of each.
+        region: The part of each that the model sees.
         longest: The longer side of a tile, in pixels.
 
     Returns:

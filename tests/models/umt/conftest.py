@@ -2,8 +2,8 @@ import json
 
 import pytest
 import torch
-from models.umt.tiny import TINY, spread_weights, token_ids
 from safetensors.torch import load_file
+from support.tiny_umt import TINY, spread_weights, token_ids
 from torch.overrides import TorchFunctionMode
 
 from vidtldr.models.umt import UMTAnswering, UMTConfig, UMTRetrieval

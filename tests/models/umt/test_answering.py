@@ -1,7 +1,7 @@
 import pytest
 import torch
-from models.umt import reference
-from models.umt.tiny import TINY, token_ids, weights_of
+from support import umt_reference as reference
+from support.tiny_umt import TINY, token_ids, weights_of
 from torch.testing import assert_close
 
 from vidtldr.models.umt import UMTAnswering

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.umt.tiny import EVEN, TINY, spread_weights
 from safetensors.torch import load_file, save_file
+from support.tiny_umt import EVEN, TINY, spread_weights
 from torch.testing import assert_close
 
 from vidtldr.models.umt import UMTAnswering, UMTRetrieval, convert_checkpoint, load_umt
@@ -223,11 +223,13 @@ def test_only_the_first_names_are_listed(weights):
 def test_a_file_of_the_other_task_is_recognised(tmp_path, weights, answering):
     path = tmp_path / "qa.pth"
     torch.save(answering.state_dict(), path)
-    with pytest.raises(ValueError, match=r"question-answering checkpoint\. Pass task='answering'"):
+    with pytest.raises(
+        ValueError, match=r"question-answering checkpoint\. Pass `task='answering'`"
+    ):
         load_umt(path, config=TINY)
     with pytest.raises(ValueError, match=r"missing \(text_decoder\.cls"):
         load_umt(weights, task="answering", config=TINY)
-    with pytest.raises(ValueError, match=r"a retrieval checkpoint\. Pass task='retrieval'"):
+    with pytest.raises(ValueError, match=r"a retrieval checkpoint\. Pass `task='retrieval'`"):
         load_umt(weights, task="answering", config=TINY)
 
 
@@ -291,7 +293,7 @@ def test_a_converted_directory_loads_with_no_further_arguments(
     assert model.config == TINY
     assert_same_weights(model, retrieval.state_dict())
     assert model.tokenizer(["dog cat"], 5).input_ids.tolist() == [[2, 5, 6, 3, 0]]
-    assert not list(directory.glob("*.partial"))
+    assert not list(directory.glob(".*.partial*"))
     assert len({path.stat().st_mode for path in directory.glob("*.*[ns]")}) == 1
     assert load_umt(directory, config=TINY).config == TINY
 
@@ -337,7 +339,7 @@ def test_a_directory_keeps_its_own_configuration(tmp_path, weights, vocabulary):
 
 
 def test_a_directory_that_was_not_converted_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Write one with convert_checkpoint"):
+    with pytest.raises(FileNotFoundError, match="Write one with `convert_checkpoint`"):
         load_umt(tmp_path)
 
 

@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from models.umt.tiny import TEXT, TINY
+from support.tiny_umt import TEXT, TINY
 
 from vidtldr.models.umt import UMTConfig
 
@@ -47,6 +47,21 @@ def test_an_unknown_name_lists_the_choices():
         ({"image_size": 13}, r"image_size must be a multiple of patch_size=4, got 13"),
         ({"num_heads": 5}, r"hidden_size must be a multiple of num_heads=5, got 12"),
         ({"num_frames": 0}, r"num_frames must be a positive int, got 0"),
+        (
+            {"num_frames": 10**9},
+            r"num_frames must be at most \d+ with \d+ patches a frame",
+        ),
+        (
+            {"image_size": 2**20, "patch_size": 1},
+            r"num_frames must be at most 0 with 10995116",
+        ),
+        ({"image_size": 10**12}, r"image_size must be at most 1048576, got 1000000000000"),
+        ({"num_layers": 10**9}, r"num_layers must be at most 1000, got 1000000000"),
+        (
+            {"text": {**TEXT, "num_hidden_layers": 10**9}},
+            r"hidden_layers'\] must be at most 1000",
+        ),
+        ({"text": {**TEXT, "vocab_size": 10**12}}, r"vocab_size'\] must be at most 1048576"),
         ({"text": {}}, r"text must hold 'fusion_layer'"),
         ({"text": {**TEXT, "fusion_layer": 3}}, r"must be in \[0, 3\), got 3"),
         ({"text": {**TEXT, "num_attention_heads": 3}}, r"must be a multiple of .*got 8"),

@@ -9,8 +9,8 @@ import torch
 from torch.testing import assert_close
 
 import vidtldr
-from vidtldr.hosts.patching import patched, trace
 from vidtldr.models.umt import UMTAnswering, UMTRetrieval, VideoFeatures
+from vidtldr.patch.patching import patched, trace
 
 NUM_TOKENS = 27
 R = [9, 5]
@@ -19,7 +19,7 @@ R = [9, 5]
 @contextmanager
 def merging(
     model: UMTRetrieval | UMTAnswering, score: str | None = None
-) -> Iterator[vidtldr.hosts.trace.Trace]:
+) -> Iterator[vidtldr.patch.trace.Trace]:
     with patched(model, r=R, score=score, pooling="mass"), trace(model) as recorded:
         yield recorded
 

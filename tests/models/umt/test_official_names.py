@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 import torch
-from models.umt import official_names
-from models.umt.official_names import PUBLISHED, constant_tensors
+from support import umt_official_names as official_names
+from support.umt_official_names import PUBLISHED, constant_tensors
 
 from vidtldr.models.umt import UMTConfig, load_umt
 
@@ -112,5 +112,5 @@ def test_pretrained_files_give_the_decoder_their_fusion_layers(tmp_path, name):
 
 def test_the_wrong_named_configuration_is_recognised(tmp_path):
     state = constant_tensors(official_names.retrieval_shapes(PUBLISHED["l16"]))
-    with pytest.raises(ValueError, match=r"The file looks like 'l16' .*Pass config='l16'\.$"):
+    with pytest.raises(ValueError, match=r"The file looks like 'l16' .*Pass `config='l16'`\.$"):
         load_umt(save(tmp_path, state), config="b16")

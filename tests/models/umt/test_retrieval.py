@@ -1,7 +1,7 @@
 import pytest
 import torch
-from models.umt import reference
-from models.umt.tiny import TEXT, TINY, weights_of
+from support import umt_reference as reference
+from support.tiny_umt import TEXT, TINY, weights_of
 from torch.testing import assert_close
 
 from vidtldr.models.umt import TextFeatures, VideoFeatures

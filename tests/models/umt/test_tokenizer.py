@@ -3,7 +3,7 @@ import sys
 
 import pytest
 import torch
-from models.umt.tiny import TINY
+from support.tiny_umt import TINY
 
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.tokenizer import TextTokenizer

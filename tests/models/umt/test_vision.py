@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 import torch
-from models.umt import reference
-from models.umt.tiny import TINY, spread_weights, weights_of
+from support import umt_reference as reference
+from support.tiny_umt import TINY, spread_weights, weights_of
 from torch.nn import functional as F
 from torch.testing import assert_close
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vidtldr.ops.attention import attend, triton_op
+from vidtldr.ops.attention.paths import choose_path
 from vidtldr.ops.attention.triton_op import can_run_triton
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -65,13 +66,11 @@ def test_auto_on_a_gpu_is_blocked_where_triton_cannot_build_its_driver(
     assert (triton_op._missing_for_driver() is None) == (missing == "compiler")
 
 
-def test_auto_on_the_cpu_is_blocked(ampere: None) -> None:
+def test_auto_on_the_cpu_is_not_triton(ampere: None) -> None:
     q, k, v = torch.randn(3, 1, 2, 37, 16)
     assert not can_run_triton(q)
-    auto = attend(q, k, v, scale=0.25, score="sharpness")
-    blocked = attend(q, k, v, scale=0.25, score="sharpness", impl="blocked")
-    assert torch.equal(auto.x, blocked.x)
-    assert torch.equal(auto.score, blocked.score)
+    assert choose_path(q, is_scored=True) in ("native", "blocked")
+    assert attend(q, k, v, scale=0.25, score="sharpness").x.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,4 @@
-"""UMT (Unmasked Teacher, Li et al., ICCV 2023): find videos by text, answer questions."""
+"""UMT (Unmasked Teacher, Li et al., ICCV 2023): text-video retrieval and question answering."""
 
 from vidtldr.models.umt.answering import RankedAnswers, UMTAnswering
 from vidtldr.models.umt.checkpoint import convert_checkpoint, load_umt

@@ -34,15 +34,15 @@ class RankedAnswers(NamedTuple):
 
 
 class UMTAnswering(nn.Module):
-    """UMT with a causal decoder that says how likely each candidate answer is.
+    """UMT with a causal decoder that scores the likelihood of each candidate answer.
 
     Args:
         config: Sizes of the model; `embed_dim` is not used.
         tokenizer: Directory or tokenizer; see `TextTokenizer`.
 
     Attributes:
-        tokenizer: Turns texts into ids; loaded at its first use.
-        untrained: Names of parts that the loaded file did not train; empty if there are none.
+        tokenizer: Turns texts into ids; loaded on first use.
+        untrained: Names of parts not trained in the loaded file; empty if there are none.
     """
 
     def __init__(self, config: UMTConfig, tokenizer: TokenizerSource | None = None) -> None:
@@ -68,9 +68,9 @@ class UMTAnswering(nn.Module):
         """Rank candidate answers to questions about videos.
 
         The k answers with the likeliest first token are ranked by log likelihood, in which that
-        first token counts twice (as in the authors' protocol). Of equal first tokens the earlier
-        candidates are kept. Candidates are scored in batches whose logits take at most 128 MiB, or
-        one candidate a question.
+        first token counts twice (as in the authors' protocol). Ties between first tokens go to the
+        earlier candidates. Candidates are scored in batches whose logits take at most 128 MiB, or
+        of one candidate per question.
 
         Args:
             pixel_values: Normalised clips, shape (Q, T, 3, S, S), or (1, T, 3, S, S) for all
@@ -104,11 +104,11 @@ class UMTAnswering(nn.Module):
         """Fuse questions with videos.
 
         Args:
-            video_tokens: `VideoFeatures.tokens`, shape (G, N, C); `Q / G` questions in a row are
+            video_tokens: `VideoFeatures.tokens`, shape (G, N, C); `Q / G` consecutive questions are
                 about each.
             question_ids: Token ids, shape (Q, L).
             question_mask: 1 for real tokens, shape (Q, L).
-            video_mass: `VideoFeatures.mass`, shape (G, N); None for all alike.
+            video_mass: `VideoFeatures.mass`, shape (G, N); None if all count alike.
 
         Returns:
             States, shape (Q, L, C).
@@ -125,7 +125,7 @@ class UMTAnswering(nn.Module):
         answer_mask: Tensor,
         k: int,
     ) -> RankedAnswers:
-        """Rank candidate answers, as `rank_answers` does, to questions already encoded."""
+        """Rank candidate answers to encoded questions, as `rank_answers` does."""
         num_answers = len(answer_ids)
         if not 1 <= k <= num_answers:
             raise ValueError(
@@ -154,7 +154,7 @@ class UMTAnswering(nn.Module):
         answer_ids: Tensor,
         answer_mask: Tensor,
     ) -> Tensor:
-        """Log likelihood of candidates (Q, k, L) given [CLS], padding apart: (Q, k), float32."""
+        """Log likelihood of candidates (Q, k, L) given [CLS], ignoring padding: (Q, k), float32."""
         num_questions, _, length = answer_ids.shape
         bytes_each = num_questions * length * self.text_decoder.vocab_size * 4
         size = max(1, LOGITS_BUDGET_BYTES // bytes_each)

@@ -1,4 +1,4 @@
-"""Compares the weights of a file with those of a model and says what does not fit."""
+"""Compare the weights of a file with those of a model and report mismatches."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ NUM_NAMES_SHOWN = 4
 
 
 class Sizes(NamedTuple):
-    """What the names and shapes of a file give away."""
+    """Sizes inferred from the names and shapes of a file."""
 
     num_layers: int
     hidden_size: int
@@ -29,7 +29,7 @@ def validate_weights(
     """Raise unless names and shapes agree exactly.
 
     Raises:
-        ValueError: Names the first few that differ and the likely architecture.
+        ValueError: If they differ; names the first few mismatches and the likely architecture.
     """
     shapes = [
         f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
@@ -54,7 +54,7 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
 
     Args:
         found: Weights under our names.
-        task: The task that was asked for.
+        task: The requested task.
     """
     has_decoder = any(name.startswith("text_decoder.cls.") for name in found)
     if not any(name.startswith("vision_encoder.encoder.") for name in found):
@@ -63,14 +63,14 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
             "no name starts with 'vision_encoder.encoder.'. Use one with vision and text."
         )
     if task == "retrieval" and has_decoder:
-        return "The file looks like a question-answering checkpoint. Pass task='answering'."
+        return "The file looks like a question-answering checkpoint. Pass `task='answering'`."
     if task == "answering" and not has_decoder:
-        return "The file looks like a retrieval checkpoint. Pass task='retrieval'."
+        return "The file looks like a retrieval checkpoint. Pass `task='retrieval'`."
     sizes = _sizes_in(found)
     for name in get_args(ConfigName):
         if _sizes_of(UMTConfig.named(name)) == sizes:
-            return f"The file looks like {name!r} ({_words(sizes)}). Pass config={name!r}."
-    return f"The file looks like {_words(sizes)}. Pass a UMTConfig of these sizes."
+            return f"The file looks like {name!r} ({_words(sizes)}). Pass `config={name!r}`."
+    return f"The file looks like {_words(sizes)}. Pass a `config` of these sizes."
 
 
 def _first_few(what: str, names: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
-"""Loads UMT from published files, from safetensors, and from directories of our own."""
+"""Load UMT from published files, from safetensors, and from converted directories."""
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, overload
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vidtldr.files import read_json, whole_file
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.architecture import validate_weights
 from vidtldr.models.umt.config import ConfigName, UMTConfig, resolve_config
@@ -26,7 +26,7 @@ NUM_PRETRAINING_FRAMES = 4
 
 
 class Saved(NamedTuple):
-    """What `config.json` of a converted directory says; a task of None stands for both."""
+    """Contents of a converted directory's `config.json`; a task of None means both."""
 
     config: UMTConfig
     task: Task | None
@@ -62,28 +62,27 @@ def load_umt(
 ) -> UMTRetrieval | UMTAnswering:
     """Load UMT for a task; every weight of the model comes from the file, and none is left over.
 
-    Parts used in training only are ignored by an explicit list. A pretrained file lacks the answer
-    decoder: for answering it is made from the fusion layers, a warning says so and
-        `model.untrained` names it.
-    The file is mapped from disk where its format allows: do not overwrite it while the model is in
-    use.
+    Parts used only in training are ignored by an explicit list. A pretrained file lacks the answer
+    decoder: for answering, it is made from the fusion layers, a warning says so and
+    `model.untrained` names it. The file is memory-mapped if its format allows it: do not overwrite
+    it while the model is in use.
 
     Args:
         weights: A published `.pth` file, a `.safetensors` file with the same names, or a directory
-            written by `convert_checkpoint`, which brings its own config and tokenizer. Weights that
+            written by `convert_checkpoint`, which has its own config and tokenizer. Weights that
             serve both tasks load for either.
         task: "retrieval" gives a `UMTRetrieval`, "answering" a `UMTAnswering`.
-        config: "b16", "l16" (12 frames of 224), or sizes of your own. A directory's own config wins
-            over "b16".
-        tokenizer: A directory with BERT's vocabulary, or a Hugging Face tokenizer. None takes the
+        config: "b16", "l16" (12 frames of 224), or custom sizes. A directory's own config takes
+            precedence over "b16".
+        tokenizer: A directory with BERT's vocabulary, or a Hugging Face tokenizer. None uses the
             directory's, else bert-base-uncased or bert-large-uncased from the Hugging Face cache,
-            when first used.
+            on first use.
 
     Returns:
         The model in evaluation mode, on the CPU, float32.
 
     Raises:
-        FileNotFoundError: If `weights` is not there.
+        FileNotFoundError: If `weights` does not exist.
         ValueError: If the file is broken or does not fit the model; says what the file looks like.
     """
     _validate_task(task)
@@ -110,14 +109,14 @@ def convert_checkpoint(
     config: ConfigName | UMTConfig = "b16",
     tokenizer: TokenizerSource | None = None,
 ) -> Path:
-    """Write a checkpoint as a directory that `load_umt` reads with no further arguments but `task`.
+    """Write a checkpoint as a directory that `load_umt` reads given only `task`.
 
     The directory holds `model.safetensors` (the weights of one task, float32), `config.json` and
-    the tokenizer's files. It is complete once `model.safetensors` is there.
+    the tokenizer's files. It is complete once `model.safetensors` exists.
 
     Args:
         source: As `weights` of `load_umt`.
-        destination: Directory to write; must not exist, or be empty.
+        destination: Directory to write; must be new or empty.
         task: As for `load_umt`.
         config: As for `load_umt`.
         tokenizer: As for `load_umt`; the default one must be in the Hugging Face cache.
@@ -126,7 +125,7 @@ def convert_checkpoint(
         The directory.
 
     Raises:
-        FileNotFoundError: If `source` is not there.
+        FileNotFoundError: If `source` does not exist.
         ValueError: If `destination` holds files, or as for `load_umt`.
     """
     directory = Path(destination)
@@ -141,10 +140,10 @@ def convert_checkpoint(
     model.tokenizer.save(directory)
     saved = {"task": task, "config": model.config.to_dict(), "untrained": list(model.untrained)}
     (directory / CONFIG_FILE).write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
-    partial = directory / (WEIGHTS_FILE + ".partial")
-    save_file(_unshared(model.state_dict()), partial)
-    partial.chmod((directory / CONFIG_FILE).stat().st_mode)  # safetensors writes for its owner only
-    os.replace(partial, directory / WEIGHTS_FILE)
+    with whole_file(directory / WEIGHTS_FILE) as partial:
+        save_file(_unshared(model.state_dict()), partial)
+        # safetensors makes the file readable by its owner only
+        partial.chmod((directory / CONFIG_FILE).stat().st_mode)
     return directory
 
 
@@ -156,7 +155,7 @@ def _validate_task(task: str) -> None:
 def _build(
     tensors: dict[str, Tensor], task: Task, config: UMTConfig, tokenizer: TokenizerSource | None
 ) -> UMTRetrieval | UMTAnswering:
-    """Build the model around the tensors, without a second copy of them."""
+    """Build the model around the tensors, without copying them."""
     with torch.device("meta"):
         kind = UMTRetrieval if task == "retrieval" else UMTAnswering
         model = kind(config, tokenizer)
@@ -177,7 +176,7 @@ def _warn(named: NamedWeights, untrained: tuple[str, ...], config: UMTConfig) ->
         warnings.warn(
             f"The file is a pretrained one, trained with {NUM_PRETRAINING_FRAMES} frames, but "
             f"config.num_frames is {config.num_frames}, so positions do not fit. Pass "
-            f"dataclasses.replace(config, num_frames={NUM_PRETRAINING_FRAMES}).",
+            f"`num_frames={NUM_PRETRAINING_FRAMES}`.",
             stacklevel=3,
         )
 
@@ -187,9 +186,9 @@ def _read_directory(directory: Path, task: Task, config: ConfigName | UMTConfig)
     if not file.is_file() or not (directory / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(
             f"weights must be a file, or a directory with {CONFIG_FILE} and {WEIGHTS_FILE}, "
-            f"got {str(directory)!r}. Write one with convert_checkpoint."
+            f"got {str(directory)!r}. Write one with `convert_checkpoint`."
         )
-    saved = _parse_saved(json.loads(file.read_text(encoding="utf-8")))
+    saved = _parse_saved(read_json(file))
     if saved.task not in (None, task):
         raise ValueError(
             f"task must be {saved.task!r}, which {str(directory)!r} was converted for, "

@@ -1,12 +1,18 @@
-"""Sizes of a UMT model: the two published ones by name, any other by hand."""
+"""Sizes of a UMT model: the two published ones by name, or custom ones."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from vidtldr.files import read_json
+
 __all__ = ["ConfigName", "TextConfig", "UMTConfig", "resolve_config"]
+
+#: Most tokens of a clip, which has a position each: 1337 frames of 224 pixels in patches of 16.
+MAX_TOKENS = 2**18
+MAX_LAYERS = 1000
+MAX_SIZE = 2**20
 
 ConfigName = Literal["b16", "l16"]
 
@@ -32,6 +38,10 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
+        for name, value in asdict(self).items():
+            if isinstance(value, int):
+                limit = MAX_LAYERS if name == "num_hidden_layers" else MAX_SIZE
+                _validate_at_most(f"text['{name}']", value, limit)
         if not 0 <= self.fusion_layer < self.num_hidden_layers:
             raise ValueError(
                 f"text['fusion_layer'] must be in [0, {self.num_hidden_layers}), "
@@ -50,10 +60,10 @@ class TextConfig:
 
     @classmethod
     def from_dict(cls, text: Mapping[str, Any]) -> Self:
-        """Read a BERT configuration; absent keys are BERT-base's, unknown ones are accepted.
+        """Read a BERT configuration; missing keys default to BERT-base's, unknown ones are ignored.
 
         Raises:
-            ValueError: If `fusion_layer` is absent.
+            ValueError: If `fusion_layer` is missing.
         """
         if "fusion_layer" not in text:
             raise ValueError(
@@ -74,7 +84,7 @@ class UMTConfig:
     Attributes:
         image_size: Side of a square frame, pixels.
         patch_size: Side of a square patch, pixels; divides `image_size`.
-        num_frames: Frames the weights were trained with.
+        num_frames: Frames the weights were trained with, of at most `MAX_TOKENS` patches together.
         hidden_size: Channels of the vision encoder.
         num_layers: Blocks of the vision encoder.
         num_heads: Attention heads of the vision encoder; divides `hidden_size`.
@@ -100,16 +110,26 @@ class UMTConfig:
                     f"{field.name} must be a positive int, got {value!r}. "
                     "See UMTConfig.named('b16')."
                 )
+            if isinstance(value, int) and field.name != "num_frames":
+                limit = MAX_LAYERS if field.name == "num_layers" else MAX_SIZE
+                _validate_at_most(field.name, value, limit)
         for whole, part in (("image_size", "patch_size"), ("hidden_size", "num_heads")):
             if getattr(self, whole) % getattr(self, part):
                 raise ValueError(
                     f"{whole} must be a multiple of {part}={getattr(self, part)}, "
                     f"got {getattr(self, whole)!r}. Change one of the two."
                 )
+        num_patches = (self.image_size // self.patch_size) ** 2
+        if self.num_frames * num_patches > MAX_TOKENS:
+            limit = MAX_TOKENS // num_patches
+            raise ValueError(
+                f"num_frames must be at most {limit} with {num_patches} patches a frame, got "
+                f"{self.num_frames}. Correct it."
+            )
         self.text_config()
 
     def text_config(self) -> TextConfig:
-        """Return the text sizes that we use out of `text`."""
+        """Return the sizes in `text` that UMT uses."""
         return TextConfig.from_dict(self.text)
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +141,7 @@ class UMTConfig:
         """Read what `to_dict` wrote.
 
         Raises:
-            ValueError: If a key is absent or unknown.
+            ValueError: If a key is missing or unknown.
         """
         names = {field.name for field in fields(cls)}
         if set(values) != names:
@@ -134,8 +154,8 @@ class UMTConfig:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Read a JSON file of what `to_dict` returns."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read a JSON file with what `to_dict` returns."""
+        return cls.from_dict(read_json(path))
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -170,6 +190,12 @@ class UMTConfig:
         return cls(224, 16, 12, hidden_size, num_layers, num_heads, embed_dim, text)
 
 
+def _validate_at_most(name: str, value: int, limit: int) -> None:
+    """Refuse a number before anything is made of it: a file may hold any."""
+    if value > limit:
+        raise ValueError(f"{name} must be at most {limit}, got {value}. Correct it.")
+
+
 def resolve_config(config: ConfigName | UMTConfig) -> UMTConfig:
-    """Return the configuration that a name stands for, or the one given."""
+    """Return the configuration of that name, or the one given."""
     return config if isinstance(config, UMTConfig) else UMTConfig.named(config)

@@ -22,7 +22,7 @@ class PredictionTransform(DenseGELU):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, C) one by one; same shape."""
+        """Transform each token (B, L, C) separately; same shape."""
         return cast(Tensor, self.LayerNorm(super().forward(x)))
 
 
@@ -56,7 +56,7 @@ class AnswerDecoder(nn.Module):
         question_states: Tensor,
         question_mask: Tensor,
     ) -> Tensor:
-        """Score the next word at every place of every answer.
+        """Score the next token at every position of every answer.
 
         Args:
             answer_ids: Token ids, shape (B, L).

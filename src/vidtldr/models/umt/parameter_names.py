@@ -1,9 +1,9 @@
-"""From the names in UMT's published files to those of our modules, which are the fine-tuned ones.
+"""Map the names in UMT's published files to those of our modules, which follow fine-tuned files.
 
-Facts: pretrained files write `text_encoder.bert.` and hold the masked-word head and the projections
+Facts: pretrained files use `text_encoder.bert.` and hold the masked-word head and the projections
 onto the CLIP teacher; fine-tuned retrieval files have neither; question-answering files add
-`text_decoder.` and lack the projections of retrieval. Any file may hold the teacher itself. A file
-of ours may serve both tasks: it has the projections and the decoder.
+`text_decoder.` and lack the projections of retrieval. Any file may hold the teacher itself. Our
+own files may serve both tasks: they have the projections and the decoder.
 
 Source: OpenGVLab/unmasked_teacher, multi_modality: models/umt.py, models/umt_qa.py,
 tasks/shared_utils.py, MODEL_ZOO.md.
@@ -22,7 +22,7 @@ Task = Literal["retrieval", "answering"]
 TRAINING_ONLY = (
     "clip_teacher.",  # the teacher that unmasked tokens were aligned with
     "vision_encoder.clip_decoder.",  # projections onto the teacher
-    "text_encoder.cls.",  # masked-word head (it starts the answer decoder, see below)
+    "text_encoder.cls.",  # masked-word head (it initialises the answer decoder, see below)
 )
 RECOMPUTED = (
     "text_encoder.embeddings.position_ids",  # 0, 1, 2, ...
@@ -41,9 +41,9 @@ class NamedWeights(NamedTuple):
     """Weights under our names.
 
     Attributes:
-        tensors: What the task needs, and whatever is not known.
+        tensors: What the task needs, and anything unknown.
         pretrained: Whether the file is from pretraining (not fine-tuned on a task).
-        untrained: Parts that had to be made up.
+        untrained: Parts that the file lacks and that were made from others.
     """
 
     tensors: dict[str, Tensor]
@@ -55,7 +55,7 @@ def canonical_weights(state: Mapping[str, Tensor], task: Task, fusion_layer: int
     """Rename the weights of a published file, drop what is not used, add what it lacks.
 
     For answering, a file without an answer decoder gets one made from its fusion layers, embeddings
-    and masked-word head, which is how the authors start to fine-tune; the part is reported as
+    and masked-word head, as the authors do to start fine-tuning; the part is reported as
     untrained.
 
     Args:
@@ -72,13 +72,13 @@ def canonical_weights(state: Mapping[str, Tensor], task: Task, fusion_layer: int
         untrained = ("text_decoder",)
     ignored = IGNORED[task]
     if task == "retrieval" and _any_starts(tensors, "itm_head."):
-        ignored += ANSWERING_ONLY  # without the head it is a file for answering, and refused
+        ignored += ANSWERING_ONLY  # without the head, it is an answering file and is refused
     kept = {name: value for name, value in tensors.items() if not _is_listed(name, ignored)}
     return NamedWeights(kept, pretrained, untrained)
 
 
 def _is_listed(name: str, listed: tuple[str, ...]) -> bool:
-    """Whether a name is in a list whose entries that end in a dot are prefixes."""
+    """Whether a name is in the list; entries ending in a dot are prefixes."""
     return name in listed or name.startswith(tuple(entry for entry in listed if entry[-1] == "."))
 
 
@@ -92,7 +92,7 @@ def _without_bert(name: str) -> str:
 
 
 def _without_bias_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keep one name for the bias of a word head, which files hold twice."""
+    """Keep one copy of a word head's bias, which files hold under two names."""
     end = "cls.predictions.bias"
     copies = [name for name in tensors if name.endswith(end)]
     for name in copies:

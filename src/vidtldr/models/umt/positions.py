@@ -30,9 +30,9 @@ def sine_cosine_positions(num_positions: int, num_channels: int) -> Tensor:
 def interpolate_positions(table: Tensor, num_patches: int, num_frames: int) -> Tensor:
     """Fit the table to a clip with another number of frames.
 
-    One frame is an image: it takes the first frame's rows as they are, as in training. Otherwise
-    each patch's row is interpolated linearly in time, in float32, the frames standing at the
-    centres of equal intervals.
+    One frame is an image: it gets the first frame's rows unchanged, as in training. Otherwise each
+    patch's row is interpolated linearly in time, in float32, with frames at the centres of equal
+    intervals.
 
     Args:
         table: Table of the trained number of frames, shape (T*P, C).

@@ -1,4 +1,4 @@
-"""The precision in which scores are formed."""
+"""The precision in which scores are computed."""
 
 import torch
 from torch import Tensor
@@ -7,5 +7,5 @@ __all__ = ["at_least_float32"]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return half types as float32, wider ones as they are."""
+    """Convert half precision to float32; leave wider dtypes unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

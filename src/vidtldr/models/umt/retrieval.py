@@ -1,4 +1,4 @@
-"""UMT for finding videos by text and texts by video.
+"""UMT for text-to-video and video-to-text retrieval.
 
 Letters: `B` clips or texts, `T` frames, `S` side of a frame, `N` video tokens, `L` text tokens,
 `C` channels.
@@ -22,7 +22,7 @@ INITIAL_TEMPERATURE = 0.07
 
 
 class TextFeatures(NamedTuple):
-    """What the text encoder says of a batch of texts, before any video is seen.
+    """Output of the text encoder for a batch of texts, before fusion with a video.
 
     Attributes:
         tokens: Tokens after the text layers, shape (B, L, C).
@@ -36,17 +36,17 @@ class TextFeatures(NamedTuple):
 
 
 class UMTRetrieval(nn.Module):
-    """UMT with a fast score of two encoders, and a slow one that fuses video and text.
+    """UMT with a fast dual-encoder score, and a slow one that fuses video and text.
 
     Args:
         config: Sizes of the model.
         tokenizer: Directory or tokenizer; see `TextTokenizer`.
 
     Attributes:
-        tokenizer: Turns texts into ids; loaded at its first use.
+        tokenizer: Turns texts into ids; loaded on first use.
         temp: Temperature of the dual scores in training, a scalar parameter; the scores do not use
             it.
-        untrained: Names of parts that the loaded file did not train; empty if there are none.
+        untrained: Names of parts not trained in the loaded file; empty if there are none.
     """
 
     def __init__(self, config: UMTConfig, tokenizer: TokenizerSource | None = None) -> None:
@@ -96,21 +96,21 @@ class UMTRetrieval(nn.Module):
     ) -> Tensor:
         """Score pairs with the fusion encoder: the logit of "they match".
 
-        One video against many texts costs least as a batch of one: its keys and values are then
-        computed once.
+        One video against many texts is cheapest as a batch of one video: its keys and values are
+        then computed once.
 
         Args:
             video_tokens: `VideoFeatures.tokens`, shape (pairs, N, C), or (1, N, C) for all pairs.
             text_tokens: `TextFeatures.tokens`, shape (pairs, L, C), or (1, L, C) for all pairs.
             attention_mask: Mask of the texts, shape (pairs, L) or (1, L).
-            video_mass: `VideoFeatures.mass`, shape (pairs, N) or (1, N); None for all alike.
+            video_mass: `VideoFeatures.mass`, shape (pairs, N) or (1, N); None if all count alike.
 
         Returns:
             Logits, shape (pairs,), float32.
 
         Raises:
             ValueError: If the numbers of videos and texts differ and neither is 1, or the mass is
-                not one number a video token.
+                not one number per video token.
         """
         counts = (len(video_tokens), len(text_tokens), len(attention_mask))
         num_pairs = max(counts)

@@ -1,6 +1,6 @@
-"""BERT whose last layers also attend to something else: a video, or a question.
+"""BERT whose last layers also attend to a context: a video, or a question.
 
-Letters: `B` texts, `L` text tokens, `C` channels, `H` heads, `D` channels a head,
+Letters: `B` texts, `L` text tokens, `C` channels, `H` heads, `D` channels per head,
 `M` tokens attended to, `G` groups: `B / G` consecutive texts share one context. Modules carry the
 names of the official checkpoints.
 """
@@ -17,7 +17,7 @@ __all__ = ["Bert", "DenseGELU", "TextEncoder", "causal_mask_bias", "mask_bias", 
 
 MASKED_LOGIT = (
     -10000.0
-)  # as BERT was trained; finite, so that a text without any token gives no NaN
+)  # as in BERT's training; finite, so that a text without tokens does not give NaN
 
 
 def mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -26,7 +26,7 @@ def mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def causal_mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Like `mask_bias`, and hide later tokens from earlier ones, (B, 1, L, L)."""
+    """Like `mask_bias`, but also hide later tokens from earlier ones, (B, 1, L, L)."""
     length = attention_mask.shape[1]
     seen = torch.ones(length, length, dtype=torch.bool, device=attention_mask.device).tril()
     return (~(seen & (attention_mask[:, None, None, :] != 0))).to(dtype) * MASKED_LOGIT
@@ -35,7 +35,7 @@ def causal_mask_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
 def mass_bias(mass: Tensor) -> Tensor:
     """Turn mass (B, M), positive, into a bias of the logits, (B, 1, 1, M), in its dtype.
 
-    A token of mass m is then attended to as m equal tokens of mass 1 are.
+    A token of mass m is then attended to like m equal tokens of mass 1.
     """
     return mass.log()[:, None, None, :]
 
@@ -71,12 +71,12 @@ class DenseGELU(nn.Module):
         self.dense = nn.Linear(in_features, out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, L, in_features) one by one."""
+        """Transform each token (B, L, in_features) separately."""
         return F.gelu(self.dense(x))
 
 
 class TextAttention(nn.Module):
-    """Attention with its residual and norm; the context is the text itself or something else."""
+    """Attention with its residual and norm, to the text itself or to another context."""
 
     def __init__(self, config: TextConfig, context_size: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class TextAttention(nn.Module):
         self.output = ResidualNorm(config.hidden_size, config)
 
     def split_heads(self, x: Tensor, num_groups: int) -> Tensor:
-        """(B, L, C) -> (G, H, B/G*L, D): texts that share a context stand side by side."""
+        """(B, L, C) -> (G, H, B/G*L, D): texts that share a context are concatenated."""
         return x.reshape(num_groups, -1, self.num_heads, x.shape[-1] // self.num_heads).transpose(
             1, 2
         )
@@ -98,8 +98,8 @@ class TextAttention(nn.Module):
 
         Args:
             x: Text tokens, shape (B, L, C).
-            context: What is attended to, shape (G, M, C'); `G` divides `B`. The text itself has G =
-                B.
+            context: What is attended to, shape (G, M, C'); `G` divides `B`. For the text itself,
+                `G = B`.
             bias: Bias of the logits, broadcastable to (G, H, B/G*L, M), or None.
 
         Returns:
@@ -128,7 +128,7 @@ class TextLayer(nn.Module):
     def forward(
         self, x: Tensor, bias: Tensor, context: Tensor | None, context_bias: Tensor | None
     ) -> Tensor:
-        """Run the layer on (B, L, C); `context` is None exactly where it cannot be attended to."""
+        """Run the layer on (B, L, C); `context` is None exactly if it has no cross-attention."""
         x = self.attention(x, x, bias)
         if context is not None:
             x = self.crossattention(x, context, context_bias)
@@ -157,12 +157,14 @@ class TextEmbeddings(nn.Module):
             raise ValueError(
                 f"input_ids must have at most {limit} tokens a text, got {length}. Cut the text."
             )
-        positions = self.position_embeddings.weight[:length] + self.token_type_embeddings.weight[0]
+        places = torch.arange(length, device=input_ids.device)
+        positions = self.position_embeddings(places)
+        positions = positions + self.token_type_embeddings(torch.zeros_like(places))
         return cast(Tensor, self.LayerNorm(self.word_embeddings(input_ids) + positions))
 
 
 class LayerStack(nn.Module):
-    """Holds the layers under their official name."""
+    """Container that gives the layers their official name."""
 
     def __init__(self, layers: list[TextLayer]) -> None:
         super().__init__()
@@ -197,7 +199,7 @@ class Bert(nn.Module):
     def run_fusion_layers(
         self, x: Tensor, bias: Tensor, context: Tensor, context_bias: Tensor | None = None
     ) -> Tensor:
-        """Run the layers from fusion on, on (B, L, C), attending to a context (G, M, C')."""
+        """Run the fusion layers on (B, L, C), attending to a context (G, M, C')."""
         for layer in self.encoder.layer[self.fusion_layer :]:
             x = layer(x, bias, context, context_bias)
         return x
@@ -210,7 +212,7 @@ class TextEncoder(Bert):
         super().__init__(config, config.num_hidden_layers, config.fusion_layer, video_size)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Read texts alone: ids and mask (B, L) -> tokens (B, L, C)."""
+        """Encode texts alone: ids and mask (B, L) -> tokens (B, L, C)."""
         x = self.embeddings(input_ids)
         return self.run_text_layers(x, mask_bias(attention_mask, x.dtype))
 
@@ -221,20 +223,20 @@ class TextEncoder(Bert):
         video_tokens: Tensor,
         video_mass: Tensor | None = None,
     ) -> Tensor:
-        """Let read texts attend to videos.
+        """Let encoded texts attend to videos.
 
         Args:
             text_tokens: From `encode_text`, shape (B, L, C).
             attention_mask: 1 for real tokens, shape (B, L).
-            video_tokens: Shape (G, N, C'); `B / G` texts in a row attend to each.
-            video_mass: What each video token counts for, shape (G, N), positive; None for all
+            video_tokens: Shape (G, N, C'); `B / G` consecutive texts attend to each.
+            video_mass: What each video token counts for, shape (G, N), positive; None if all count
                 alike. With plain merging the result is that of the tokens unmerged.
 
         Returns:
             Fused text tokens, shape (B, L, C).
 
         Raises:
-            ValueError: If the mass is not one number a video token.
+            ValueError: If the mass is not one number per video token.
         """
         if video_mass is not None and video_mass.shape != video_tokens.shape[:2]:
             raise ValueError(
@@ -252,6 +254,6 @@ class TextEncoder(Bert):
         video_tokens: Tensor,
         video_mass: Tensor | None = None,
     ) -> Tensor:
-        """Read texts and fuse them with videos, the whole of BERT: (B, L, C)."""
+        """Encode texts and fuse them with videos, all of BERT: (B, L, C)."""
         text_tokens = self.encode_text(input_ids, attention_mask)
         return self.fuse(text_tokens, attention_mask, video_tokens, video_mass)

@@ -1,4 +1,4 @@
-"""Text to token ids; transformers is imported at the first text, not before."""
+"""Text to token ids; transformers is imported only when the first text is tokenized."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,16 +28,16 @@ class TextTokens(NamedTuple):
 
 
 class TextTokenizer:
-    """A tokenizer that is loaded when first used.
+    """A tokenizer that is loaded on first use.
 
     Args:
-        source: A directory with BERT's vocabulary, or a Hugging Face tokenizer. None takes the one
+        source: A directory with BERT's vocabulary, or a Hugging Face tokenizer. None uses the one
             that UMT was trained with, bert-base-uncased or bert-large-uncased, from the Hugging
             Face cache.
         config: Sizes of the text encoder that it serves.
 
     Raises:
-        ValueError: If `source` names a directory that is not there or has no vocabulary.
+        ValueError: If `source` names a directory that does not exist or has no vocabulary.
     """
 
     def __init__(self, source: TokenizerSource | None, config: TextConfig) -> None:
@@ -53,7 +53,7 @@ class TextTokenizer:
             _validate_vocabulary(self._directory)
 
     def load(self) -> Callable[..., Any]:
-        """Return the Hugging Face tokenizer, reading it from disk at the first call.
+        """Return the Hugging Face tokenizer, reading it from disk on the first call.
 
         Raises:
             ValueError: If none was given and the default one is not cached, or it has too many
@@ -76,11 +76,11 @@ class TextTokenizer:
             return cast(Callable[..., Any], BertTokenizer.from_pretrained(str(self._directory)))
         size = "large" if self.config.num_hidden_layers >= 24 else "base"
         name = f"bert-{size}-uncased"
-        remedy = f"Pass tokenizer=DIRECTORY, or run `hf download {name}` once."
+        remedy = f"Pass `tokenizer=DIRECTORY`, or run `hf download {name}` once."
         if self.config.vocab_size != PUBLISHED_VOCAB_SIZE:
             raise ValueError(
                 f"tokenizer must be given for vocab_size={self.config.vocab_size}, got None. "
-                "Pass tokenizer=DIRECTORY."
+                "Pass `tokenizer=DIRECTORY`."
             )
         try:
             tokenizer = BertTokenizer.from_pretrained(name, local_files_only=True)
@@ -96,11 +96,11 @@ class TextTokenizer:
         cast(Any, self.load()).save_pretrained(str(directory))
 
     def __call__(self, texts: Sequence[str], max_tokens: int) -> TextTokens:
-        """Tokenize texts, cut and padded to `max_tokens` with [CLS] and [SEP] included.
+        """Tokenize texts, truncated and padded to `max_tokens`, [CLS] and [SEP] included.
 
         Args:
             texts: Texts, already cleaned.
-            max_tokens: Tokens a text, at least 2.
+            max_tokens: Tokens per text, at least 2.
         """
         encoded = self.load()(
             list(texts),
@@ -113,10 +113,10 @@ class TextTokenizer:
 
 
 def _validate_vocabulary(directory: Path) -> None:
-    """Transformers 5 would take a directory without one for an empty vocabulary, in silence."""
+    """Require a vocabulary; without one, Transformers 5 silently loads an empty one."""
     if not any((directory / file).is_file() for file in VOCABULARY_FILES):
         raise ValueError(
             f"tokenizer must have a vocabulary ({' or '.join(VOCABULARY_FILES)}), got "
-            f"{str(directory)!r} without one. Pass tokenizer=DIRECTORY of bert-base-uncased or "
+            f"{str(directory)!r} without one. Pass `tokenizer=DIRECTORY` of bert-base-uncased or "
             "bert-large-uncased."
         )

@@ -1,7 +1,7 @@
 """UMT's vision encoder: a pre-norm transformer over all patches of all frames.
 
 Letters: `B` clips, `T` frames, `S` side of a frame, `N` tokens, `C` channels, `H` heads,
-`D` channels a head.
+`D` channels per head.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ MLP_RATIO = 4
 
 
 class VideoTokens(NamedTuple):
-    """What the fusion encoder attends to: of one clip, or of B clips in a batch.
+    """What the fusion encoder attends to: tokens of one clip, or of a batch of B clips.
 
     Attributes:
         x: Tokens after the final norm, shape (N, C) or (B, N, C).
-        mass: What each of them counts for, shape (N,) or (B, N); None where all count alike.
+        mass: What each of them counts for, shape (N,) or (B, N); None if all count alike.
     """
 
     x: Tensor
@@ -39,31 +39,31 @@ class VideoTokens(NamedTuple):
 
     @classmethod
     def stack(cls, clips: Sequence[Self]) -> Self:
-        """Make a batch of single clips of as many tokens each, all with mass or all without."""
+        """Batch single clips with equal numbers of tokens, all with mass or all without."""
         masses = [clip.mass for clip in clips if clip.mass is not None]
         return cls(torch.stack([clip.x for clip in clips]), torch.stack(masses) if masses else None)
 
     def to(self, device: torch.device, dtype: torch.dtype, *, copy: bool = False) -> Self:
         """Move to a device; the tokens become `dtype`, the mass keeps its own.
 
-        With `copy` the result has memory of its own in any case.
+        With `copy`, the result never shares memory with the original.
         """
         mass = None if self.mass is None else self.mass.to(device, copy=copy)
         return type(self)(self.x.to(device, dtype, copy=copy), mass)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What there is, by name; `VideoTokens(**tensors)` is the inverse."""
+        """Return the tensors that are not None by name; `VideoTokens(**tensors)` is the inverse."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class VideoFeatures(NamedTuple):
-    """What the vision encoder says of a batch of clips.
+    """Output of the vision encoder for a batch of clips.
 
     Attributes:
         tokens: Tokens after the final norm, shape (B, N, C).
-        pooled: One vector a clip before projection, shape (B, C).
-        mass: What each token counts for, shape (B, N), at least float32; None where all count
-            alike: unmerged, or merged with pooling="tokens".
+        pooled: One vector per clip before projection, shape (B, C).
+        mass: What each token counts for, shape (B, N), at least float32; None if all count alike:
+            unmerged, or merged with pooling="tokens".
     """
 
     tokens: Tensor
@@ -71,7 +71,7 @@ class VideoFeatures(NamedTuple):
     mass: Tensor | None = None
 
     def by_clip(self) -> list[VideoTokens]:
-        """Tokens (N, C) and mass (N,) of each clip, views."""
+        """Return views of the tokens (N, C) and mass (N,) of each clip."""
         masses = [None] * len(self.tokens) if self.mass is None else self.mass.unbind()
         return [VideoTokens(x, mass) for x, mass in zip(self.tokens, masses, strict=True)]
 
@@ -90,7 +90,8 @@ class VisionAttention(nn.Module):
     def project(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of normed tokens (B, N, C), each (B, H, N, D)."""
         bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        qkv = F.linear(y, self.qkv.weight, bias)
+        qkv = self.qkv(y)  # called, not read: it may be quantized, or carry an adapter
+        qkv = qkv + bias.to(qkv.dtype)  # which autocast makes another than the bias's
         q, k, v = qkv.reshape(*y.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         return q, k, v  # each (B, N, H, D) -> (B, H, N, D)
 
@@ -101,7 +102,7 @@ class VisionAttention(nn.Module):
 
 
 class VisionMLP(nn.Module):
-    """Two linear layers with exact GELU between."""
+    """Two linear layers with exact GELU in between."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class VisionMLP(nn.Module):
         self.fc2 = nn.Linear(MLP_RATIO * hidden_size, hidden_size)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Map normed tokens (B, N, C) one by one; same shape."""
+        """Transform each normed token (B, N, C) separately; same shape."""
         return cast(Tensor, self.fc2(F.gelu(self.fc1(y))))
 
 
@@ -130,7 +131,7 @@ class VisionBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Cuts each frame into patches and projects them; frames are not mixed."""
+    """Cut each frame into patches and project them; frames are not mixed."""
 
     def __init__(self, patch_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class PatchTransformer(nn.Module):
         self.reset_positions()
 
     def reset_positions(self) -> None:
-        """Compute the fixed table, which no file holds; needed again after the meta device."""
+        """Compute the fixed table, which is in no file; needed again after the meta device."""
         num_positions = self.config.num_frames * self.num_patches
         table = sine_cosine_positions(num_positions, self.config.hidden_size)
         self.register_buffer("positions", table.to(self.norm.weight.device), persistent=False)
@@ -174,8 +175,8 @@ class VisionEncoder(nn.Module):
 
     Args:
         config: Sizes of the model.
-        pool_norm: Whether the mean token gets a LayerNorm of its own. Question-answering
-            checkpoints have none: `pooled` is the plain mean there.
+        pool_norm: Whether the mean token gets its own LayerNorm. Question-answering checkpoints
+            have none, so `pooled` is the plain mean.
     """
 
     def __init__(self, config: UMTConfig, *, pool_norm: bool = True) -> None:
@@ -195,7 +196,7 @@ class VisionEncoder(nn.Module):
         """Turn clips into tokens with positions added.
 
         Args:
-            pixel_values: Normalised clips, shape (B, T, 3, S, S), any floating type (converted to
+            pixel_values: Normalised clips, shape (B, T, 3, S, S), any floating dtype (converted to
                 the weights'). T of 1 is an image; any other T gets the positions interpolated in
                 time.
 
@@ -221,8 +222,8 @@ class VisionEncoder(nn.Module):
 
         Args:
             x: Tokens.
-            mass: What each token counts for, shape (B, N), positive; None for all alike. It goes
-                along with the tokens, for the fusion encoder.
+            mass: What each token counts for, shape (B, N), positive; None if all count alike. It
+                is returned with the tokens, for the fusion encoder.
         """
         tokens = self.encoder.norm(x)
         if mass is None:
@@ -242,7 +243,7 @@ def build_vision_encoder(config: ConfigName | UMTConfig = "b16") -> VisionEncode
     """Build a vision encoder with random weights, for benchmarks and counting FLOPs.
 
     Args:
-        config: "b16" or "l16" (12 frames of 224), or sizes of your own.
+        config: "b16" or "l16" (12 frames of 224), or custom sizes.
 
     Returns:
         The encoder in evaluation mode, float32, on the default device.

@@ -1,4 +1,4 @@
-"""Reads the tensors of a weights file: safetensors, and pickles without running their code."""
+"""Read the tensors of a weights file: safetensors, and pickles without running their code."""
 
 import pickle
 import re
@@ -15,8 +15,8 @@ from torch import Tensor
 
 __all__ = ["read_tensors"]
 
-# The authors' training script saves its settings beside the weights in this class, a dict with
-# attributes. It is read as a plain OrderedDict: no code but torch's own runs.
+# The authors' training script saves its settings with the weights in this class, a dict with
+# attributes. It is read as a plain OrderedDict: only torch's own code runs.
 PLAIN_DICTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (OrderedDict, "utils.easydict.EasyDict"),
     (OrderedDict, "easydict.EasyDict"),
@@ -25,7 +25,7 @@ BROKEN_FILE = (RuntimeError, EOFError, LookupError, OSError, ValueError, Safeten
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, or the one under `model`, onto the CPU, mapped from disk if possible.
+    """Read a state dict, or the one under `model`, to the CPU, memory-mapped if possible.
 
     Args:
         path: A `.safetensors` file, or a file of `torch.save` (anything else).
@@ -35,7 +35,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, holds other objects than tensors, or is not a state dict.
+        ValueError: If it cannot be read, holds objects other than tensors, or is not a state dict.
     """
     if not path.is_file():
         raise FileNotFoundError(

@@ -1,10 +1,5 @@
-"""Attention with mass that can also return a score of every token."""
+"""Attention weighted by mass that can also return a score for every token."""
 
-from vidtldr.ops.attention.api import (
-    AttentionOutput,
-    AttentionScore,
-    attend,
-    scores_by_fused_call,
-)
+from vidtldr.ops.attention.api import AttentionOutput, AttentionScore, attend
 
-__all__ = ["AttentionOutput", "AttentionScore", "attend", "scores_by_fused_call"]
+__all__ = ["AttentionOutput", "AttentionScore", "attend"]

@@ -1,4 +1,4 @@
-"""Attention with mass and score as one would write it on a board: it stores the whole map.
+"""Textbook attention with mass and score: it stores the whole map.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
@@ -8,11 +8,15 @@ from torch import Tensor
 
 __all__ = ["reference_attention"]
 
+# Logits are clamped to this many nats below their row's largest: 4e-31 of its probability, which
+# changes no sum over keys and keeps subnormal numbers from slowing the product down.
+_DEPTH = 70.0
+
 
 def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None, score: str | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The definition of `attend`, in float32 for half types and otherwise in the dtype given.
+    """Define `attend`, in float32 for half types and otherwise in the given dtype.
 
     Args:
         q: Queries, shape (B, H, N, D).
@@ -27,6 +31,7 @@ def reference_attention(
     """
     work = torch.promote_types(q.dtype, torch.float32)
     logits = q.to(work) @ k.to(work).transpose(-1, -2) * scale  # (B, H, N, N)
+    logits = torch.maximum(logits, logits.detach().amax(dim=-1, keepdim=True) - _DEPTH)
     biased = logits if mass is None else logits + mass.detach().to(work).log()[:, None, None, :]
     x = (biased.softmax(dim=-1) @ v.to(work)).to(v.dtype)
     if score is None:
@@ -37,4 +42,4 @@ def reference_attention(
     attn = attn.mean(dim=1)  # (B, N, N)
     if score == "received":
         return x, attn.mean(dim=1)
-    return x, torch.xlogy(attn, attn).sum(dim=-1)  # xlogy: 0 log 0 = 0, as in the limit
+    return x, torch.xlogy(attn, attn).sum(dim=-1)  # xlogy: 0 log 0 = 0, the limit

@@ -1,15 +1,15 @@
-"""Attention with mass and score on a GPU, in Triton, without a map in memory.
+"""Triton kernels for attention with mass and score on a GPU, without a map in memory.
 
-Two kernels. The first is flash attention with two running sums a row, one with mass for the values
-and one without for the score, and leaves every row's largest logit and plain sum behind. From these
-the second makes the head mean of the probabilities again, a tile of rows and keys at a time with a
-loop over heads inside, and folds each tile into its score at once. The mean over heads is why one
-kernel is not enough: it needs all heads of a tile finished before `p log p`. Sharpness of each head
-alone needs no mean, and comes out of the first kernel.
+There are two kernels. The first is flash attention with two running sums per row, one with mass for
+the values and one without for the score; it stores every row's largest logit and plain sum. From
+these the second recomputes the head mean of the probabilities, one tile of rows and keys at a time
+with a loop over heads inside, and folds each tile into the score at once. One kernel is not enough
+because `p log p` of the head mean needs all heads of a tile. Per-head sharpness needs no mean and
+comes from the first kernel.
 
 Both work in base 2, for which GPUs have an instruction: logits are scaled by `scale log2(e)`.
-Nothing is added up with atomics, so in one process the same input gives the same bits every time;
-which tiles are fastest, and with them the last bits, is found anew by each process and size.
+No sum uses atomics, so within one process the same input gives the same bits every time; each
+process tunes the tiles anew for each size, which may change the last bits.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
@@ -25,16 +25,16 @@ __all__ = ["attention_kernel", "score_kernel"]
 
 _INTERPRETED = triton.knobs.runtime.interpret
 # The interpreter multiplies the bit patterns of bfloat16 as if they were integers (Triton 3.7 to
-# 3.9), so there products of bfloat16 are made of float32, which is exact.
+# 3.9), so there bfloat16 is multiplied as float32, which is exact.
 _WIDEN = tl.constexpr(_INTERPRETED)
 _LN_2 = tl.constexpr(math.log(2))
 _TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 
-# Candidates (rows, keys, warps, stages). Those that do not fit a GPU, Triton leaves out by itself.
+# Candidates (rows, keys, warps, stages). Triton drops those that do not fit the GPU.
 _TILES = ((128, 128, 8, 2), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 2))
-# Without tf32 there are no matrix units for float32, and larger tiles spill kilobytes a thread.
+# Without tf32 there are no matrix units for float32, and larger tiles spill kilobytes per thread.
 _FLOAT32_TILES = ((64, 32, 8, 1), (32, 32, 8, 2), (32, 16, 4, 2))
-_INTERPRETER_TILES = ((32, 16, 4, 1),)  # nothing can be timed there; small, to meet many edges
+_INTERPRETER_TILES = ((32, 16, 4, 1),)  # nothing can be timed there; small, to hit many edges
 
 
 def _configs() -> list[triton.Config]:
@@ -49,7 +49,7 @@ def _configs() -> list[triton.Config]:
 def _for_dtype(
     configs: list[triton.Config], arguments: dict[str, Any], **_: Any
 ) -> list[triton.Config]:
-    """The candidates for the dtype of the queries, of which Triton then times each once."""
+    """Keep the candidates for the queries' dtype; Triton then times each once."""
     is_float32 = arguments["q_ptr"].dtype == torch.float32
     return [c for c in configs if (c.kwargs["ROWS"] * c.kwargs["KEYS"] < 64 * 64) == is_float32]
 
@@ -59,15 +59,15 @@ _PRUNE = {"early_config_prune": _for_dtype}
 
 @triton.jit
 def _head_offset(strides, b, h):
-    """Where the tokens of one head of one clip begin, in 64 bits."""
+    """Offset of the first token of one head of one clip, in 64 bits."""
     return tl.cast(b, tl.int64) * strides[0] + tl.cast(h, tl.int64) * strides[1]
 
 
 @triton.jit
 def _tile(strides, start, N, D: tl.constexpr, SIZE: tl.constexpr, PADDED_D: tl.constexpr):
-    """Offsets of tokens `start ...` in their head, (SIZE, PADDED_D), and which are within N and D.
+    """Offsets of tokens from `start` in their head, (SIZE, PADDED_D), and a mask of N and D.
 
-    In 64 bits: N times the distance of tokens passes 2**31 for long clips of wide models.
+    In 64 bits: N times the token stride exceeds 2**31 for long clips in wide models.
     """
     tokens = tl.arange(0, SIZE)
     channels = tl.arange(0, PADDED_D)
@@ -80,14 +80,14 @@ def _tile(strides, start, N, D: tl.constexpr, SIZE: tl.constexpr, PADDED_D: tl.c
 
 @triton.jit
 def _load(base, strides, start, N, D: tl.constexpr, SIZE: tl.constexpr, PADDED_D: tl.constexpr):
-    """Tokens `start ...` of one head, (SIZE, PADDED_D), with zeros beyond N and D."""
+    """Load tokens from `start` of one head, (SIZE, PADDED_D), with zeros beyond N and D."""
     offsets, inside = _tile(strides, start, N, D, SIZE, PADDED_D)
     return tl.load(base + offsets, mask=inside, other=0.0)
 
 
 @triton.jit
 def _dot(a, b):
-    """Product with sums in float32, and for float32 itself without the rounding of tf32."""
+    """Product accumulated in float32; float32 inputs are not rounded to tf32."""
     if _WIDEN:
         a = a.to(tl.float32)
         b = b.to(tl.float32)
@@ -96,10 +96,10 @@ def _dot(a, b):
 
 @triton.jit
 def _below(products, scale_log2e, row_max):
-    """Logits in base 2 less their row's maximum, rounded once, in both kernels alike.
+    """Base-2 logits minus their row's maximum, rounded once, the same in both kernels.
 
-    Left to the compiler, one kernel might fuse the product with the subtraction and the other not:
-    beside a logit of a million that is an error of a tenth in the probabilities.
+    Left to the compiler, only one of the kernels might fuse the product with the subtraction: with
+    a logit of a million that is an error of a tenth in the probabilities.
     """
     return tl.fma(products, scale_log2e, -row_max[:, None])
 
@@ -130,9 +130,9 @@ def attention_kernel(
 ):
     """One program: some rows of one head of one clip, against all keys.
 
-    A pointer that is None drops its work: `mass_ptr` (all 1), `x_ptr` with `v_ptr` (no values),
-    `entropy_ptr` (no negative entropy of the rows, in nats). `size_class` is read by the tuner
-    alone: tiles that suit one short clip do not suit a batch.
+    A pointer of None skips its work: `mass_ptr` (all 1), `x_ptr` with `v_ptr` (no values),
+    `entropy_ptr` (no negative entropy of the rows, in nats). `size_class` is only for the tuner:
+    tiles that suit one short clip do not suit a batch.
     """
     num_tiles = tl.cdiv(N, ROWS)
     program = tl.program_id(0)
@@ -165,8 +165,8 @@ def attention_kernel(
         log2_e = _below(products, scale_log2e, new_max)
         e = tl.where(inside, tl.exp2(log2_e), 0.0)
         if entropy_ptr is not None:
-            # The old terms are e log2 e against the old maximum: each gains e (old - new).
-            # Before the first there are none, and old is -inf: keep 0 times infinity out.
+            # The old terms are e log2 e relative to the old maximum: each gains e (old - new).
+            # Before the first there are none, and old is -inf: avoid 0 times infinity.
             rise = tl.where(row_sum > 0, row_max - new_max, 0.0)
             moment = (moment + row_sum * rise) * shrink + tl.sum(e * log2_e, 1)
         row_sum = row_sum * shrink + tl.sum(e, 1)
@@ -176,7 +176,7 @@ def attention_kernel(
                 weights = e * tl.load(mass_ptr + b * N + keys, mask=keys < N, other=0.0)[None, :]
                 mass_sum = mass_sum * shrink + tl.sum(weights, 1)
             v = _load(v_ptr, v_strides, first_key, N, D, KEYS, PADDED_D)
-            # Rounded to the dtype of the values for the tensor cores, as fused attention does.
+            # Rounded to the values' dtype for the tensor cores, as in fused attention.
             x = x * shrink[:, None] + _dot(weights.to(v.dtype), v)
         row_max = new_max
 
@@ -223,8 +223,8 @@ def _head_mean(
         at = (b * H + h) * N + rows
         row_max = tl.load(row_max_ptr + at, mask=rows < N, other=0.0)
         row_sum = tl.load(row_sum_ptr + at, mask=rows < N, other=1.0)
-        # The largest logit and the sum are kept apart, not as one log-sum-exp: beside a logit of a
-        # million float32 has no place left for the log of the sum.
+        # Largest logit and sum are stored separately, not as one log-sum-exp: next to a logit of a
+        # million, float32 has no digits left for the log of the sum.
         e = tl.exp2(_below(_dot(q, tl.trans(k)), scale_log2e, row_max))
         total += e * (1 / row_sum)[:, None]
     keys = first_key + tl.arange(0, KEYS)
@@ -254,8 +254,8 @@ def score_kernel(
 ):
     """One program: one part of the score of some tokens of one clip, into parts (B, num_parts, N).
 
-    SHARPNESS keeps a block of rows and walks over some keys, adding up `p log p`; otherwise it
-    keeps a block of keys and walks over some rows, adding up what they give.
+    SHARPNESS keeps a block of rows and loops over some keys, summing `p log p`; otherwise it
+    keeps a block of keys and loops over some rows, summing the attention they pay.
     """
     KEPT: tl.constexpr = ROWS if SHARPNESS else KEYS
     WALKED: tl.constexpr = KEYS if SHARPNESS else ROWS
@@ -286,8 +286,8 @@ def score_kernel(
             KEYS,
         )
         if SHARPNESS:
-            # log of at least the smallest normal number: 0 log tiny = 0, and no hardware that
-            # takes a subnormal number for 0 gives an infinity.
+            # log of at least the smallest normal number: 0 log tiny = 0, and hardware that
+            # flushes subnormal numbers to 0 gives no infinity.
             total += tl.sum(p * tl.log2(tl.maximum(p, _TINY)), 1)
         else:
             total += tl.sum(p, 0)

@@ -1,4 +1,4 @@
-"""Launch the Triton kernels: grids, scratch space, and what is left to do around them.
+"""Launch the Triton kernels: grids, scratch space and the remaining steps around them.
 
 This file loads Triton; `triton_op` loads it when a kernel first runs.
 
@@ -16,11 +16,11 @@ from vidtldr.ops.attention.triton_kernels import attention_kernel, score_kernel
 
 __all__ = ["run_kernels"]
 
-# The score of a token is added up in at most this many parts, by programs of their own, so that one
-# clip alone fills a GPU. That is 32 numbers a token, less than its queries.
+# A token's score is summed in at most this many parts, each by its own program, so that a single
+# clip fills a GPU. That is 32 numbers per token, fewer than its queries.
 _MAX_PARTS = 32
 _SMALLEST_TILE = 32
-_LAUNCHING = threading.Lock()  # Triton's tuner keeps the arguments of a launch on itself
+_LAUNCHING = threading.Lock()  # Triton's tuner stores a launch's arguments on itself
 
 
 def run_kernels(
@@ -38,7 +38,7 @@ def run_kernels(
         q: Queries, shape (B, H, N, D), any strides.
         k: Keys, same shape and dtype.
         v: Values, same shape and dtype; None if `x` is.
-        x: Where the attended values go, same shape and dtype; None for the score alone.
+        x: Where the attended values go, same shape and dtype; None for the score only.
         scale: Factor of the logits.
         mass: Mass of each key, shape (B, N), positive, or None.
         score: `"sharpness"`, `"received"` or `"sharpness-per-head"`.
@@ -48,7 +48,7 @@ def run_kernels(
         return q.new_zeros((batch, num_tokens), dtype=torch.float32)
     per_head = score == "sharpness-per-head"
     rows = q.new_empty((1 if per_head else 2, batch, heads, num_tokens), dtype=torch.float32)
-    # Triton launches on the current device, whatever the tensors'.
+    # Triton launches on the current device, not on that of the tensors.
     with _LAUNCHING, torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
         if per_head:
             _attend(q, k, v, x, scale, mass, entropy=rows[0])
@@ -117,29 +117,29 @@ def _score_of_head_mean(
         PADDED_D=_padded(channels),
         SHARPNESS=is_sharpness,
     )
-    # Sharpness comes in base 2, what is received as a sum over rows.
+    # Sharpness is in base 2; attention received is a sum over rows.
     return parts.sum(dim=1) * (math.log(2) if is_sharpness else 1 / num_tokens)
 
 
 def _base_2(scale: float) -> float:
-    """The factor with which `2 ** logits` is what `e ** logits` is with `scale`."""
+    """The factor for which `2 ** logits` equals `e ** logits` with `scale`."""
     return scale / math.log(2)
 
 
 def _size_class(q: Tensor) -> int:
-    """Sizes up to twice as large share the tiles that were found fastest for the first of them."""
+    """Size class; sizes within a factor of two share the tiles tuned for the first of them."""
     return (q.shape[0] * q.shape[1] * q.shape[2]).bit_length()
 
 
 def _padded(channels: int) -> int:
-    """Tiles have powers of two; matrix units take 16 channels at least."""
+    """D padded for a tile: a power of two, and at least 16 for the matrix units."""
     return max(16, 1 << (channels - 1).bit_length())
 
 
 def _packed(mass: Tensor, dtype: torch.dtype) -> Tensor:
-    """Mass in float32 without gaps; for float16 within its range, as weights go up to the largest.
+    """Contiguous float32 mass; for float16 scaled into range, as weights reach the largest mass.
 
-    Only the ratios of masses matter to the values, so those of a clip may be scaled together.
+    Only ratios of masses affect the values, so a clip's masses may be scaled together.
     """
     mass = mass.float().contiguous()
     if dtype == torch.float16:

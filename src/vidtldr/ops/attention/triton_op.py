@@ -1,7 +1,7 @@
-"""The Triton kernels as operators of torch, registered without loading Triton.
+"""The Triton kernels as custom torch operators, registered without loading Triton.
 
-As operators they are one node of a compiled graph and can be recorded in a CUDA graph. They have no
-gradient: where one is needed, `attend` takes the score alone, of detached queries and keys.
+As operators they are one node in a compiled graph and can be captured in a CUDA graph. They have no
+gradient: where one is needed, `attend` uses only the score, of detached queries and keys.
 
 Letters: `B` clips, `H` heads, `N` tokens now, `D` channels a head.
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 __all__ = ["can_run_triton", "triton_attention", "triton_score", "validate_triton"]
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_LARGEST_D = 128  # beyond, a tile of queries and one of keys no longer fit a streaming processor
-# Read once, as Triton itself does with the variable: compiled graphs take both as constants.
+_LARGEST_D = 128  # above, tiles of queries and keys no longer fit a streaming multiprocessor
+# Read once, as Triton reads the variable: compiled graphs treat both as constants.
 _INSTALLED = find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -30,7 +30,7 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 def triton_attention(
     q: Tensor, k: Tensor, v: Tensor, scale: float, mass: Tensor | None, score: str
 ) -> tuple[Tensor, Tensor]:
-    """`attend` with a score, on a GPU. No gradient flows through it.
+    """Compute `attend` with a score on a GPU. No gradient flows through it.
 
     Args:
         q: Queries, shape (B, H, N, D), any strides; see `validate_triton` for dtype and D.
@@ -52,7 +52,7 @@ def triton_attention(
 
 @torch.library.custom_op("vidtldr::attention_score", mutates_args=())
 def triton_score(q: Tensor, k: Tensor, scale: float, score: str) -> Tensor:
-    """The score alone, shape (B, N), float32; arguments as in `triton_attention`."""
+    """Compute the score only, shape (B, N), float32; arguments as in `triton_attention`."""
     from vidtldr.ops.attention.triton_launch import run_kernels
 
     return run_kernels(q, k, None, None, scale, None, score)
@@ -71,7 +71,7 @@ def _(q: Tensor, k: Tensor, scale: float, score: str) -> Tensor:
 
 
 def _empty_values(v: Tensor) -> Tensor:
-    """(B, H, N, D) whose heads lie side by side in memory, so that joining them copies nothing."""
+    """Empty (B, H, N, D) with heads adjacent in memory, so that joining them copies nothing."""
     batch, heads, num_tokens, channels = v.shape
     return v.new_empty(batch, num_tokens, heads, channels).transpose(1, 2)
 
@@ -81,11 +81,11 @@ def _empty_score(q: Tensor) -> Tensor:
 
 
 def can_run_triton(q: Tensor) -> bool:
-    """Whether the kernels are right for these queries: what `impl="auto"` asks.
+    """Whether the kernels can run on these queries, for `impl="auto"`.
 
-    That is on a GPU that Triton supports (NVIDIA since Ampere, or AMD), with Triton installed and
-    what it builds its driver with, in a dtype and with a D that the kernels know. The interpreter
-    does not count: it is far too slow.
+    This takes a GPU that Triton supports (NVIDIA since Ampere, or AMD), Triton itself, the tools
+    it builds its driver with, and a dtype and D that the kernels support. The interpreter does not
+    count: it is far too slow.
     """
     return (
         q.device.type == "cuda"
@@ -102,9 +102,9 @@ def _is_supported_gpu(device: torch.device) -> bool:
 
 @cache
 def _can_build_driver() -> bool:
-    """Whether Triton can build its driver; said once if not, as what runs in its place is slower.
+    """Whether Triton can build its driver; warns once if not, as the fallback is slower.
 
-    Images made to run CUDA, not to build for it, often lack the compiler.
+    CUDA runtime images often lack the compiler.
     """
     missing = _missing_for_driver()
     if missing is not None:
@@ -122,27 +122,27 @@ def _missing_for_driver() -> str | None:
 
 @cache
 def _find_missing_for_driver() -> str | None:
-    """What Triton compiles its driver with at the first launch, and does not find."""
+    """What is missing of the tools that Triton compiles its driver with at the first launch."""
     if os.environ.get("CC") is None and not any(map(shutil.which, ("gcc", "clang"))):
         return "a C compiler"
-    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as it does
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton does
     header = Path(sysconfig.get_path("include", scheme)) / "Python.h"
     return None if header.exists() else str(header)
 
 
-# As `torch.compiler.assume_constant_result` does, which would load torch._dynamo, and that Triton.
+# Same as `torch.compiler.assume_constant_result`, which loads torch._dynamo, which loads Triton.
 _is_supported_gpu._dynamo_marked_constant = True  # type: ignore[attr-defined]
 _missing_for_driver._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def validate_triton(q: Tensor) -> None:
-    """Say why the kernels cannot run on these queries, if so.
+    """Raise if the kernels cannot run on these queries.
 
     Args:
         q: Queries, shape (B, H, N, D); keys and values are like them.
 
     Raises:
-        NotImplementedError: If the device, the dtype or D is not one the kernels know.
+        NotImplementedError: If the kernels do not support the device, the dtype or D.
         ImportError: If Triton is not installed, or cannot build its driver.
     """
     if q.dtype not in _DTYPES:

@@ -1,0 +1,1 @@
+"""The generated blocks of README.md and docs/, a file for each subject."""

@@ -1,0 +1,1 @@
+"""The stages of `benchmarks/gpu.py` and the code that runs them."""

@@ -1,0 +1,1 @@
+"""Baselines for merging, on the same weights: other ways to make a model cheaper."""

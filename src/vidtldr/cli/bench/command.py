@@ -1,0 +1,297 @@
+"""`vidtldr bench`: quality, speed and memory of merging; does not import torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidtldr.cli.bench.options import (
+    ShapesOptions,
+    SpeedOptions,
+    parse_budgets,
+    parse_dtypes,
+    positive_counts,
+    read_chosen,
+    validate_weights,
+)
+from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
+from vidtldr.cli.merge_options import MergeOptions, parse_counts
+from vidtldr.cli.old_names import with_old_names
+from vidtldr.cli.output_options import (
+    JSON_FILE,
+    JSON_HELP,
+    Output,
+    Reads,
+    ResultOptions,
+    validate_cache,
+    validate_outputs,
+)
+from vidtldr.cli.run_options import DeviceOption, spread_options
+
+__all__ = ["app", "latency", "memory", "paths"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Benchmarks on generated clips of coloured shapes; nothing is downloaded.",
+)
+
+
+@app.command("quality", cls=with_old_names({"--preset": "--chosen"}))
+@spread_options
+def quality(
+    *,
+    weights: Annotated[
+        Path | None,
+        Reads(),
+        typer.Option(metavar="FILE", help="Weights to use instead of the bundled ones."),
+    ] = None,
+    budgets: Annotated[
+        str, typer.Option(help="FLOP ratios of the vision encoder, comma-separated.")
+    ] = "1,0.8,0.7,0.6,0.5,0.4,0.3",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help='Methods, comma-separated: "vid-TLDR,random dropping"; default: all.',
+            show_default=False,
+        ),
+    ] = None,
+    first_layers: Annotated[
+        str,
+        typer.Option(help="First of the three merging layers, counted from 0; one row for each."),
+    ] = "0,1,2",
+    chosen: Annotated[
+        Path | None,
+        Reads(),
+        typer.Option(
+            metavar="JSON",
+            help="Report of choose_preset.py (in recipes/shapes): settings for some budgets; the "
+            "others use the bundled preset.",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 32,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Timed runs of each setting, alternating with the unmerged model."
+        ),
+    ] = 3,
+    cache: Annotated[
+        Path | None,
+        Reads(),
+        typer.Option(metavar="DIR", help="Cache directory for measurements."),
+    ] = None,
+    shapes: ShapesOptions,
+    wanted: ResultOptions,
+) -> None:
+    """Compare methods at equal FLOP budgets on search, question answering and classification.
+
+    vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution.
+
+    Example: vidtldr bench quality --clips 100
+
+    Exit codes: 0 all done, 1 the plot or page could not be made, 2 nothing could start.
+    """
+    with clear_errors(shapes.debug, _what_is_kept(cache)):
+        validate_weights([] if weights is None else [weights])
+        seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
+        firsts = parse_counts("--first-layers", first_layers)
+        by_budget = {} if chosen is None else read_chosen(chosen)
+        names = None if methods is None else [name.strip() for name in methods.split(",")]
+        wanted.validate()
+        validate_cache(cache)
+        from vidtldr.bench.quality import QualityOptions
+        from vidtldr.cli.bench.quality import run_quality_job
+
+        options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds)
+        is_whole = run_quality_job(
+            weights,
+            shapes,
+            wanted,
+            options,
+            budgets=ratios,
+            firsts=firsts,
+            methods=names,
+            by_budget=by_budget,
+            cache=cache,
+        )
+    if not is_whole:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+@app.command("saliency")
+@spread_options
+def saliency(
+    *,
+    weights: Annotated[
+        list[Path] | None,
+        Reads(),
+        typer.Option(
+            metavar="FILE",
+            help="Weights, instead of the bundled ones; again for several files: checkpoints of "
+            "every stage of the training will do.",
+        ),
+    ] = None,
+    shapes: ShapesOptions,
+    wanted: ResultOptions,
+) -> None:
+    """Compare token scores with the true foreground in every layer of the unmerged model.
+
+    Sharpness, sharpness per head, attention received, rollout, representation shift; both signs.
+
+    Example: vidtldr bench saliency --clips 100
+
+    Exit codes: 0 all done, 1 the plot or page could not be made, 2 nothing could start.
+    """
+    with clear_errors(shapes.debug, "nothing is kept"):
+        validate_weights(weights or [])
+        seeds = shapes.parse_seeds()
+        wanted.validate()
+        from vidtldr.cli.bench.quality import run_saliency_job
+
+        is_whole = run_saliency_job(weights, shapes, wanted, seeds)
+    if not is_whole:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+def _what_is_kept(cache: Path | None) -> str:
+    if cache is None:
+        return "nothing was saved. With --cache DIR the same command could resume"
+    return f"{str(cache)!r} keeps the finished measurements. Run the same command again to resume"
+
+
+@app.command("latency", cls=with_old_names({"--peers": "--baselines"}))
+@spread_options
+def latency(
+    *,
+    speed: SpeedOptions,
+    merging: MergeOptions,
+    wanted: ResultOptions,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="Also time a merging layer's attention at so many tokens: 1024,4096,16384."
+        ),
+    ] = None,
+    no_roofline: Annotated[
+        bool,
+        typer.Option(
+            "--no-roofline", help="Skip measuring the device's peak throughput and bandwidth."
+        ),
+    ] = False,
+) -> None:
+    """Time a model unmerged and merged, interleaved in one process; compares outputs first.
+
+    Unmerged with fused and with eager attention, merged by each score, ToMe, and with full
+    attention maps stored, as in the authors' code. The default schedule is 600, 200, 100 for
+    videomae-b and umt-b, scaled for other models.
+
+    Example: vidtldr bench latency --model videomae-b --frames 16
+
+    Exit codes: 0 all done, 1 a measurement, plot or page could not be made, 2 nothing could start
+    or no forward pass could be measured.
+    """
+    with clear_errors(speed.debug, "nothing is kept"):
+        speed.validate()
+        wanted.validate()
+        config = merging.parse(None)
+        counts = [] if scaling is None else positive_counts("--scaling", scaling)
+        from vidtldr.cli.bench.speed import run_latency_job
+
+        is_whole = run_latency_job(
+            speed,
+            config,
+            merging.choices(),
+            wanted,
+            rounds=rounds,
+            scaling=counts,
+            roofline=not no_roofline,
+        )
+    if not is_whole:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+@app.command("memory", cls=with_old_names({"--peers": "--baselines"}))
+@spread_options
+def memory(
+    *,
+    speed: SpeedOptions,
+    merging: MergeOptions,
+    wanted: ResultOptions,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Processes to run for each; the median is reported.")
+    ] = 3,
+) -> None:
+    """Measure peak memory above the loaded model's, for each variant in separate processes.
+
+    Example: vidtldr bench memory --model videomae-b
+
+    Exit codes: 0 all done, 1 a measurement, plot or page could not be made, 2 nothing could start
+    or no forward pass could be measured.
+    """
+    with clear_errors(speed.debug, "nothing is kept"):
+        speed.validate()
+        wanted.validate()
+        config = merging.parse(None)
+        from vidtldr.cli.bench.speed import run_memory_job
+
+        is_whole = run_memory_job(speed, config, merging.choices(), wanted, rounds=rounds)
+    if not is_whole:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+@app.command("paths")
+@spread_options
+def paths(
+    *,
+    tokens: Annotated[str, typer.Option(help="Numbers of tokens: 197,2352.")] = (
+        "197,588,1568,2352,4096"
+    ),
+    dtypes: Annotated[str, typer.Option(help="Dtypes: float32,bfloat16,float16.")] = (
+        "float32,bfloat16"
+    ),
+    heads: Annotated[int, typer.Option(min=1, help="Heads.")] = 12,
+    channels: Annotated[int, typer.Option(min=1, help="Channels per head.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1,
+    device: DeviceOption = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help=JSON_HELP),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one line of JSON and nothing else.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Time every attention implementation on this machine and check the chosen one.
+
+    The table of choices is in vidtldr/ops/attention/paths.py; this command changes nothing. If
+    results on an idle machine disagree with it, please report that with the JSON.
+
+    Example: vidtldr bench paths --tokens 197,1568
+
+    Exit codes: 0 all done, 2 nothing could start.
+    """
+    with clear_errors(debug, "nothing is kept"):
+        counts = positive_counts("--tokens", tokens)
+        names = parse_dtypes(dtypes)
+        if output is not None:
+            validate_outputs([Output(output, endings=JSON_FILE)])
+        from vidtldr.cli.bench.paths import run_paths_job
+
+        run_paths_job(
+            names,
+            counts,
+            num_heads=heads,
+            channels=channels,
+            batch=batch,
+            device=device,
+            threads=threads,
+            rounds=rounds,
+            output=output,
+            as_json=as_json,
+        )

@@ -1,0 +1,210 @@
+"""Options of `vidtldr bench`; does not import torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vidtldr.cli.merge_options import parse_counts, parse_shares
+from vidtldr.cli.output_options import Reads
+from vidtldr.cli.run_options import DeviceOption
+from vidtldr.config import MergeConfig
+from vidtldr.files import read_json
+from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
+
+__all__ = [
+    "ShapesOptions",
+    "SpeedOptions",
+    "parse_budgets",
+    "parse_dtypes",
+    "positive_counts",
+    "read_chosen",
+    "validate_weights",
+]
+
+
+@dataclass(frozen=True)
+class ShapesOptions:
+    """Which clips of the world of shapes, and where to run, as typed."""
+
+    clips: Annotated[int, typer.Option(min=1, help="Clips for each seed.")] = 300
+    seeds: Annotated[str, typer.Option(help="Seeds of the generated world, comma-separated.")] = (
+        "0,1,2"
+    )
+    split: Annotated[
+        Literal["test", "validation", "unseen"],
+        typer.Option(help="Split of the generated world; presets are chosen on validation only."),
+    ] = "test"
+    device: DeviceOption = "auto"
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False
+
+    def parse_seeds(self) -> tuple[int, ...]:
+        """Parse the seeds.
+
+        Raises:
+            ValueError: If one is not an integer of at least 0 or is repeated.
+        """
+        seeds = tuple(parse_counts("--seeds", self.seeds))
+        if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"--seeds must be different numbers from 0 on, got {self.seeds!r}. Write 0,1,2."
+            )
+        return seeds
+
+
+def parse_budgets(typed: str) -> tuple[float, ...]:
+    """Parse comma-separated FLOP ratios; omits 1, as the unmerged model is always measured.
+
+    Raises:
+        ValueError: If one is not a number in (0, 1].
+    """
+    try:
+        budgets = tuple(parse_shares(typed))
+    except ValueError:
+        budgets = ()
+    if not budgets or not all(0 < budget <= 1 for budget in budgets):
+        raise ValueError(
+            f"--budgets must be numbers in (0, 1], comma-separated, got {typed!r}. Write 1,0.8,0.6."
+        )
+    return tuple(budget for budget in dict.fromkeys(budgets) if budget < 1)
+
+
+def read_chosen(path: Path) -> dict[float, MergeConfig]:
+    """Read the choice for each budget from the report of `recipes/shapes/choose_preset.py`.
+
+    Raises:
+        ValueError: If the file does not exist or is no such report; the message says why.
+    """
+    try:
+        chosen = read_json(path)["chosen"]
+        return {float(budget): MergeConfig.from_dict(each) for budget, each in chosen.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"--chosen must be a report of recipes/shapes/choose_preset.py, got {str(path)!r}: "
+            f"{error!r}. Leave it out for the bundled preset."
+        ) from error
+
+
+def validate_weights(files: Iterable[Path]) -> None:
+    """Check that weights files exist.
+
+    Raises:
+        FileNotFoundError: If one does not.
+    """
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"--weights must be an existing file, got {str(file)!r}. Check the path."
+            )
+
+
+def positive_counts(name: str, typed: str) -> list[int]:
+    """Parse distinct comma-separated positive integers.
+
+    Raises:
+        ValueError: If an entry is not a positive integer.
+    """
+    counts = parse_counts(name, typed)
+    if min(counts) < 1:
+        raise ValueError(f"{name} must be integers of at least 1, got {typed!r}. Write {name} 1,8.")
+    return list(dict.fromkeys(counts))
+
+
+def parse_dtypes(typed: str) -> list[str]:
+    """Parse distinct comma-separated names of dtypes.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    try:
+        names = [canonical_dtype(name.strip()) for name in typed.split(",")]
+    except ValueError:
+        names = ["auto"]
+    if "auto" in names:
+        raise ValueError(
+            f"--dtypes must be among {', '.join(DTYPE_NAMES)} (comma-separated), got {typed!r}. "
+            "Write --dtypes float32,bfloat16."
+        ) from None
+    return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Which model and settings to measure, as typed."""
+
+    model: Annotated[
+        str,
+        Reads(names=("umt-b16", "umt-l16", "videomae-b", "vit-b")),
+        typer.Option(
+            help="umt-b16, umt-l16, videomae-b or vit-b with random weights; umt:CHECKPOINT, or a "
+            "directory or hub id of a video classifier of transformers."
+        ),
+    ] = "umt-b16"
+    arch: Annotated[
+        str | None,
+        Reads(names=("b16", "l16")),
+        typer.Option(help="Sizes of a umt: checkpoint: b16 (the default), l16 or a JSON file."),
+    ] = None
+    batches: Annotated[str, typer.Option(help="Batch sizes: 1,8,20.")] = "1"
+    dtypes: Annotated[str, typer.Option(help="Dtypes of weights and input: float32,bfloat16.")] = (
+        "float32"
+    )
+    frames: Annotated[
+        str | None, typer.Option(help="Frames per clip: 4,12; default: the model's own.")
+    ] = None
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Frame sizes in pixels: 224,336; default: the model's own."),
+    ] = None
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            help='What to compare, separated by semicolons: "merged;ToMe"; default: all.',
+            show_default=False,
+        ),
+    ] = None
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compare compiled models as well.")
+    ] = False
+    device: DeviceOption = "auto"
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")
+    ] = None
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False
+
+    def validate(self) -> None:
+        """Check what can be checked without torch.
+
+        Raises:
+            ValueError: If a list is malformed.
+        """
+        for name in ("batches", "frames", "sizes"):
+            self.counts(name)
+        self.parse_dtypes()
+
+    def counts(self, name: str) -> list[int] | list[None]:
+        """Return the numbers of an option; a single None if it was not typed.
+
+        Raises:
+            ValueError: If an entry is not a positive integer.
+        """
+        typed: str | None = getattr(self, name)
+        if typed is None:
+            return [None]
+        return positive_counts(f"--{name}", typed)
+
+    def parse_dtypes(self) -> list[str]:
+        """Return the names of the dtypes.
+
+        Raises:
+            ValueError: If one is unknown.
+        """
+        return parse_dtypes(self.dtypes)
+
+    def parse_baselines(self) -> list[str] | None:
+        """Return the names of the variants to compare; None for all."""
+        if self.baselines is None:
+            return None
+        return [name.strip() for name in self.baselines.split(";")]

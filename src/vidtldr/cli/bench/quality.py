@@ -1,0 +1,136 @@
+"""Implementation of `vidtldr bench quality` and `saliency`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vidtldr.baselines.schedules import placement
+from vidtldr.bench.pareto import quality_plot
+from vidtldr.bench.quality import QualityOptions, run_quality
+from vidtldr.bench.quality_methods import Chosen, plan
+from vidtldr.bench.saliency_plot import saliency_plot
+from vidtldr.bench.saliency_quality import SaliencyResult, run_saliency
+from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
+from vidtldr.bundled import BUNDLED, bundled_merge
+from vidtldr.cli.bench.options import ShapesOptions
+from vidtldr.cli.bench.pages import hand_over, missing_extras, quality_page, saliency_page
+from vidtldr.cli.bench.tables import print_quality, print_saliency
+from vidtldr.cli.output_options import ResultOptions
+from vidtldr.cli.terminal import phases, progress
+from vidtldr.cli.text import printable
+from vidtldr.config import MergeConfig
+from vidtldr.measure.environment import environment
+from vidtldr.measure.result_store import ResultStore
+from vidtldr.tasks.fingerprint import file_sha256
+from vidtldr.tasks.pretrained import resolve_device
+from vidtldr.tasks.quiet import quiet_transformers
+
+__all__ = ["run_quality_job", "run_saliency_job"]
+
+STORE_FILE = "quality.jsonl"
+BUNDLED_WEIGHTS = BUNDLED / "model.safetensors"
+
+
+def run_quality_job(
+    weights: Path | None,
+    shapes: ShapesOptions,
+    wanted: ResultOptions,
+    options: QualityOptions,
+    *,
+    budgets: Sequence[float],
+    firsts: Sequence[int],
+    methods: Collection[str] | None,
+    by_budget: Mapping[float, MergeConfig],
+    cache: Path | None,
+) -> bool:
+    """Measure quality, then print, write and plot the results.
+
+    Args:
+        weights: File of weights; None for the bundled one.
+        shapes: Where to run.
+        wanted: What to write.
+        options: Options of the measurement.
+        budgets: FLOP ratios.
+        firsts: First layer of each placement.
+        methods: Names of the methods to run; None for all.
+        by_budget: The choice for each budget, instead of the bundled preset's choices.
+        cache: Directory with earlier measurements; None for none.
+
+    Returns:
+        Whether every requested output was written; without matplotlib there is no plot.
+
+    Raises:
+        ValueError, OSError: If an argument, a file or an extra is missing or invalid.
+    """
+    missing = missing_extras(wanted)
+    quiet_transformers()
+    file = weights or BUNDLED_WEIGHTS
+    model = load_shapes(file).to(resolve_device(shapes.device))
+    chosen = Chosen(bundled_merge(), by_budget)
+    with phases() as on_step:
+        placements = [placement(first) for first in firsts]
+        cells = plan(model.vision_encoder, budgets, placements, chosen, methods)
+        store = ResultStore(None if cache is None else cache / STORE_FILE)
+        result = run_quality(model, cells, options, store, on_step)
+    report = {
+        "environment": environment(model.temp.device),
+        "weights": _describe(weights, file),
+        "preset": chosen.to_dict(),
+        **result.to_dict(),
+    }
+    if not wanted.as_json:
+        print_quality(Console(highlight=False), result)
+    hand_over(report, wanted, missing, quality_plot(result), quality_page(report, result))
+    return not missing
+
+
+def run_saliency_job(
+    weights: Sequence[Path] | None,
+    shapes: ShapesOptions,
+    wanted: ResultOptions,
+    seeds: Sequence[int],
+) -> bool:
+    """Score tokens, then print, write and plot the results.
+
+    Args:
+        weights: Files of weights; None for the bundled one.
+        shapes: Which clips, and where to run.
+        wanted: What to write.
+        seeds: Seeds of the world.
+
+    Returns:
+        Whether every requested output was written.
+
+    Raises:
+        ValueError, OSError: If an argument, a file or an extra is missing or invalid.
+    """
+    missing = missing_extras(wanted)
+    device, console = resolve_device(shapes.device), Console(highlight=False)
+    models: list[dict[str, Any]] = []
+    results: dict[str, SaliencyResult] = {}
+    for file in weights or [BUNDLED_WEIGHTS]:
+        encoder = load_shapes_encoder(file).to(device)
+        described = _describe(file if weights else None, file)
+        with progress(described["file"], shapes.clips * len(seeds)) as on_step:
+            result = run_saliency(
+                encoder,
+                num_clips=shapes.clips,
+                seeds=seeds,
+                split=shapes.split,
+                on_step=on_step,
+            )
+        if not wanted.as_json:
+            print_saliency(console, described["file"], result)
+        models.append({"weights": described, **result.to_dict()})
+        results[described["file"]] = result
+    how = {"num_clips": shapes.clips, "seeds": list(seeds), "split": shapes.split}
+    report = {"environment": environment(device), "options": how, "models": models}
+    hand_over(report, wanted, missing, saliency_plot(results), saliency_page(report, results))
+    return not missing
+
+
+def _describe(typed: Path | None, file: Path) -> dict[str, str]:
+    name = "bundled" if typed is None else printable(str(typed))
+    return {"file": name, "sha256": file_sha256(file)}

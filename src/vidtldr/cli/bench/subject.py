@@ -1,0 +1,162 @@
+"""The model that a speed benchmark times, and the variants it compares."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vidtldr.bench.speed import Setting
+from vidtldr.bench.speed_variants import SpeedVariant, choose_variants
+from vidtldr.bench.subject import BUILT_IN, Subject, build_subject, scaled_schedule
+from vidtldr.budget.counts import resolve_budget
+from vidtldr.cli.bench.options import SpeedOptions
+from vidtldr.cli.load_model import load_classifier, notes_on_stderr
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.config import MergeConfig
+from vidtldr.hosts.registry import find_host
+from vidtldr.models.umt.checkpoint import load_umt
+from vidtldr.tasks.load import umt_source
+from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
+from vidtldr.tasks.quiet import quiet_transformers
+
+__all__ = ["SpeedPlan", "SubjectName", "load_subject", "plan_speed", "prepare"]
+
+
+@dataclass(frozen=True)
+class SubjectName:
+    """A model at one size, as typed; sent to the child process.
+
+    Attributes:
+        model: As for `--model`.
+        arch: As for `--arch`.
+        num_frames: Number of frames; None for the model's own.
+        image_size: Side of a frame, pixels; None for the model's own.
+        device: Where to run.
+    """
+
+    model: str
+    arch: str | None
+    num_frames: int | None
+    image_size: int | None
+    device: str
+
+
+def load_subject(name: SubjectName) -> Subject:
+    """Load the model in float32, ready on its device.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, OSError, ImportError: If it cannot be loaded;
+            the message says why and what to do.
+    """
+    device = resolve_device(name.device)
+    if name.model in BUILT_IN:
+        subject = build_subject(name.model, name.num_frames, name.image_size)
+    elif name.image_size is not None:
+        raise ValueError(
+            f"--sizes must be left out for weights that are loaded, got {name.image_size}: they "
+            f"have one size. Leave it out, or time one of {', '.join(BUILT_IN)}."
+        )
+    elif name.model.startswith("umt:"):
+        subject = _load_umt(name)
+    elif name.num_frames is not None:
+        raise ValueError(
+            f"--frames must be left out for a model of transformers, got {name.num_frames}: its "
+            "positions are for its own number. Leave it out."
+        )
+    else:
+        subject = _load_classifier(name)
+    subject.model.to(device)
+    return subject
+
+
+def _load_umt(name: SubjectName) -> Subject:
+    options = UMTOptions(model=name.model, arch=name.arch, frames=name.num_frames)
+    source = umt_source(options)
+    with notes_on_stderr():
+        umt = load_umt(source.weights, config=source.config, tokenizer=source.tokenizer)
+    encoder, config = umt.vision_encoder.float().eval(), source.config
+    shape = (config.num_frames, 3, config.image_size, config.image_size)
+    own = BUILT_IN["umt-l16" if len(encoder.blocks) > 12 else "umt-b16"]
+    return Subject(encoder, shape, scaled_schedule(encoder, own.r, own.num_tokens))
+
+
+def _load_classifier(name: SubjectName) -> Subject:
+    options = UMTOptions(model=name.model, device="cpu", dtype="float32")
+    pretrained = load_classifier(options, None)
+    side = int(pretrained.model.config.image_size)  # type: ignore[arg-type,union-attr]
+    shape = (pretrained.num_frames, 3, side, side)
+    model = pretrained.model.to(torch.float32)
+    return Subject(model, shape, scaled_schedule(model))
+
+
+@dataclass(frozen=True)
+class SpeedPlan:
+    """A model at one size.
+
+    Attributes:
+        name: What to load.
+        input_shape: Shape of one clip.
+        merge: What to merge, as counts or shares.
+        variants: Variants to compare, the unmerged model first.
+        settings: Batch sizes and dtypes.
+    """
+
+    name: SubjectName
+    input_shape: tuple[int, ...]
+    merge: MergeConfig
+    variants: list[SpeedVariant]
+    settings: list[Setting]
+
+    def schedule(self) -> dict[str, Any]:
+        """Return what is merged, ready for JSON."""
+        return {"input_shape": self.input_shape, "merge": self.merge.to_dict()}
+
+
+def prepare(speed: SpeedOptions) -> torch.device:
+    """Check device and dtypes and set the number of threads.
+
+    Raises:
+        ValueError: If the device does not exist or does not support a dtype.
+    """
+    device = resolve_device(speed.device)
+    for dtype in speed.parse_dtypes():
+        with notes_on_stderr():
+            resolve_dtype(dtype, device)  # raises if the device does not support it
+    if speed.threads is not None:
+        torch.set_num_threads(speed.threads)
+    quiet_transformers()
+    return device
+
+
+def plan_speed(
+    speed: SpeedOptions, config: MergeConfig | None, choices: dict[str, Any]
+) -> list[SpeedPlan]:
+    """Load and release the model at every size, to find all errors before hours are spent.
+
+    Args:
+        speed: Model and settings, as typed.
+        config: What to merge; None for the model's default schedule.
+        choices: Score and metric for that default schedule.
+
+    Raises:
+        ValueError, OSError, NotImplementedError, ImportError: If an argument, a file or an extra is
+            missing or invalid.
+    """
+    plans = []
+    for frames, side in itertools.product(speed.counts("frames"), speed.counts("sizes")):
+        name = SubjectName(speed.model, speed.arch, frames, side, speed.device)
+        subject = load_subject(name)
+        # One schedule for all variants, dtypes and processes; speed-ups are predicted in float32.
+        asked = config or MergeConfig(r=subject.r, **choices)
+        merge = resolve_budget(asked, find_host(subject.model))
+        variants = choose_variants(merge, speed.parse_baselines(), with_compiled=speed.compiled)
+        for variant in variants:
+            variant.build(subject.model)
+        settings = []
+        for batch, dtype in itertools.product(speed.counts("batches"), speed.parse_dtypes()):
+            assert batch is not None  # it has a default
+            settings.append(Setting(batch, dtype, subject.num_frames, subject.image_size))
+        plans.append(SpeedPlan(name, subject.input_shape, merge, variants, settings))
+        del subject  # free it before the next is loaded
+    return plans

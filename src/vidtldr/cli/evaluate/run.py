@@ -1,0 +1,265 @@
+"""Implementation of `vidtldr evaluate`, and its output."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vidtldr.cli.evaluate.command import EvaluateOptions
+from vidtldr.cli.terminal import phases, print_failed_videos
+from vidtldr.cli.text import counted, one_line, printable
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.config import MergeConfig
+from vidtldr.evaluate.answering import AnsweringResult
+from vidtldr.evaluate.comparison import Compared, evaluate_both
+from vidtldr.evaluate.metrics import Recall, RetrievalMetrics
+from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
+from vidtldr.evaluate.retrieval import RetrievalResult
+from vidtldr.evaluate.run_record import RunRecord
+from vidtldr.evaluate.settings import Settings
+from vidtldr.files import write_json
+from vidtldr.models.umt.answering import UMTAnswering
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.steps import OnStep
+from vidtldr.tasks.pretrained import DTYPES
+
+__all__ = [
+    "MAIN_FIGURE",
+    "Result",
+    "cost_rows",
+    "main_figure",
+    "result_rows",
+    "run_evaluation",
+    "settings_of",
+    "show",
+    "title",
+]
+
+ResultT = TypeVar("ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult)
+
+
+def settings_of(
+    model: UMTRetrieval | UMTAnswering,
+    umt: UMTOptions,
+    options: EvaluateOptions,
+    preset: str | None,
+    time_limit_seconds: float,
+) -> Settings:
+    """Turn the options into settings.
+
+    Raises:
+        ValueError: If the device does not support the half-precision dtype.
+    """
+    device = next(model.parameters()).device
+    if options.autocast == "float16" and device.type == "cpu":
+        raise ValueError(
+            "--autocast must be none or bfloat16 on a CPU, got 'float16'. Use a GPU, or bfloat16."
+        )
+    return Settings(
+        cache_dir=options.cache,
+        weights_file=umt.checkpoint,
+        schedule_name=preset,
+        autocast=DTYPES.get(options.autocast),
+        batch_size=options.batch,
+        num_readers=options.readers,
+        time_limit_seconds=time_limit_seconds,
+    )
+
+
+def run_evaluation(
+    evaluate: Callable[[MergeConfig | None, OnStep], ResultT],
+    merge: MergeConfig | None,
+    *,
+    compare: bool,
+) -> ResultT | Compared[ResultT]:
+    """Evaluate with a bar for each phase; with `compare`, first unmerged, then merged.
+
+    Args:
+        evaluate: Function that evaluates with a schedule.
+        merge: The schedule; None, without `compare` only, for no merging.
+        compare: Whether to run both.
+    """
+    with phases() as on_step:
+        if not compare or merge is None:
+            return evaluate(merge, on_step)
+
+        def side(config: MergeConfig | None) -> ResultT:
+            name = "unmerged" if config is None else "merged"
+            return evaluate(config, lambda what, *steps: on_step(f"{name}: {what}", *steps))
+
+        return evaluate_both(side, merge)
+
+
+Result = RetrievalResult | AnsweringResult | MultipleChoiceResult
+Row = tuple[str, str]
+BUDGETS = ("flop_ratio", "num_tokens", "speedup")
+
+#: The metric that the paper reports for each kind of evaluation.
+MAIN_FIGURE: dict[type, str] = {
+    RetrievalResult: "mean R@1",
+    AnsweringResult: "accuracy",
+    MultipleChoiceResult: "accuracy",
+}
+
+
+def main_figure(result: Result) -> float:
+    """Return the metric that the paper reports, percent."""
+    if isinstance(result, RetrievalResult):
+        return (result.reranked or result.dual).mean_r1
+    return result.accuracy
+
+
+def title(result: Result) -> str:
+    """Return a line that says what was evaluated, and how it was merged."""
+    run = result.run
+    parts = [counted(run.num_videos, "video")]
+    if isinstance(result, RetrievalResult):
+        again = f"best {run.protocol['k_test']} scored again by fusion"
+        parts += [counted(result.num_texts, "text"), again if result.reranked else "cosines alone"]
+    else:
+        parts.append(counted(result.num_questions, "question"))
+    return f"{run.protocol['name']}: {', '.join(parts)}; {_schedule(run)}"
+
+
+def result_rows(result: Result) -> list[Row]:
+    """Return rows for the metrics of the set."""
+    if isinstance(result, RetrievalResult):
+        rows = _retrieval_rows(result.reranked or result.dual)
+        if result.reranked is not None:
+            rows.append(("mean R@1 by cosines alone", f"{result.dual.mean_r1:.1f}"))
+        return rows
+    rows = [("accuracy", f"{result.accuracy:.1f}")]
+    if isinstance(result, AnsweringResult):
+        rows += [
+            ("answers to choose from", str(result.num_answers)),
+            ("questions whose answer is not there", str(result.num_unanswerable)),
+        ]
+    return rows
+
+
+def cost_rows(run: RunRecord) -> list[Row]:
+    """Return rows for the cost of the run."""
+    rate = "all cached" if run.clips_per_second is None else f"{run.clips_per_second:.2f}"
+    return [
+        ("GFLOPs a clip", _three_digits(run.gflops_per_clip)),
+        ("clips a second", rate),
+        ("clips from the cache", str(run.num_from_cache)),
+    ]
+
+
+def _retrieval_rows(found: RetrievalMetrics) -> list[Row]:
+    means = zip((1, 5, 10), (found.mean_r1, found.mean_r5, found.mean_r10), strict=True)
+    return [
+        *((f"mean R@{k}", f"{value:.1f}") for k, value in means),
+        *_direction_rows("text to video", found.text_to_video),
+        *_direction_rows("video to text", found.video_to_text),
+    ]
+
+
+def _direction_rows(name: str, found: Recall) -> list[Row]:
+    recalls = zip((1, 5, 10), (found.r1, found.r5, found.r10), strict=True)
+    median = "none" if found.median_rank is None else f"{found.median_rank:g}"
+    return [
+        *((f"{name} R@{k}", f"{value:.1f}") for k, value in recalls),
+        (f"{name} median rank", median),
+    ]
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _schedule(run: RunRecord) -> str:
+    if run.schedule is None:
+        return "unmerged"
+    name = f" ({run.schedule_name})" if run.schedule_name else ""
+    if "ratio" in run.schedule:
+        return f"merged by ratio {','.join(map(str, run.schedule['ratio']))}{name}"
+    budgets = [f" to {word} {run.schedule[word]}" for word in BUDGETS if word in run.schedule]
+    return f"merged{''.join(budgets)} by r {','.join(map(str, run.r or ()))}{name}"
+
+
+def show(result: Result | Compared[Any], output: Path | None, *, as_json: bool) -> int:
+    """Print a result before writing it, so that a full disk loses only the file.
+
+    Args:
+        result: Result of one evaluation, or of both sides.
+        output: JSON file to write, if any video could be read; None for none.
+        as_json: Print the JSON, on one line, instead of a table.
+
+    Returns:
+        The number of videos that failed.
+    """
+    if as_json:
+        print(json.dumps(result.to_dict()), flush=True)
+    else:
+        _print_tables(result)
+    sides = _sides(result)
+    num_failed = len(_failed(sides))
+    if output is not None:
+        name = printable(str(output))
+        if all(num_failed == side.run.num_videos for side in sides.values()):
+            typer.echo(f"{name} is not written: no video could be read", err=True)
+        else:
+            write_json(output, result.to_dict())
+            typer.echo(f"wrote {name}", err=True)
+    return num_failed
+
+
+def _sides(result: Result | Compared[Any]) -> dict[str, Result]:
+    if isinstance(result, Compared):
+        return {"unmerged": result.unmerged, "merged": result.merged}
+    return {"unmerged" if result.run.schedule is None else "merged": result}
+
+
+def _failed(sides: Mapping[str, Result]) -> dict[str, str]:
+    """Return the videos that failed on any side, with their errors."""
+    return {note.path: note.text for side in sides.values() for note in side.run.failed_videos}
+
+
+def _print_tables(result: Result | Compared[Any]) -> None:
+    console = Console(highlight=False)
+    sides = _sides(result)
+    last = list(sides.values())[-1]
+    console.print(Text(one_line(title(last)), style="bold"))
+    console.print(_table(sides))
+    console.print(Text("GFLOPs of the vision encoder; 1 MAC = 2 FLOPs.", style="dim"))
+    if isinstance(result, Compared):
+        console.print(Text(_verdict(result), style="bold"))
+    _print_notes(console, last)
+    failed = list(_failed(sides).items())
+    print_failed_videos(console, failed, last.run.num_videos, ", which count as misses")
+
+
+def _table(sides: Mapping[str, Result]) -> Table:
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("", overflow="fold")
+    for name in sides:
+        table.add_column(name, justify="right", no_wrap=True)
+    columns = [[*result_rows(side), *cost_rows(side.run)] for side in sides.values()]
+    for cells in zip(*columns, strict=True):
+        table.add_row(Text(cells[0][0]), *(Text(value) for _, value in cells))
+    return table
+
+
+def _verdict(result: Compared[Any]) -> str:
+    change = main_figure(result.merged) - main_figure(result.unmerged)
+    parts = [f"FLOPs {result.flops_ratio:.2f}x fewer"]
+    if result.speedup is not None:
+        parts.append(
+            f"{result.speedup:.2f}x the clips a second, one side after the other (vidtldr bench "
+            "latency times them in turn)"
+        )
+    name = MAIN_FIGURE[type(result.merged)]
+    return "; ".join([*parts, f"{name} {change:+.1f} points"])
+
+
+def _print_notes(console: Console, result: Result) -> None:
+    for note in result.run.video_notes:
+        line = f"note: {printable(note.path)}: {one_line(note.text)}"
+        console.print(Text(line, style="yellow"))

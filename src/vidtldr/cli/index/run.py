@@ -1,0 +1,211 @@
+"""Implementation of `vidtldr index add`: choose the model and index the videos."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from vidtldr.cli.index.command import PipelineOptions
+from vidtldr.cli.index.output import index_progress
+from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
+from vidtldr.cli.merge_options import UNMERGED_NOTE, MergeOptions
+from vidtldr.cli.run_options import RunOptions
+from vidtldr.cli.terminal import print_failed_videos
+from vidtldr.cli.text import counted, printable
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.config import MergeConfig
+from vidtldr.pipeline.machine import default_batch_size, visible_gpus
+from vidtldr.pipeline.request import RunReport, request_for
+from vidtldr.store.lance import validate_directory
+from vidtldr.store.rows import FailureRow
+from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings
+from vidtldr.tasks.model_spec import REMEMBERED
+from vidtldr.tasks.pretrained import resolve_device
+
+__all__ = ["IndexModel", "model_of_index", "print_report", "run_index", "typed_model"]
+
+
+class IndexModel(NamedTuple):
+    """A model and a schedule, as typed or as stored in the index."""
+
+    umt: UMTOptions
+    merge: MergeConfig | None
+
+
+def typed_model(umt: UMTOptions, merging: MergeOptions, directory: Path) -> IndexModel:
+    """Return the typed model or, if none is typed, that of an index in the directory.
+
+    Raises:
+        ValueError, FileNotFoundError: If what is typed is malformed or does not exist.
+    """
+    merge = merging.parse(umt)
+    is_typed = merging != MergeOptions() or any(
+        getattr(umt, name) != getattr(UMTOptions(), name) for name in REMEMBERED
+    )
+    if not is_typed and (directory / SETTINGS_FILE).exists():
+        return model_of_index(read_settings(directory), umt)
+    if umt.is_umt:
+        _ = umt.checkpoint  # raises if it does not exist
+    else:
+        umt.validate_for_classifier()
+    return IndexModel(umt.with_absolute_paths(), merge)
+
+
+def model_of_index(settings: IndexSettings, umt: UMTOptions) -> IndexModel:
+    """Return the model that an index was made with, on the device typed now.
+
+    Raises:
+        FileNotFoundError: If its files are no longer where they were.
+        ValueError: If it would have to be downloaded, or the stored options are damaged.
+    """
+    options: Mapping[str, Any] = settings.options
+    known = {name: options[name] for name in REMEMBERED if name in options}
+    for name, value in known.items():
+        kind, rule = (int, "a whole number") if name == "frames" else (str, "text")
+        if value is not None and type(value) is not kind:
+            raise ValueError(
+                f"{name} must be {rule} in the options of the index's {SETTINGS_FILE}, got "
+                f"{value!r:.100}. Bring back a copy of the file, or name the model."
+            )
+    umt = UMTOptions(**known, device=umt.device)
+    if umt.is_umt:
+        _ = umt.checkpoint
+    elif umt.model is not None:
+        umt = replace(umt, model=_on_this_machine(umt.model))
+    merge = options.get("merge")
+    return IndexModel(umt, None if merge is None else MergeConfig.from_dict(merge))
+
+
+def _on_this_machine(model: str) -> str:
+    """The directory of a model that an index names; only what is typed is ever downloaded."""
+    from huggingface_hub import snapshot_download
+
+    directory = Path(model)
+    try:
+        if not directory.is_absolute():
+            directory = Path(snapshot_download(model, local_files_only=True))
+        if directory.is_dir() and not (directory / "adapter_config.json").exists():  # names another
+            return str(directory)
+    except (OSError, ValueError):  # not in the cache, or no id of the hub
+        pass
+    raise ValueError(
+        f"`model` must be named where it is not on this machine, got an index of {model!r}. If you "
+        f"trust whoever made the index, add `model={model}`."
+    )
+
+
+_MAX_FAILURES_SHOWN = 20
+
+
+def run_index(
+    files: Sequence[str],
+    into: Path,
+    umt: UMTOptions,
+    merging: MergeOptions,
+    pipeline: PipelineOptions,
+    segment_seconds: float | None,
+    engine: str,
+    run: RunOptions,
+) -> RunReport:
+    """Index videos, with progress on stderr.
+
+    Raises:
+        ValueError, OSError, ImportError, RuntimeError: If an argument, a file or an extra is
+            missing or invalid.
+    """
+    validate_directory(into)
+    model = typed_model(umt, merging, into)
+    keep_tokens = pipeline.keep_tokens
+    if (into / SETTINGS_FILE).exists():  # options not typed come from the index
+        settings = read_settings(into)
+        segment_seconds = segment_seconds or settings.segment_seconds
+        keep_tokens = keep_tokens or settings.keep_tokens
+    elif model.merge is None:  # an index that exists keeps its schedule
+        typer.echo(UNMERGED_NOTE, err=True)
+    if model.umt.is_bundled:
+        typer.echo(BUNDLED_NOTE, err=True)
+    device = resolve_device(umt.device)
+    gpus = visible_gpus() if device.type == "cuda" and engine == "local" else [None]
+    batch_size = pipeline.batch or default_batch_size(on_gpu=device.type != "cpu")
+    request = request_for(
+        model.umt.spec(),
+        model.merge,
+        time_limit_seconds=run.time_limit,
+        compile_for=batch_size if pipeline.compiled else None,
+        segment_seconds=segment_seconds,
+        keep_tokens=keep_tokens,
+        batch_size=batch_size,
+        num_workers=pipeline.workers,
+        memory_bytes=int(pipeline.worker_memory * 2**30),
+        retry_failed=pipeline.retry_failed,
+    )
+    failures: list[FailureRow] = []
+    first = "compiling the model" if pipeline.compiled else "starting"
+    with notes_on_stderr(), index_progress(first) as on_progress:
+        if engine == "ray":
+            from vidtldr.pipeline.ray import index_videos_with_ray
+
+            report = index_videos_with_ray(
+                into, files, request, on_progress=on_progress, on_failure=failures.append
+            )
+        else:
+            from vidtldr.pipeline.local import index_videos
+
+            report = index_videos(
+                into,
+                files,
+                request,
+                gpus=gpus,
+                on_progress=on_progress,
+                on_failure=failures.append,
+            )
+    if not run.as_json:
+        shown = [(each.path, each.reason) for each in failures[:_MAX_FAILURES_SHOWN]]
+        _print_failures(shown, len(failures), report)
+    return report
+
+
+def print_report(report: RunReport, into: Path, *, as_json: bool) -> None:
+    """Print the results of the run."""
+    if as_json:
+        print(json.dumps(asdict(report)))
+        return
+    parts = [f"{counted(report.num_indexed, 'video')} indexed ({counted(report.num_rows, 'row')})"]
+    if report.num_unchanged:
+        parts.append(f"{report.num_unchanged} unchanged")
+    if report.num_failed:
+        parts.append(f"{report.num_failed} failed")
+    if report.num_failed_before:
+        parts.append(f"{report.num_failed_before} failed before (--retry-failed reads them again)")
+    speed = ""
+    if report.num_indexed:
+        speed = f", {report.num_indexed / report.seconds:.1f} videos/s"
+    name = printable(str(into))
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(Text(f"{name}: {', '.join(parts)}; {report.seconds:.1f} s{speed}"))
+    if report.ann is not None:
+        ann = report.ann
+        found = (
+            f"approximate index built in {ann.build_seconds:.0f} s: it finds {ann.recall:.1%} of "
+            f"the exact ten nearest, in {ann.search_ms:.0f} ms instead of {ann.exact_ms:.0f} ms"
+        )
+        console.print(Text(found))
+    if report.was_interrupted:
+        typer.echo(
+            f"interrupted; {name} keeps the finished videos. Run the same command again to resume",
+            err=True,
+        )
+
+
+def _print_failures(shown: Sequence[tuple[str, str]], num_failed: int, report: RunReport) -> None:
+    console = Console(highlight=False)
+    num_files = report.num_files
+    if num_failed > len(shown):
+        print_failed_videos(console, shown, num_files, f" ({num_failed} in all), the first")
+    else:
+        print_failed_videos(console, shown, num_files)

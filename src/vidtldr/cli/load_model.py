@@ -1,0 +1,128 @@
+"""Load the model that the options name, and print notes about it on stderr."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import typer
+from torch import nn
+
+from vidtldr.budget.counts import resolve_budget
+from vidtldr.cli.errors import in_flags
+from vidtldr.cli.merge_options import SUGGESTED, UNMERGED_NOTE
+from vidtldr.cli.terminal import say_compiled, status
+from vidtldr.cli.text import one_line
+from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.config import MergeConfig
+from vidtldr.hosts.registry import find_host
+from vidtldr.models.umt.answering import UMTAnswering
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.tasks import load
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.embed import Embedder
+from vidtldr.tasks.pretrained import Pretrained
+from vidtldr.tasks.quiet import quiet_transformers
+from vidtldr.tasks.video_features import VideoEncoding
+
+__all__ = [
+    "BUNDLED_NOTE",
+    "load_answering",
+    "load_classifier",
+    "load_embedder",
+    "load_retrieval",
+    "notes_on_stderr",
+    "say_if_unmerged",
+    "video_encoding",
+]
+
+BUNDLED_NOTE = "bundled shapes model: it knows coloured shapes, not your world"
+
+
+def say_if_unmerged(model: nn.Module | None, merge: MergeConfig | None) -> None:
+    """Print that nothing merges and what could, if this model can merge as much."""
+    if merge is not None or model is None:
+        return
+    try:
+        resolve_budget(SUGGESTED, find_host(model))
+    except (ValueError, NotImplementedError):
+        return
+    typer.echo(UNMERGED_NOTE, err=True)
+
+
+@contextmanager
+def notes_on_stderr() -> Iterator[None]:
+    """Print the library's warnings as notes, one line each, also if an error follows them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if warning.category is UserWarning:
+                    typer.echo(f"note: {one_line(in_flags(str(warning.message)))}", err=True)
+
+
+def load_retrieval(options: UMTOptions) -> UMTRetrieval:
+    """Call `tasks.load.load_retrieval`; print a note if the model is the bundled one."""
+    with _loading(options):
+        return load.load_retrieval(options)
+
+
+def load_answering(options: UMTOptions) -> UMTAnswering:
+    """Call `tasks.load.load_answering`; print a note if the model is the bundled one."""
+    with _loading(options):
+        return load.load_answering(options)
+
+
+def load_classifier(options: UMTOptions, labels: Sequence[str] | None) -> Pretrained:
+    """Call `tasks.load.load_classifier`; print a note if the model is the bundled one."""
+    with _loading(options):
+        return load.load_classifier(options, labels)
+
+
+def load_embedder(
+    options: UMTOptions,
+    merge: MergeConfig | None,
+    time_limit_seconds: float,
+    compile_for: int | None = None,
+) -> Embedder:
+    """Call `tasks.load.load_embedder`; report the time and the gain of compiling."""
+    with _loading(options, "loading and compiling the model" if compile_for else None):
+        embedder = load.load_embedder(
+            options, merge, time_limit_seconds=time_limit_seconds, compile_for=compile_for
+        )
+    say_compiled(embedder.compiled)
+    return embedder
+
+
+@contextmanager
+def _loading(options: UMTOptions, what: str | None = None) -> Iterator[None]:
+    if options.is_bundled:
+        typer.echo(BUNDLED_NOTE, err=True)
+    quiet_transformers()
+    with status(what or "loading the model"), notes_on_stderr():
+        yield
+
+
+def video_encoding(
+    model: UMTRetrieval | UMTAnswering,
+    merge: MergeConfig | None,
+    time_limit_seconds: float,
+    *,
+    cache: Path | None = None,
+    compile_for: int | None = None,
+) -> VideoEncoding:
+    """Read and encode videos; with `compile_for`, first compile the model for that batch size.
+
+    Raises:
+        ValueError, NotImplementedError, ImportError: As `VideoEncoding`.
+    """
+    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+    if merge is not None:
+        with notes_on_stderr():  # about this device's latency, which is measured once, here
+            resolve_budget(merge, find_host(model))
+    with status("compiling the model") if compile_for else nullcontext():
+        encoding = VideoEncoding(model, reader, merge, cache_dir=cache, compile_for=compile_for)
+    say_compiled(encoding.compiled)
+    return encoding

@@ -1,0 +1,248 @@
+"""Terminal output other than tables: progress, notes, gains and failed videos."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from vidtldr.cli.errors import in_flags
+from vidtldr.cli.text import counted, one_line, printable
+from vidtldr.steps import steps_of
+
+if TYPE_CHECKING:
+    from vidtldr.measure.busyness import BusyReport
+    from vidtldr.measure.gain import Gain
+    from vidtldr.patch.compiled_twin import CompiledTwin
+
+__all__ = [
+    "SECONDS_BETWEEN_LINES",
+    "compiled_row",
+    "duration",
+    "lines_every_ten_seconds",
+    "phases",
+    "print_busy",
+    "print_failed_videos",
+    "print_gain",
+    "progress",
+    "rate",
+    "say_compiled",
+    "status",
+]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(what: str, num_steps: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar that vanishes at the end; if stderr is no terminal, a line every 10 s.
+
+    Args:
+        what: Description of the work, already printable.
+        num_steps: Number of steps.
+
+    Yields:
+        A function to call after each step.
+    """
+    with phases() as on_step:
+        on_step(what, 0, num_steps)
+        yield steps_of(on_step, what, num_steps)
+
+
+@contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar for each phase of a long job once it begins; otherwise as `progress`.
+
+    A phase that ends early, such as a search that has found enough, is complete when the next
+    begins.
+
+    Yields:
+        A function to call after each step with the phase's name, its steps done and its total.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        steps = _Steps()
+        with lines_every_ten_seconds(steps.line):
+            yield steps
+        return
+    tasks: dict[str, TaskID] = {}
+    with _bars(console) as bars:
+
+        def on_step(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for task in bars.tasks:
+                    bars.update(task.id, total=task.completed)
+                tasks[what] = bars.add_task(_escaped(what), total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield on_step
+
+
+class _Steps:
+    """The latest step of a long job, as a line."""
+
+    def __init__(self) -> None:
+        self._what, self._done, self._total, self._start = "", 0, 0, time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self._start = time.monotonic()
+        self._what, self._done, self._total = what, done, total
+
+    def line(self) -> str:
+        if not self._what:
+            return "working"
+        left = ""
+        if 0 < self._done < self._total:
+            seconds = time.monotonic() - self._start
+            left = f", {duration(seconds / self._done * (self._total - self._done))} left"
+        return f"{self._what}: {self._done} of {self._total}{left}"
+
+
+@contextmanager
+def lines_every_ten_seconds(line: Callable[[], str]) -> Iterator[None]:
+    """Print what `line` returns on stderr every 10 seconds, so that a log shows signs of life."""
+    ended = Event()
+
+    def print_lines() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            typer.echo(line(), err=True)
+
+    thread = Thread(target=print_lines, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def duration(seconds: float) -> str:
+    """Format how long something takes, roughly: `40 s`, `5 min`, `3 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
+
+
+def rate(steps_per_second: float) -> str:
+    """Format a rate; empty above 1000 a second, where nothing was computed but only read."""
+    if steps_per_second >= 1000:
+        return ""
+    if steps_per_second >= 10:
+        return f"{steps_per_second:.0f}/s"
+    return (
+        f"{steps_per_second:.1f}/s"
+        if steps_per_second >= 1
+        else f"{1 / steps_per_second:.1f} s each"
+    )
+
+
+def status(what: str) -> AbstractContextManager[object]:
+    """Show a spinner for work without known steps; if stderr is no terminal, a line every 10 s."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        return console.status(Text(what))
+    start = time.monotonic()
+    return lines_every_ten_seconds(lambda: f"{what}: {duration(time.monotonic() - start)} so far")
+
+
+class _Rate(ProgressColumn):
+    """Steps per second, or seconds per step if steps are slow."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(rate(speed) if speed else "")
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+def _escaped(text: str) -> str:
+    """Escape square brackets, which rich would read as markup."""
+    return Text(text).markup
+
+
+def print_failed_videos(
+    console: Console,
+    failed: Sequence[tuple[str, str]],
+    num_videos: int,
+    consequence: str = "",
+) -> None:
+    """List videos with their errors; nothing if there are none.
+
+    Args:
+        console: Where to print.
+        failed: Path and error of each.
+        num_videos: Number of all videos.
+        consequence: What the failure means for them.
+    """
+    if not failed:
+        return
+    console.print(
+        Text(f"{len(failed)} of {counted(num_videos, 'video')} failed{consequence}:", style="red")
+    )
+    for path, error in failed:
+        # Most errors name the file themselves.
+        name = "" if repr(path) in error else f"{printable(path)}: "
+        console.print(Text(f"  {name}{one_line(in_flags(error))}", style="red"))
+
+
+def print_gain(console: Console, gain: "Gain", rest: str = "", indent: int = 0) -> None:
+    """Print the speed-up and `rest`, then why there is none or why it cannot be trusted.
+
+    Args:
+        console: Where to print.
+        gain: Gain of the merged model.
+        rest: The end of the line, such as how answers agree; may be empty.
+        indent: Columns to indent every line by.
+    """
+    style = "bold green" if gain.is_sure else "bold"
+    _print(console, f"{gain.words}{rest and f'; {rest}'}", style, indent)
+    if gain.why_none:
+        _print(console, f"why: {gain.why_none}", "yellow", indent)
+    print_busy(console, gain.busy, indent)
+
+
+def print_busy(console: Console, busy: "BusyReport", indent: int = 0) -> None:
+    """Print that times cannot be trusted if other programs were running."""
+    if busy.is_busy:
+        _print(console, f"note: {busy.warning}", "yellow", indent)
+
+
+def _print(console: Console, text: str, style: str, indent: int) -> None:
+    console.print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
+
+
+def say_compiled(compiled: "CompiledTwin[Any] | None") -> None:
+    """Print the time and the gain of compiling on stderr; nothing if nothing was compiled."""
+    if compiled is not None:
+        typer.echo(compiled.summary, err=True)
+
+
+def compiled_row(compiled: "CompiledTwin[Any] | None") -> dict[str, Any]:
+    """Return whether clips run compiled, and both times, for JSON; empty if not requested."""
+    return {} if compiled is None or compiled.times is None else {"compile": compiled.to_dict()}

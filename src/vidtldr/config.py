@@ -1,0 +1,253 @@
+"""What to merge and how: the one object that `apply_patch` takes.
+
+Does not import torch, so that the command line can check its arguments quickly.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self, get_args
+
+from vidtldr.presets import PRESETS, validate_preset, validate_preset_for
+from vidtldr.schedule import (
+    r_from_ratio,
+    validate_flop_ratio,
+    validate_layers,
+    validate_num_tokens,
+    validate_r,
+    validate_r_schedule,
+    validate_ratio_schedule,
+    validate_speedup,
+)
+
+__all__ = ["SCORES", "Impl", "MergeConfig", "Metric", "Output", "Pooling", "Score", "Weighting"]
+
+Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
+SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
+Metric = Literal["x", "keys", "random"]
+Weighting = Literal["masked-saliency", "saliency", "mask"]
+Pooling = Literal["tokens", "mass"]
+Output = Literal["auto", "tokens", "grid"]
+
+_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "speedup", "preset")
+_VALIDATED: dict[str, Callable[[Any], object]] = {
+    "r": validate_r_schedule,
+    "ratio": validate_ratio_schedule,
+    "flop_ratio": validate_flop_ratio,
+    "num_tokens": validate_num_tokens,
+    "speedup": validate_speedup,
+    "layers": validate_layers,
+}
+Impl = Literal["auto", "reference", "blocked", "native", "triton"]
+
+
+@dataclass(frozen=True, repr=False)
+class MergeConfig:
+    """A merge schedule and the options of the method. Frozen; sequences become tuples.
+
+    Exactly one of `r`, `ratio`, `flop_ratio`, `num_tokens`, `speedup` and `preset` sets how much to
+    merge. `flop_ratio`, `num_tokens` and `speedup` are budgets: they are resolved to counts when
+    applied to a model, which must have a fixed number of tokens.
+
+    Attributes:
+        r: Tokens to remove in each layer, first layer first; missing layers are 0.
+        ratio: The same as shares of the mergeable tokens in each layer, each in [0, 0.5]:
+            `int(N * ratio)` are removed.
+        flop_ratio: Upper bound on the FLOPs of the transformer's forward, as a share of its
+            unmerged forward, in (0, 1]; the cost of merging itself is counted. 0.6 is met from
+            below as closely as whole tokens allow. 1 merges nothing.
+        num_tokens: Exact number of tokens that leave the last layer, prefix tokens included.
+        speedup: Target speed-up of the transformer's forward over the unmerged one with fused
+            attention, at least 1, predicted for one clip from latencies that are measured on the
+            model's device at first use and cached on disk (below `VIDTLDR_CACHE`, or
+            `~/.cache/vidtldr`).
+        preset: A schedule of the paper by name, such as `"umt-b16/msrvtt-retrieval"`
+            (`vidtldr.presets.PRESETS`): it becomes `r`. It is refused on a model with another
+            depth or number of tokens. Configs with the same counts are equal.
+        layers: The layers that a budget may use, 0-based, increasing; None for the first quarter of
+            the depth, rounded up. Each removes about the same share of its tokens, at most half.
+        score: What makes a token foreground: `"sharpness"` of the attention it pays,
+            averaged over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
+            head's sharpness; `"flatness"`, the negative of the sharpness, for models whose
+            foreground attends broadly; attention `"received"`; `"representation-shift"`, the
+            distance of a token from the MLP's output for it (Choi et al., ICCV 2025), for which a
+            merging layer runs its MLP twice;
+            or None for plain merging with equal weights.
+        metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
+            `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
+            drawn from torch's global generator in every forward, like dropout
+            (`torch.manual_seed` makes them repeatable).
+        weighting: How a score becomes the weight of a merged token: `"masked-saliency"` (vid-TLDR,
+            Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
+            no background (Eq. 5), `"mask"` drops it and weights the rest equally (Eq. 8). Without
+            a score every weight is 1.
+        pooling: Weight of a token after UMT's encoder, in mean pooling over the clip and in the
+            attention that texts pay to it: `"tokens"`, all equal (the authors' code); or its
+            `"mass"`, so that merged tokens still count. Other families support only `"tokens"`.
+        output: What the blocks hand on: `"tokens"`, the merged tokens; `"grid"`, a token for every
+            original place in the original order, where merged places share one, so that poolers,
+            dense heads, hidden states and feature maps work as they do unmerged; `"auto"`, what the
+            family's documentation names: tokens where a class token or an unweighted mean is all
+            that its published models read, else the grid, which is also what a tower inside another
+            model hands on.
+        impl: Implementation of attention from the first merging layer on: `"auto"`, `"reference"`,
+            `"blocked"`, `"native"` or `"triton"`, see `vidtldr.ops.attention.attend`.
+
+    Raises:
+        TypeError: If a value is of the wrong type, such as a count where a sequence belongs.
+        ValueError: If not exactly one of the six is given, `layers` comes without a budget, or a
+            value is out of range or not one of the choices.
+    """
+
+    r: Sequence[int] | None = None
+    ratio: Sequence[float] | None = None
+    flop_ratio: float | None = None
+    num_tokens: int | None = None
+    speedup: float | None = None
+    layers: Sequence[int] | None = None
+    score: Score | None = "sharpness"
+    metric: Metric = "x"
+    weighting: Weighting = "masked-saliency"
+    pooling: Pooling = "tokens"
+    output: Output = "auto"
+    impl: Impl = "auto"
+    preset: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
+        if self.preset is not None and self.r == PRESETS[validate_preset(self.preset)]:
+            given.remove("r")  # a copy of a config made from a preset
+        if len(given) != 1:
+            raise ValueError(
+                "r, ratio, flop_ratio, num_tokens, speedup and preset must be given one at a time, "
+                f"got {' and '.join(given) or 'none'}. Pass flop_ratio=0.6 or r=[600, 200, 100]."
+            )
+        if self.preset is not None:
+            object.__setattr__(self, "r", PRESETS[self.preset])
+        if self.layers is not None and not self.is_budget:
+            raise ValueError(
+                f"layers must come with flop_ratio, num_tokens or speedup, got it with "
+                f"{given[0]}, which has an entry for each layer. Leave it out."
+            )
+        for name, validate in _VALIDATED.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, validate(getattr(self, name)))
+        _validate_choice("score", self.score, (*get_args(Score), None))
+        _validate_choice("metric", self.metric, get_args(Metric))
+        _validate_choice("weighting", self.weighting, get_args(Weighting))
+        _validate_choice("pooling", self.pooling, get_args(Pooling))
+        _validate_choice("output", self.output, get_args(Output))
+        if (self.pooling, self.output) == ("mass", "grid"):
+            raise ValueError(
+                "pooling must be 'tokens' with output='grid', got 'mass': on the grid every place "
+                "counts once. Leave one of them out."
+            )
+        _validate_choice("impl", self.impl, get_args(Impl))
+
+    def __repr__(self) -> str:
+        """Fields that differ from the defaults; a preset by its name only."""
+        hidden = {"r"} if self.preset is not None else set()
+        shown = [
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)
+            if getattr(self, each.name) != each.default and each.name not in hidden
+        ]
+        return f"MergeConfig({', '.join(shown)})"
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether the counts depend on the model."""
+        return (self.flop_ratio, self.num_tokens, self.speedup) != (None, None, None)
+
+    @property
+    def schedule(self) -> Sequence[int] | Sequence[float]:
+        """The counts or shares, whichever was given; a budget has neither until it is resolved."""
+        schedule = self.r if self.r is not None else self.ratio
+        assert schedule is not None  # resolve_budget comes first
+        return schedule
+
+    @property
+    def first_merging_layer(self) -> int | None:
+        """The first layer that may merge, 0-based; None if none does."""
+        return next((layer for layer, entry in enumerate(self.schedule) if entry), None)
+
+    def num_removed(self, layer: int, num_mergeable: int) -> int:
+        """Tokens that a layer removes.
+
+        Args:
+            layer: Which layer, 0-based.
+            num_mergeable: Tokens that enter it, prefix tokens left out.
+
+        Raises:
+            ValueError: If the count is more than half of them; the message names the limit.
+        """
+        if layer >= len(self.schedule):
+            return 0
+        if self.ratio is not None:
+            return r_from_ratio(self.ratio[layer], num_mergeable)
+        assert self.r is not None
+        validate_r(self.r[layer], num_mergeable, name=f"r[{layer}]")
+        return self.r[layer]
+
+    def validate_for(self, num_layers: int, num_mergeable: int | None) -> None:
+        """Check the schedule against a model's depth and, where it is known, its number of tokens.
+
+        Args:
+            num_layers: The model's depth.
+            num_mergeable: Tokens that enter the first layer, prefix tokens left out; None where
+                unknown.
+
+        Raises:
+            ValueError: If the schedule is longer than the model is deep or asks a layer for too
+                much, or is a preset for another model.
+        """
+        if self.preset is not None:
+            validate_preset_for(self.preset, num_layers, num_mergeable)
+        if len(self.schedule) > num_layers:
+            name = "r" if self.r is not None else "ratio"
+            raise ValueError(
+                f"{name} must have at most {num_layers} entries (the model's layers), got "
+                f"{len(self.schedule)}. Drop the entries past the last layer."
+            )
+        for layer in range(num_layers if num_mergeable is not None else 0):
+            assert num_mergeable is not None
+            num_mergeable -= self.num_removed(layer, num_mergeable)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a JSON-ready dict, which `from_dict` reads.
+
+        An `output` of `"auto"` is left out, so that indexes and results written before it existed
+        still have the same settings; `r` holds the counts of a preset.
+        """
+        left_out = {"preset"} | ({"output"} if self.output == "auto" else set())
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if (value is not None or name == "score") and name not in left_out
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a config from its fields by name; missing ones get their defaults.
+
+        Raises:
+            TypeError: If `values` is not a mapping, or a value is of the wrong type.
+            ValueError: If a key is not a field, or as the class itself.
+        """
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"values must map fields of MergeConfig to values, got {values!r}. Write "
+                '{"r": [600, 200, 100]}.'
+            )
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(
+                f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check "
+                "the name."
+            )
+        return cls(**values)
+
+
+def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}. Choose one of them.")

@@ -1,0 +1,89 @@
+"""V-JEPA 2 of transformers: no class token, rotary positions in time, height and width.
+
+It hands on the grid: the predictor and the attentive pooler read a token of every place.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
+
+__all__ = ["VJEPA2Host"]
+
+_MODELING = "transformers.models.vjepa2.modeling_vjepa2"
+
+
+class VJEPA2Host(Host):
+    """`VJEPA2Encoder`, as `VJEPA2Model` and `VJEPA2ForVideoClassification` hold one.
+
+    The predictor, built of the same layers, is left alone.
+    """
+
+    family = "V-JEPA 2 (transformers)"
+    is_rotary = True
+    returns_tuple = True
+    grid_only_classes = (f"{_MODELING}.VJEPA2Model",)
+
+    @staticmethod
+    def matches(module: nn.Module) -> bool:
+        """Whether the module is a `VJEPA2Encoder`."""
+        return is_a(module, f"{_MODELING}.VJEPA2Encoder")
+
+    @classmethod
+    def of(cls, root: Any) -> Self:
+        """The host of a `VJEPA2Encoder`."""
+        num_patches = root.embeddings.patch_embeddings.num_patches(root.config)
+        return cls(root, root.layer, 0, num_patches)
+
+    @staticmethod
+    def attention_half(block: Any, x: Tensor, attend: Attend) -> Attended:
+        """`VJEPA2Layer.forward` up to the first residual."""
+        attention = block.attention
+        y = block.norm1(x)
+        q, k, v = (
+            split_heads(project(y), attention.num_attention_heads)
+            for project in (attention.query, attention.key, attention.value)
+        )
+        attended = attend(q, k, v, scale=attention.scaling)
+        y = attention.proj(join_heads(attended.x))
+        return Attended(block.drop_path(y) + x, attended.score, k)
+
+    @staticmethod
+    def rotate(
+        block: Any, q: Tensor, k: Tensor, places: Tensor, inputs: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """Turn by the frame, row and column of each place, as for a predictor's position masks."""
+        attention = block.attention
+        ids = attention.get_position_ids(q, masks=places)
+        return (
+            attention.apply_rotary_embeddings(q, ids),
+            attention.apply_rotary_embeddings(k, ids),
+        )
+
+    @staticmethod
+    def mlp_half(block: Any, x: Tensor) -> Tensor:
+        """`VJEPA2Layer.forward` from the first residual on."""
+        y: Tensor = block.drop_path(block.mlp(block.norm2(x))) + x
+        return y
+
+    @staticmethod
+    def walked_around(block: Any) -> dict[str, nn.Module]:
+        """The layer and its attention."""
+        return {
+            f"{_MODELING}.VJEPA2Layer": block,
+            f"{_MODELING}.VJEPA2RopeAttention": block.attention,
+        }
+
+    @staticmethod
+    def sizes(block: Any) -> BlockSizes:
+        """Heads of its attention, and its MLP."""
+        attention = block.attention
+        heads, channels = attention.num_attention_heads, attention.attention_head_size
+        return BlockSizes(heads, channels, (block.mlp,))
+
+    @staticmethod
+    def attention_dropout(block: Any) -> float:
+        """`attention_probs_dropout_prob` of the config."""
+        return float(block.attention.dropout_prob)

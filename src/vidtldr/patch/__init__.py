@@ -1,0 +1,1 @@
+"""How `apply_patch` changes a loaded model, and what it refuses."""

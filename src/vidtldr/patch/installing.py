@@ -1,0 +1,98 @@
+"""Put a patch on a model and take it off.
+
+Everything lies in the instance dictionaries of modules, in place of methods of their classes.
+"""
+
+from types import MethodType
+
+from torch import nn
+
+from vidtldr.config import MergeConfig
+from vidtldr.hosts.host import Host
+from vidtldr.patch.merging_forward import MergingForward, PoolingByMass, merging_forward_of
+from vidtldr.patch.replicas import Replacement, Replicating
+from vidtldr.patch.under_way import UnderWay
+
+__all__ = ["NoGrid", "current_config", "install", "refuse_forwards_elsewhere", "remove"]
+
+
+def current_config(model: nn.Module) -> MergeConfig | None:
+    """The config passed to `apply_patch` for a model; None without a patch."""
+    return next((each.asked for each in _forwards(model) if not each.under_way.is_over), None)
+
+
+def _forwards(model: nn.Module) -> list[MergingForward]:
+    found = (merging_forward_of(module) for module in model.modules())
+    return [forward for forward in found if forward is not None]
+
+
+def refuse_forwards_elsewhere(model: nn.Module) -> None:
+    """Check that no other thread is in the middle of a forward that merges.
+
+    Raises:
+        RuntimeError: If one is.
+    """
+    if any(forward.under_way.is_elsewhere() for forward in _forwards(model)):
+        raise RuntimeError(
+            "model must not run in another thread while it is patched, got a forward that merges. "
+            "Patch it once before the threads start, or give each of them a copy."
+        )
+
+
+def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -> None:
+    """Let the blocks of a model without a patch merge.
+
+    Args:
+        host: The model.
+        first: The first merging layer.
+        schedule: What to merge, with a budget resolved to counts and the output resolved.
+        asked: The config as passed by the user.
+    """
+    under_way = UnderWay()
+    for name in host.grid_methods if schedule.output == "tokens" else ():
+        host.root.__dict__[name] = NoGrid(name)
+    if host.pooling_method is not None and schedule.pooling == "mass":
+        _put(PoolingByMass(host, under_way), host.pooling_method)
+    # The last layer first: tokens that merge find every later layer merging.
+    for layer in reversed(range(first, len(host.blocks))):
+        # Where an accelerate hook replaced `forward`, it calls `_old_forward`.
+        name = "_old_forward" if "_old_forward" in vars(host.blocks[layer]) else "forward"
+        _put(MergingForward(host, layer, schedule, asked, under_way), name)
+
+
+def _put(replacement: Replacement, name: str) -> None:
+    module = replacement.module
+    module.__dict__[name] = replacement
+    module.__dict__["_replicate_for_data_parallel"] = Replicating(module)
+
+
+def remove(model: nn.Module) -> None:
+    """Remove what a patch put on a model, as soon as no other thread is in the middle of it."""
+    forwards = _forwards(model)
+    for forward in forwards:
+        forward.under_way.is_over = True
+    is_used = any(forward.under_way.is_elsewhere() for forward in forwards)
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, NoGrid) or (isinstance(value, Replacement) and not is_used):
+                del module.__dict__[name]
+                if name == "_old_forward":  # behind accelerate's hook, which goes on calling it
+                    module.__dict__[name] = MethodType(type(module).forward, module)
+
+
+class NoGrid:
+    """Replacement, while the model merges, for a method that needs tokens on their grid."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *_: object, **__: object) -> object:
+        """Refuse.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            f"{self.name} must be called on an unmerged model, got a merging one: merged tokens "
+            "have no grid. Patch it with output='grid', or call remove_patch(model)."
+        )

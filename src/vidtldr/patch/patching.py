@@ -1,0 +1,261 @@
+"""Apply a patch, remove it, and trace what it merges."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, TypeVar, overload
+
+from torch import Tensor, nn
+
+from vidtldr.budget.counts import resolve_budget
+from vidtldr.config import Impl, MergeConfig, Metric, Output, Pooling, Score, Weighting
+from vidtldr.hosts.host import Host
+from vidtldr.hosts.registry import find_host, validate_module
+from vidtldr.patch.installing import current_config, install, refuse_forwards_elsewhere, remove
+from vidtldr.patch.merging_forward import num_tokens_of
+from vidtldr.patch.refusals import (
+    refuse_compiled,
+    refuse_several_devices,
+    validate_blocks,
+)
+from vidtldr.patch.trace import Trace, activated, active_traces_of
+from vidtldr.patch.under_way import changing
+
+__all__ = ["apply_patch", "current_config", "patched", "remove_patch", "trace"]
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
+
+
+def _shows_fields(function: _FunctionT) -> _FunctionT:
+    """Make `help` show the fields of `MergeConfig`, with types and defaults, as keywords."""
+    own = inspect.signature(function)
+    given = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    fields = inspect.signature(MergeConfig).parameters.values()
+    keywords = [each.replace(kind=each.KEYWORD_ONLY) for each in fields]
+    function.__signature__ = own.replace(parameters=[*given, *keywords])  # type: ignore[attr-defined]
+    return function
+
+
+@overload
+def apply_patch(model: ModelT, config: MergeConfig) -> ModelT: ...
+
+
+@overload
+def apply_patch(
+    model: ModelT,
+    config: None = None,
+    *,
+    r: Sequence[int] | None = None,
+    ratio: Sequence[float] | None = None,
+    flop_ratio: float | None = None,
+    num_tokens: int | None = None,
+    speedup: float | None = None,
+    layers: Sequence[int] | None = None,
+    score: Score | None = "sharpness",
+    metric: Metric = "x",
+    weighting: Weighting = "masked-saliency",
+    pooling: Pooling = "tokens",
+    output: Output = "auto",
+    impl: Impl = "auto",
+    preset: str | None = None,
+) -> ModelT: ...
+
+
+@_shows_fields
+def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields: Any) -> ModelT:
+    """Make a loaded model merge background tokens, in place.
+
+    Blocks from the first merging layer on get a new `forward`; earlier blocks, the weights and the
+    model's config are unchanged. A schedule of zeros changes nothing. Applying again replaces the
+    schedule. In training, gradients flow through the tokens; which of them merge, and with what
+    weight, is treated as constant.
+
+    Args:
+        model: A model of a known family, or a module that holds one.
+        config: What to merge and how. Alternatively, pass its fields as keywords:
+        **merge_fields: Fields of `MergeConfig`, such as `r=[600, 200, 100]`.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If the schedule or budget does not fit the model (the message names the limit),
+            the family is not known, both `config` and fields are given, or the model is already
+            compiled.
+        TypeError: If an argument is of the wrong type.
+        NotImplementedError: If the family is refused, the model is spread over several devices, or
+            something else already replaced a block's forward.
+        RuntimeError: If another thread patches the model too, is inside `patched`, or runs a
+            forward that merges.
+    """
+    config = _config_of(config, merge_fields)
+    host = find_host(model)
+    with changing(model):
+        _change(model, host, config)
+    return model
+
+
+def _change(model: nn.Module, host: Host, config: MergeConfig) -> None:
+    refuse_compiled(model)
+    refuse_several_devices(model)
+    num_mergeable = None if host.num_tokens is None else host.num_tokens - host.num_prefix_tokens
+    if config.pooling == "mass" and host.pooling_method is None:
+        raise NotImplementedError(
+            f"pooling must be 'tokens' for {host.family}, got 'mass'. Leave it out."
+        )
+    schedule = replace(resolve_budget(config, host), output=host.output_of(config.output))
+    schedule.validate_for(len(host.blocks), num_mergeable)
+    first = schedule.first_merging_layer
+    if first is not None:
+        validate_blocks(host, first)
+    host.warn_about_weights()
+    refuse_forwards_elsewhere(model)
+    remove(model)
+    refuse_forwards_elsewhere(model)  # one that started meanwhile
+    if first is not None:
+        install(host, first, schedule, config)
+
+
+def remove_patch(model: ModelT) -> ModelT:
+    """Restore a model's own forward, in place. A model without a patch is unchanged.
+
+    A forward that is merging in another thread ends as it began.
+
+    Args:
+        model: The model that `apply_patch` was called on.
+
+    Returns:
+        The same model, with outputs bit-identical to those before `apply_patch`.
+
+    Raises:
+        ValueError: If the model was compiled with the patch on.
+        RuntimeError: If another thread patches the model or is inside `patched`.
+    """
+    validate_module(model)
+    with changing(model):
+        if current_config(model) is not None:
+            refuse_compiled(model)
+        remove(model)
+    return model
+
+
+@overload
+def patched(model: ModelT, config: MergeConfig) -> AbstractContextManager[ModelT]: ...
+
+
+@overload
+def patched(
+    model: ModelT,
+    config: None = None,
+    *,
+    r: Sequence[int] | None = None,
+    ratio: Sequence[float] | None = None,
+    flop_ratio: float | None = None,
+    num_tokens: int | None = None,
+    speedup: float | None = None,
+    layers: Sequence[int] | None = None,
+    score: Score | None = "sharpness",
+    metric: Metric = "x",
+    weighting: Weighting = "masked-saliency",
+    pooling: Pooling = "tokens",
+    output: Output = "auto",
+    impl: Impl = "auto",
+    preset: str | None = None,
+) -> AbstractContextManager[ModelT]: ...
+
+
+@_shows_fields
+@contextmanager
+def patched(
+    model: ModelT, config: MergeConfig | None = None, **merge_fields: Any
+) -> Iterator[ModelT]:
+    """Merge inside a `with` block and restore the model afterwards.
+
+    Args:
+        model: As for `apply_patch`.
+        config: As for `apply_patch`.
+        **merge_fields: As for `apply_patch`.
+
+    Yields:
+        The same model.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, RuntimeError: As `apply_patch`.
+    """
+    validate_module(model)
+    with changing(model):
+        before = current_config(model)
+        apply_patch(model, config, **merge_fields)
+        try:
+            yield model
+        finally:
+            remove(model)  # without questions: an exception on its way must not be hidden
+            if before is not None:
+                _change(model, find_host(model), before)
+
+
+@contextmanager
+def trace(model: nn.Module) -> Iterator[Trace]:
+    """Record what the last forward inside a `with` merged.
+
+    Args:
+        model: A model of a known family, patched or not. Recording costs a little time in merging
+            layers.
+
+    Yields:
+        The trace; read it after a forward.
+
+    Raises:
+        ValueError: If the family is not known or the model is compiled, where nothing can be
+            recorded.
+        NotImplementedError: If the family is refused.
+    """
+    host = find_host(model)
+    refuse_compiled(model)
+    recorded = Trace(host.blocks)
+    handles = [host.blocks[0].register_forward_pre_hook(partial(_start, recorded))]
+    for layer, block in enumerate(host.blocks):
+        handles.append(block.register_forward_hook(partial(_record, recorded, layer)))
+    try:
+        with activated(recorded):
+            yield recorded
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _start(recorded: Trace, block: nn.Module, args: tuple[Tensor, ...]) -> None:
+    if recorded in active_traces_of(block):  # another thread may run the same model meanwhile
+        recorded.start(args[0])
+
+
+def _record(recorded: Trace, layer: int, block: nn.Module, _args: object, output: Any) -> None:
+    if recorded in active_traces_of(block):
+        recorded.record_tokens(layer, num_tokens_of(output))
+
+
+def _config_of(config: MergeConfig | None, merge_fields: Mapping[str, Any]) -> MergeConfig:
+    if config is None:
+        unknown = set(merge_fields) - {field.name for field in fields(MergeConfig)}
+        if unknown:
+            known = ", ".join(field.name for field in fields(MergeConfig))
+            raise TypeError(
+                f"keywords must be fields of MergeConfig ({known}), got {sorted(unknown)}. Check "
+                "the name."
+            )
+        return MergeConfig(**merge_fields)
+    if not isinstance(config, MergeConfig):
+        raise TypeError(
+            f"config must be a MergeConfig, got {config!r}. For a schedule write r=[600, 200, 100]."
+        )
+    if merge_fields:
+        raise ValueError(
+            f"config and its fields must not be given together, got {sorted(merge_fields)}. Use "
+            "one way."
+        )
+    return config

@@ -1,0 +1,204 @@
+"""Load a model by name, ready on its device: the bundled one, UMT, or a video classifier."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from torch import nn
+
+from vidtldr.budget.counts import resolved_r
+from vidtldr.bundled import BUNDLED
+from vidtldr.config import MergeConfig
+from vidtldr.files import read_json
+from vidtldr.hosts.registry import find_host
+from vidtldr.models.umt.answering import UMTAnswering
+from vidtldr.models.umt.checkpoint import load_umt
+from vidtldr.models.umt.config import UMTConfig
+from vidtldr.models.umt.retrieval import UMTRetrieval
+from vidtldr.patch.patching import apply_patch
+from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.compiled_classifier import compile_classifier
+from vidtldr.tasks.embed import Embedder, classifier_embedder, umt_embedder
+from vidtldr.tasks.model_spec import ModelSpec
+from vidtldr.tasks.pretrained import (
+    Pretrained,
+    load_video_classifier,
+    resolve_device,
+    resolve_dtype,
+)
+from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.zero_shot import text_classifier
+
+__all__ = [
+    "UMTSource",
+    "load_answering",
+    "load_classifier",
+    "load_embedder",
+    "load_retrieval",
+    "umt_source",
+]
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+LABELS_FILE = "labels.json"
+ModelT = TypeVar("ModelT", UMTRetrieval, UMTAnswering)
+
+
+class UMTSource(NamedTuple):
+    """Arguments of `load_umt`: weights, config, tokenizer."""
+
+    weights: Path
+    config: UMTConfig
+    tokenizer: str | Path | None
+
+
+def load_retrieval(spec: ModelSpec) -> UMTRetrieval:
+    """Load a UMT model that compares videos with texts.
+
+    Args:
+        spec: The model; the bundled one qualifies.
+
+    Raises:
+        ValueError, OSError: If it is not such a model, or a file is missing or damaged.
+    """
+    resolve_device(spec.device)  # fail before the slow part
+    source = umt_source(spec)
+    model = load_umt(source.weights, config=source.config, tokenizer=source.tokenizer)
+    return _ready(model, spec)
+
+
+def load_answering(spec: ModelSpec) -> UMTAnswering:
+    """Load a UMT model that answers questions; otherwise as `load_retrieval`."""
+    resolve_device(spec.device)
+    source = umt_source(spec)
+    model = load_umt(
+        source.weights, task="answering", config=source.config, tokenizer=source.tokenizer
+    )
+    return _ready(model, spec)
+
+
+def load_classifier(spec: ModelSpec, labels: Sequence[str] | None = None) -> Pretrained:
+    """Load a model that predicts label probabilities.
+
+    Args:
+        spec: The model.
+        labels: Names of the classes. They replace the labels of a transformers classifier; a UMT
+            checkpoint has none of its own. None for the model's own, which classifiers and the
+            bundled model have.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, OSError: If it is not such a model, or a file
+            is missing or damaged.
+    """
+    if spec.model is None or spec.is_umt:
+        return text_classifier(
+            load_retrieval(spec), _own_labels(spec) if labels is None else labels
+        )
+    device = resolve_device(spec.device)
+    given = None if labels is None else tuple(labels)
+    return load_video_classifier(spec.model, device, resolve_dtype(spec.dtype, device), given)
+
+
+def load_embedder(
+    spec: ModelSpec,
+    merge: MergeConfig | None = None,
+    *,
+    time_limit_seconds: float = 120.0,
+    compile_for: int | None = None,
+) -> Embedder:
+    """Load a model that embeds videos.
+
+    Args:
+        spec: The model, UMT or a classifier.
+        merge: What to merge; None for nothing.
+        time_limit_seconds: Time limit for reading a video.
+        compile_for: Batch size to compile the model for; None leaves it uncompiled.
+
+    Raises:
+        ValueError, TypeError, NotImplementedError, ImportError, OSError: As `load_classifier`,
+            `apply_patch` and `CompiledTwin`.
+    """
+    if spec.is_umt:
+        model = load_retrieval(spec)
+        reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+        embedder = umt_embedder(VideoEncoding(model, reader, merge, compile_for=compile_for))
+        return replace(embedder, r=_removed(model, merge))
+    pretrained = load_classifier(spec)
+    if merge is not None:
+        apply_patch(pretrained.model, merge)
+    compiled = compile_classifier(pretrained, compile_for) if compile_for else None
+    embedder = classifier_embedder(
+        pretrained, merge=merge, time_limit_seconds=time_limit_seconds, compiled=compiled
+    )
+    return replace(embedder, r=_removed(pretrained.model, merge))
+
+
+def umt_source(spec: ModelSpec) -> UMTSource:
+    """Find weights, config and tokenizer; a converted directory supplies what `spec` leaves out.
+
+    Raises:
+        ValueError: If the spec contradicts the directory, or the file of sizes is invalid.
+        OSError: If something cannot be read.
+    """
+    path = spec.checkpoint
+    if not path.is_dir():
+        config = _with_frames(_read_arch(spec.arch or "b16"), spec.frames)
+        return UMTSource(path, config, spec.tokenizer)
+    if not (path / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            "`model` must be umt: and a file, or a directory written by `convert_checkpoint`, got "
+            f"{spec.model!r} without {CONFIG_FILE}. Name the checkpoint's file."
+        )
+    saved = _read_sizes(path / CONFIG_FILE, "`model`")
+    if spec.arch is not None and _read_arch(spec.arch) != saved:
+        raise ValueError(
+            f"`arch` must be left out or equal the sizes in {str(path / CONFIG_FILE)!r}, got "
+            f"{spec.arch!r}. Leave it out."
+        )
+    config = _with_frames(saved, spec.frames)
+    weights = path if config == saved else path / WEIGHTS_FILE
+    return UMTSource(weights, config, spec.tokenizer or path)
+
+
+def _removed(model: nn.Module, merge: MergeConfig | None) -> tuple[int, ...] | None:
+    return None if merge is None else resolved_r(merge, find_host(model))
+
+
+def _ready(model: ModelT, spec: ModelSpec) -> ModelT:
+    device = resolve_device(spec.device)
+    dtype = resolve_dtype(spec.dtype, device)
+    model.tokenizer.load()  # fail before any video is read
+    return model.to(device=device, dtype=dtype)
+
+
+def _own_labels(spec: ModelSpec) -> tuple[str, ...]:
+    if not spec.is_bundled:
+        return ()
+    return tuple(read_json(BUNDLED / LABELS_FILE))
+
+
+def _with_frames(config: UMTConfig, frames: int | None) -> UMTConfig:
+    return config if frames is None else replace(config, num_frames=frames)
+
+
+def _read_arch(arch: str) -> UMTConfig:
+    if arch in ("b16", "l16"):
+        return UMTConfig.named(arch)
+    if not Path(arch).is_file():
+        raise ValueError(
+            f"`arch` must be b16, l16 or a JSON file of sizes, got {arch!r}, which is not a file. "
+            "Check the name."
+        )
+    return _read_sizes(Path(arch), "`arch`")
+
+
+def _read_sizes(path: Path, name: str) -> UMTConfig:
+    """Read the fields of a `UMTConfig`, bare or nested as in a converted directory."""
+    try:
+        values: Any = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        return UMTConfig.from_dict(values.get("config", values))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} must have its sizes in {str(path)!r}: {error}") from error

@@ -1,0 +1,126 @@
+"""Where a transformers model's files are: its directory, or the hub's cache. Imports no torch."""
+
+import re
+from pathlib import Path
+
+__all__ = ["model_directory", "model_source", "validate_model_name"]
+
+_CONFIG = "config.json"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+_PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w([\w.-]*\w)?", re.ASCII)
+_TIMM = re.compile(r"(timm/|hf[-_]hub:).+|(\w+_)?(vit|deit|eva|beit)\w*_patch\d\w*(\..*)?")
+_SECONDS_TO_ANSWER = 5.0
+
+
+def validate_model_name(name: str) -> None:
+    """Check, without the network, that a name is a model directory or can be a hub id.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+        ValueError: If it is a file, or a model of timm.
+    """
+    path = Path(name)
+    if name and path.is_dir():
+        return
+    if path.is_file():
+        remedy = f"Write `model={path.parent}`."
+        if not (path.parent / _CONFIG).is_file():
+            remedy = f"For weights of UMT write `model=umt:{name}`."
+        raise ValueError(f"`model` must be a directory, got the file {name!r}. {remedy}")
+    if _TIMM.fullmatch(name):
+        raise ValueError(
+            f"`model` must be a video classifier of transformers, got {name!r} of timm. Use it in "
+            "Python: timm.create_model, then vidtldr.apply_patch."
+        )
+    if not _HUB_ID.fullmatch(name):
+        raise FileNotFoundError(
+            f"`model` must be an existing directory, or OWNER/NAME on the hub, got {name!r}. Check "
+            "the name."
+        )
+
+
+def model_source(name: str) -> str:
+    """Return what transformers can load a model from without waiting in vain.
+
+    A complete copy in the hub's cache is used as it is. Otherwise the hub is asked once whether it
+    has the model, and may take 5 seconds to answer.
+
+    Args:
+        name: A directory, or the id of a model on the hub.
+
+    Returns:
+        The directory, the snapshot in the cache, or the id if the hub has the model.
+
+    Raises:
+        ValueError, FileNotFoundError: As `validate_model_name`, or if the hub does not have the
+            model or cannot be reached.
+    """
+    validate_model_name(name)
+    if Path(name).is_dir():
+        return name
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, _CONFIG)
+    if isinstance(config, str):
+        snapshot = Path(config).parent
+        if _has_any(snapshot, _WEIGHTS) and _has_any(snapshot, _PROCESSORS):
+            return str(snapshot)
+    _ask_hub(name)
+    return name
+
+
+def model_directory(source: str) -> Path:
+    """Return the directory of a model's preprocessor config, downloading it if need be.
+
+    Args:
+        source: Result of `model_source`.
+
+    Raises:
+        FileNotFoundError: If the model has no such config.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from transformers.utils.hub import cached_file
+
+    for file in _PROCESSORS:
+        found = cached_file(source, file, _raise_exceptions_for_missing_entries=False)
+        if found is not None:
+            return Path(found).parent
+    raise FileNotFoundError(
+        f"`model` must have a {_PROCESSORS[0]}, got {source!r} without one. Name a model that has "
+        "it."
+    )
+
+
+def _has_any(directory: Path, files: tuple[str, ...]) -> bool:
+    return any((directory / file).is_file() for file in files)
+
+
+def _ask_hub(name: str) -> None:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, _CONFIG), timeout=_SECONDS_TO_ANSWER)
+    except GatedRepoError as error:
+        raise FileNotFoundError(
+            f"`model={name}` is restricted by its owner. Ask for access on its page of the hub, "
+            "then run `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"`model={name}` is neither a directory here nor a public model on the hub. Check the "
+            "name; for a private model run `hf auth login`."
+        ) from error
+    except EntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"`model={name}` on the hub has no {_CONFIG}, so transformers cannot load it. Choose "
+            "another model."
+        ) from error
+    except Exception as error:  # which error a missing network is depends on the library's version
+        reason = str(error).strip().partition("\n")[0][:100] or type(error).__name__
+        raise FileNotFoundError(
+            f"`model={name}` is neither a directory here nor complete in the hub's cache, and the "
+            f"hub cannot be reached ({reason}). Run `hf download {name}` with a network."
+        ) from error

@@ -1,0 +1,141 @@
+"""The generated blocks of README.md and docs/, from made-up reports."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.made_up_result import made_up_result
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ENVIRONMENT = {
+    "device": "a device",
+    "num_threads": 2,
+    "versions": {"torch": "2.0"},
+    "date": "2026-01-01",
+    "command": "vidtldr bench quality",
+}
+
+
+@pytest.fixture(autouse=True)
+def _tables_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results are read from."""
+    from doc_tables import gpu, machines, results
+
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path)
+    monkeypatch.setattr(gpu, "FOLDER", tmp_path / "gpu")
+    monkeypatch.setattr(machines, "NEVER_SLOWER", tmp_path / "never_slower")
+    return tmp_path
+
+
+@pytest.fixture
+def script() -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(BENCHMARKS / "write_tables.py")))
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"environment": ENVIRONMENT, **report}))
+
+
+def test_quality_has_a_line_for_each_method_and_placement(folder: Path) -> None:
+    from doc_tables.quality import quality
+
+    write(folder / "03_quality.json", made_up_result().to_dict())
+    text = quality()
+    assert "![Recall against FLOPs and speed](quality.svg)" in text
+    assert "| vid-TLDR | 0, 1, 2 | 88.0 ± 1.0 | 85.0 ± 1.0 |" in text
+    assert "| random dropping | 2, 3, 4 | 100.0 ± 1.0 | - |" in text
+    assert (
+        "| vid-TLDR | 0, 1, 2 | 0.60 | 85.0 ± 1.0 | 85.0 ± 1.0 | 85.0 ± 1.0 | 85.0 ± 1.0 | 0.985 "
+        "| 1.67x |" in text
+    )
+    assert "| random dropping | 2, 3, 4 | - | - | - | - | - | - | - |" in text
+    assert "a device, 2 threads, torch 2.0, 2026-01-01: `vidtldr bench quality`." in text
+
+
+def test_saliency_has_a_column_for_each_layer(folder: Path) -> None:
+    from doc_tables.quality import saliency
+
+    def row(layer: int, score: str) -> dict[str, Any]:
+        names = ("auroc", "auroc_negated", "precision", "precision_negated")
+        figures = zip(names, (0.25, 0.75, 0.1, 0.3), strict=True)
+        return {"layer": layer, "score": score, **{name: {"mean": mean} for name, mean in figures}}
+
+    rows = [row(layer, score) for layer in (0, 1) for score in ("sharpness", "rollout")]
+    model = {"weights": {"file": "a/b.pt"}, "rows": rows, "foreground": {"mean": 0.09}}
+    write(folder / "03_saliency.json", {"models": [model]})
+    text = saliency()
+    assert "| weights | score | layer 0 | layer 1 |" in text
+    assert "| b | sharpness | 0.25 (0.30) | 0.25 (0.30) |" in text
+    assert "chance is 0.09" in text
+
+
+def machine(processor: str, gains: dict[str, float], *, is_native: bool) -> dict[str, Any]:
+    def row(name: str, gain: float) -> dict[str, Any]:
+        spread = {"median": gain, "lowest": gain - 0.1, "highest": gain + 0.1}
+        details = {"input_shape": [1, 12, 3, 224, 224], "r": [600, 200, 100]}
+        figures = {"gain": spread, "flop_gain": 1.7}
+        return {"name": name, "figures": figures, "details": details}
+
+    environment = ENVIRONMENT | {"has_native_bfloat16": is_native, "device": "AMD EPYC"}
+    rows = [row(name, gain) for name, gain in gains.items()]
+    return {"processor": processor, "environment": environment, "rows": rows}
+
+
+def test_gains_are_ranges_over_machines_and_say_who_emulates_bfloat16(folder: Path) -> None:
+    from doc_tables.machines import gains
+
+    old = machine("amd-epyc-7003-avx2", {"umt-b-float32": 1.5}, is_native=False)
+    both = {"umt-b-float32": 1.8, "umt-b-bfloat16": 2.0}
+    write(folder / "never_slower" / "a.json", old)
+    write(folder / "never_slower" / "b.json", machine("amd-epyc-9004", both, is_native=True))
+    text = gains()
+    start = "| UMT-B, 12 frames of 224² |"
+    assert f"{start} float32 | 600, 200, 100 | 1.70x | **1.50x to 1.80x** | 2 of 2 |" in text
+    alone = "**2.00x (1.90x to 2.10x)** | 1 of 2 |"
+    assert f"{start} bfloat16 | 600, 200, 100 | 1.70x | {alone}" in text
+    assert "AMD EPYC 7003 (avx2, 2 threads) emulates bfloat16" in text
+
+
+def test_no_gpu_is_claimed_before_a_file_shows_one(folder: Path) -> None:
+    from doc_tables.gpu import gpu
+
+    smoke = {"device": "a CPU", "is_smoke": True}
+    write(folder / "gpu" / "smoke" / "environment.json", {"result": smoke})
+    assert gpu().startswith("**It has not run on a GPU yet.**")
+    found = {"device": "a GPU", "is_smoke": False, "gpu": {"memory_bytes": 1}}
+    write(folder / "gpu" / "environment.json", {"result": found})
+    assert gpu().startswith("It has run on a GPU;")
+
+
+def test_a_block_is_written_between_its_markers(
+    script: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(script.GENERATED, "gpu", lambda: "new\n")
+    page = "before <!-- gpu: start --> old <!-- gpu: end --> after"
+    written = script.with_generated(page)
+    assert written == "before <!-- gpu: start -->\n\nnew\n\n<!-- gpu: end --> after"
+    assert script.with_generated(written) == written
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<!-- unknown: start --> <!-- unknown: end -->",
+        "<!-- gpu: start -->",
+        "<!-- gpu: start --> <!-- gains: end -->",
+        "<!-- gpu: end --> <!-- gpu: start -->",
+    ],
+)
+def test_a_marker_that_is_wrong_is_an_error(script: SimpleNamespace, page: str) -> None:
+    with pytest.raises(ValueError, match="marker"):
+        script.with_generated(page)

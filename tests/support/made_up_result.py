@@ -1,0 +1,40 @@
+"""A result with figures made up, to draw and print."""
+
+from vidtldr.baselines.schedules import PAPER, Layers
+from vidtldr.bench.quality import MEASURES, QualityOptions, QualityResult, Row, spread
+from vidtldr.bench.quality_methods import PRESET, VID_TLDR
+
+LONGEST = "representation shift"
+
+
+def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float, r1: float) -> Row:
+    measures = {name: spread([r1 - 1, r1, r1 + 1]) for name in MEASURES[:-1]}
+    measures["cosine"] = spread([0.98, 0.99, 0.985])
+    timing = {
+        "clips_per_second": 25 / ratio,
+        "unmerged_clips_per_second": 25.0,
+        "speedup": 1 / ratio,
+        "lowest_speedup": 0.9 / ratio,
+        "highest_speedup": 1.1 / ratio,
+    }
+    change = spread([r1 - 90.0])
+    return Row(method, layers, budget, {"kind": method}, None, ratio, measures, change, timing)
+
+
+def made_up_result() -> QualityResult:
+    rows = [
+        made_up_row(PRESET, (1, 2, 3), 0.8, 0.8, 89.8),
+        made_up_row(PRESET, (1, 2, 3), 0.6, 0.6, 89.5),
+        made_up_row(PAPER, None, 0.8, 0.798, 87.0),
+        made_up_row(PAPER, None, 0.6, 0.598, 84.0),
+        made_up_row(VID_TLDR, (0, 1, 2), 0.8, 0.799, 88.0),
+        made_up_row(VID_TLDR, (0, 1, 2), 0.6, 0.599, 85.0),
+        made_up_row("random dropping", (2, 3, 4), 0.8, 0.8, 100.0),
+        Row("random dropping", (2, 3, 4), 0.6, unreachable="flop_ratio must be at least 0.7"),
+        made_up_row("fewer frames", None, 0.8, 0.69, 80.0),
+        made_up_row("fewer frames", None, 0.6, 0.55, 70.0),
+        made_up_row(LONGEST, (0, 1, 2), 0.8, 0.8, 87.0),
+        made_up_row(LONGEST, (0, 1, 2), 0.6, 0.6, 9.5),
+    ]
+    unmerged = made_up_row("unmerged", None, 1.0, 1.0, 90.0)
+    return QualityResult(unmerged, tuple(rows), 4.1, 512, QualityOptions(250, (0, 1, 2)))

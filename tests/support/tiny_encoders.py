@@ -1,0 +1,124 @@
+"""Small encoders of transformers with seeded weights and spread-out attention.
+
+Those of images have 25 patches of 8 x 8, that of clips 27 of 2 x 8 x 8.
+"""
+
+from typing import Any
+
+import torch
+from support.tiny_models import spread_out_weights
+from torch import Tensor, nn
+
+SIZES: dict[str, Any] = {
+    "image_size": 40,
+    "patch_size": 8,
+    "hidden_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "intermediate_size": 96,
+}
+
+
+def vit(**config: Any) -> nn.Module:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return spread_out_weights(ViTForImageClassification(ViTConfig(**SIZES | config)))
+
+
+def deit(**config: Any) -> nn.Module:
+    from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+
+    return spread_out_weights(DeiTForImageClassificationWithTeacher(DeiTConfig(**SIZES | config)))
+
+
+def clip(**config: Any) -> nn.Module:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    settings = SIZES | {"projection_dim": 16} | config
+    return spread_out_weights(CLIPVisionModelWithProjection(CLIPVisionConfig(**settings)))
+
+
+def metaclip2(**config: Any) -> nn.Module:
+    from transformers import MetaClip2VisionConfig, MetaClip2VisionModelWithProjection
+
+    settings = SIZES | {"projection_dim": 16} | config
+    return spread_out_weights(MetaClip2VisionModelWithProjection(MetaClip2VisionConfig(**settings)))
+
+
+def siglip(**config: Any) -> nn.Module:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    return spread_out_weights(SiglipVisionModel(SiglipVisionConfig(**SIZES | config)))
+
+
+def dinov2(**config: Any) -> nn.Module:
+    from transformers import Dinov2Config, Dinov2ForImageClassification
+
+    return spread_out_weights(Dinov2ForImageClassification(Dinov2Config(**_dino(config))))
+
+
+def dinov2_registers(**config: Any) -> nn.Module:
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersForImageClassification
+
+    settings = Dinov2WithRegistersConfig(**_dino({"num_register_tokens": 4} | config))
+    return spread_out_weights(Dinov2WithRegistersForImageClassification(settings))
+
+
+def dinov2_backbone(**config: Any) -> nn.Module:
+    from transformers import Dinov2Backbone, Dinov2Config
+
+    stages = {"out_features": ["stage1", "stage2", "stage4"]}
+    return spread_out_weights(Dinov2Backbone(Dinov2Config(**_dino(stages | config))))
+
+
+def dinov3(**config: Any) -> nn.Module:
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    settings = {"num_register_tokens": 4, "layerscale_value": 1.0}
+    return spread_out_weights(DINOv3ViTModel(DINOv3ViTConfig(**SIZES | settings | config)))
+
+
+def dinov3_backbone(**config: Any) -> nn.Module:
+    from transformers import DINOv3ViTBackbone, DINOv3ViTConfig
+
+    settings = {"num_register_tokens": 4, "out_features": ["stage1", "stage2", "stage4"]}
+    return spread_out_weights(DINOv3ViTBackbone(DINOv3ViTConfig(**SIZES | settings | config)))
+
+
+def vjepa2_config(**config: Any) -> Any:
+    from transformers import VJEPA2Config
+
+    sizes = {"crop_size": 24, "patch_size": 8, "frames_per_clip": 6, "tubelet_size": 2}
+    sizes |= {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "mlp_ratio": 2}
+    sizes |= {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 2}
+    return VJEPA2Config(**sizes | {"num_pooler_layers": 1, "num_labels": 5} | config)
+
+
+def vjepa2(**config: Any) -> nn.Module:
+    from transformers import VJEPA2ForVideoClassification
+
+    return spread_out_weights(VJEPA2ForVideoClassification(vjepa2_config(**config)))
+
+
+def vjepa2_model(**config: Any) -> nn.Module:
+    from transformers import VJEPA2Model
+
+    return spread_out_weights(VJEPA2Model(vjepa2_config(**config)))
+
+
+def inputs_of(model: nn.Module, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
+    """What a model's forward takes, with clips or images that differ."""
+    if "videos" in model.main_input_name:
+        generator = torch.Generator().manual_seed(seed)
+        return {model.main_input_name: torch.randn(batch, 6, 3, 24, 24, generator=generator)}
+    return {model.main_input_name: images(batch, seed)}
+
+
+def images(batch: int = 2, seed: int = 0) -> Tensor:
+    """Pixel values (B, 3, 40, 40) of images that differ."""
+    return torch.randn(batch, 3, 40, 40, generator=torch.Generator().manual_seed(seed))
+
+
+def _dino(config: dict[str, Any]) -> dict[str, Any]:
+    sizes = {name: value for name, value in SIZES.items() if name != "intermediate_size"}
+    return sizes | {"mlp_ratio": 2} | config
