@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vidtldr.cli.bench.options import read_chosen
-from vidtldr.cli.merge_options import read_schedule
+from vidtldr.cli.model_options import read_schedule
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.store.settings import read_settings
 from vidtldr.strict_json import parse_json

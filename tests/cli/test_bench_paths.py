@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from vidtldr.bench import attention_paths
 from vidtldr.bench.attention_paths import PathTimes, measure_paths
-from vidtldr.cli.bench.paths import _print
+from vidtldr.cli.bench.run import _print_paths
 from vidtldr.cli.main import app
 from vidtldr.measure.busyness import IDLE
 from vidtldr.measure.timing import Timing, paired_ratios
@@ -57,9 +57,9 @@ def test_a_path_that_is_clearly_faster_than_the_chosen_one_is_said(
     near = times_of("blocked", SDPA=(10, 10), blocked=(10, 11), native=(10, 10))
     noisy = times_of("blocked", SDPA=(10, 10), blocked=(20, 9), native=(10, 10))
     assert near.faster == noisy.faster == {}
-    _print(Console(width=100), [wrong, near])
+    _print_paths(Console(width=100), [wrong, near])
     assert "sharpness: native is 2.00 times as fast as blocked" in capsys.readouterr().out
-    _print(Console(width=100), [near])
+    _print_paths(Console(width=100), [near])
     assert "the chosen path is the fastest everywhere" in capsys.readouterr().out
 
 

@@ -15,9 +15,8 @@ from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_variants import speed_variants
-from vidtldr.cli.bench.memory_child import measure_peak
 from vidtldr.cli.bench.speed import CHILD
-from vidtldr.cli.bench.subject import SubjectName, load_subject
+from vidtldr.cli.bench.subject import SubjectName, load_subject, measure_peak
 from vidtldr.cli.bench.tables import print_latency, print_memory, print_scaling
 from vidtldr.config import MergeConfig
 from vidtldr.ops.processor import bfloat16_is_native

@@ -9,7 +9,7 @@ import typer
 from vidtldr.cache import cache_directory
 from vidtldr.cli.bench.options import read_chosen
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.merge_options import parse_counts, read_schedule
+from vidtldr.cli.model_options import parse_counts, read_schedule
 from vidtldr.config import MergeConfig
 from vidtldr.models.umt.config import UMTConfig
 

@@ -8,7 +8,7 @@ from support.umt_official_names import (
     retrieval_shapes,
 )
 
-from vidtldr.cli.errors import in_flags
+from vidtldr.cli.terminal import in_flags
 from vidtldr.models.umt.architecture import likely_architecture
 from vidtldr.presets import validate_preset_for
 

@@ -12,7 +12,7 @@ from support.umt_sets import CONFIG, VideoSet
 
 from vidtldr.cli.index.command import parse_seconds
 from vidtldr.cli.index.run import model_of_index
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.config import MergeConfig
 from vidtldr.models.umt import load_umt
 from vidtldr.store.index_writer import IndexWriter
@@ -238,11 +238,11 @@ def test_a_model_that_an_index_names_is_taken_from_this_machine(
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
     for name in ("someone/model", str(snapshot)):
-        model = model_of_index(settings(options={"model": name}), UMTOptions())
+        model = model_of_index(settings(options={"model": name}), ModelOptions())
         assert model.umt.model == str(snapshot)
     (snapshot / "adapter_config.json").touch()  # names a model to download
     with pytest.raises(ValueError, match="must be named where it is not on this machine"):
-        model_of_index(settings(options={"model": "someone/model"}), UMTOptions())
+        model_of_index(settings(options={"model": "someone/model"}), ModelOptions())
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import pytest
 
 from vidtldr.cli import terminal as terminal_module
 from vidtldr.cli.index import output as index_progress
-from vidtldr.cli.terminal import phases, progress, rate, status
-from vidtldr.cli.text import counted
+from vidtldr.cli.terminal import counted, phases, progress, rate, status
 from vidtldr.pipeline.request import Progress
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache
 from vidtldr.cli.run_options import (
     CacheOption,
@@ -22,9 +22,7 @@ from vidtldr.cli.run_options import (
     validate_video,
     what_is_kept,
 )
-from vidtldr.cli.terminal import print_failed_videos
-from vidtldr.cli.text import one_line, printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.terminal import one_line, print_failed_videos, printable
 
 if TYPE_CHECKING:
     from vidtldr.tasks.ask import AnsweredVideo
@@ -37,7 +35,7 @@ def ask(
     video: Annotated[str, Reads(), typer.Argument(help="A video file.", show_default=False)],
     question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
     *,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     answers: Annotated[
         str | None,
@@ -60,17 +58,17 @@ def ask(
     Exit codes: 0 answered, 1 the video failed, 2 nothing could start.
     """
     with clear_errors(run.debug, what_is_kept(cache)):
-        merge, _ = merging.parse(umt), umt.checkpoint
+        merge, _ = merging.parse(spec), spec.checkpoint
         validate_video(video)
         validate_text(question, "QUESTION", "vidtldr ask VIDEO 'what colour is it?'")
         validate_cache(cache)
-        candidates = answer_candidates(answers, umt)
+        candidates = answer_candidates(answers, spec)
         from vidtldr.cli.ask import print_json, print_table
         from vidtldr.cli.load_model import load_answering, say_if_unmerged, video_encoding
         from vidtldr.cli.terminal import compiled_row, status
         from vidtldr.tasks.ask import ask_video
 
-        model = load_answering(umt)
+        model = load_answering(spec)
         say_if_unmerged(model, merge)
         num_clips = 1 if compiled else None
         encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
@@ -84,14 +82,14 @@ def ask(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def answer_candidates(answers: str | None, umt: UMTOptions) -> tuple[str, ...]:
+def answer_candidates(answers: str | None, spec: ModelOptions) -> tuple[str, ...]:
     """Return the candidate answers.
 
     Raises:
         ValueError: If there are none, or one is empty or repeated; names the line of a file.
         FileNotFoundError: If the file does not exist.
     """
-    if answers is None and umt.is_bundled:
+    if answers is None and spec.is_bundled:
         from vidtldr.shapes.language import ANSWERS
 
         return ANSWERS

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import clear_errors
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import validate_new_directory
 from vidtldr.cli.run_options import spread_options
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.tasks.model_spec import UMT_PREFIX
 
 __all__ = ["convert"]
@@ -56,12 +56,11 @@ def convert(
             )
         validate_new_directory(directory)
         from vidtldr.cli.load_model import notes_on_stderr
-        from vidtldr.cli.terminal import status
-        from vidtldr.cli.text import printable
+        from vidtldr.cli.terminal import printable, status
         from vidtldr.models.umt.checkpoint import convert_checkpoint
         from vidtldr.tasks.load import umt_source
 
-        options = UMTOptions(UMT_PREFIX + name, arch=arch, tokenizer=tokenizer, frames=frames)
+        options = ModelOptions(UMT_PREFIX + name, arch=arch, tokenizer=tokenizer, frames=frames)
         weights, config, vocabulary = umt_source(options)
         with status("converting"), notes_on_stderr():
             convert_checkpoint(weights, directory, task=task, config=config, tokenizer=vocabulary)

@@ -1,7 +1,6 @@
 """Exit codes of commands: 0 success, 1 some inputs failed, 2 the request cannot be met."""
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,14 +10,13 @@ from typing import Any, NoReturn
 
 import typer
 
-from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.terminal import in_flags, one_line, printable
 
 __all__ = [
     "INTERRUPTED",
     "SOME_INPUTS_FAILED",
     "clear_errors",
     "end_with",
-    "in_flags",
     "value_error",
 ]
 
@@ -102,29 +100,3 @@ def _is_our_mistake(error: BaseException) -> bool:
     last = traceback.extract_tb(error.__traceback__)[-1]
     is_own = Path(last.filename).is_relative_to(_PACKAGE)
     return is_own and last.line is not None and not last.line.startswith("raise ")
-
-
-# Arguments of the library whose flag has another name, or that are no flag.
-_FLAGS = {"config": "--arch", "num_frames": "--frames", "convert_checkpoint": "vidtldr convert"}
-_WITHOUT_A_VALUE = {"config": "--arch FILE.json"}
-_TASKS = {
-    "answering": "--task answering to vidtldr convert; otherwise use it with ask or evaluate "
-    "answering",
-    "retrieval": "--task retrieval to vidtldr convert; otherwise use it with search, classify, "
-    "embed or evaluate retrieval",
-}
-_CODE = re.compile(r"`(\w+)(?:=([^`]*))?`")
-
-
-def in_flags(message: str) -> str:
-    """Rewrite the arguments that a library message marks, as `` `r=[6, 2]` ``, as flags."""
-    return _CODE.sub(_as_flag, message)
-
-
-def _as_flag(marked: re.Match[str]) -> str:
-    name, value = marked[1], (marked[2] or "").strip("'[]").replace(", ", ",")
-    if name == "task":
-        return _TASKS.get(value, f"--task {value}")
-    if not value and name in _WITHOUT_A_VALUE:
-        return _WITHOUT_A_VALUE[name]
-    return " ".join(filter(None, (_FLAGS.get(name, f"--{name}"), value)))

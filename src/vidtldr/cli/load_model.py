@@ -9,11 +9,8 @@ import typer
 from torch import nn
 
 from vidtldr.budget.counts import resolve_budget
-from vidtldr.cli.errors import in_flags
-from vidtldr.cli.merge_options import SUGGESTED, UNMERGED_NOTE
-from vidtldr.cli.terminal import say_compiled, status
-from vidtldr.cli.text import one_line
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.model_options import SUGGESTED, UNMERGED_NOTE, ModelOptions
+from vidtldr.cli.terminal import in_flags, one_line, say_compiled, status
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.answering import UMTAnswering
@@ -63,26 +60,26 @@ def notes_on_stderr() -> Iterator[None]:
                     typer.echo(f"note: {one_line(in_flags(str(warning.message)))}", err=True)
 
 
-def load_retrieval(options: UMTOptions) -> UMTRetrieval:
+def load_retrieval(options: ModelOptions) -> UMTRetrieval:
     """Call `tasks.load.load_retrieval`; print a note if the model is the bundled one."""
     with _loading(options):
         return load.load_retrieval(options)
 
 
-def load_answering(options: UMTOptions) -> UMTAnswering:
+def load_answering(options: ModelOptions) -> UMTAnswering:
     """Call `tasks.load.load_answering`; print a note if the model is the bundled one."""
     with _loading(options):
         return load.load_answering(options)
 
 
-def load_classifier(options: UMTOptions, labels: Sequence[str] | None) -> Pretrained:
+def load_classifier(options: ModelOptions, labels: Sequence[str] | None) -> Pretrained:
     """Call `tasks.load.load_classifier`; print a note if the model is the bundled one."""
     with _loading(options):
         return load.load_classifier(options, labels)
 
 
 def load_embedder(
-    options: UMTOptions,
+    options: ModelOptions,
     merge: MergeConfig | None,
     time_limit_seconds: float,
     compile_for: int | None = None,
@@ -97,7 +94,7 @@ def load_embedder(
 
 
 @contextmanager
-def _loading(options: UMTOptions, what: str | None = None) -> Iterator[None]:
+def _loading(options: ModelOptions, what: str | None = None) -> Iterator[None]:
     if options.is_bundled:
         typer.echo(BUNDLED_NOTE, err=True)
     quiet_transformers()

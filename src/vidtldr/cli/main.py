@@ -16,14 +16,14 @@ from vidtldr.cli.ask import ask
 from vidtldr.cli.bench.command import app as bench
 from vidtldr.cli.classify.command import classify
 from vidtldr.cli.convert import convert
-from vidtldr.cli.demo.command import demo
-from vidtldr.cli.embed.command import embed
+from vidtldr.cli.embed import embed
 from vidtldr.cli.errors import end_with, value_error
 from vidtldr.cli.evaluate.command import app as evaluate
 from vidtldr.cli.index.command import app as index
-from vidtldr.cli.old_names import with_old_names
+from vidtldr.cli.run_options import with_old_names
 from vidtldr.cli.search.command import search
-from vidtldr.cli.shapes import app as shapes
+from vidtldr.cli.shapes.command import app as shapes
+from vidtldr.cli.shapes.command import demo
 from vidtldr.cli.show.command import show
 from vidtldr.cli.tune.command import tune
 

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import update_wrapper
@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from vidtldr.cli.errors import in_flags
 from vidtldr.cli.output_options import Reads, reading
-from vidtldr.cli.text import printable
+from vidtldr.cli.terminal import in_flags, printable
 from vidtldr.pipeline import discovery
 from vidtldr.pipeline.discovery import Discovered
 from vidtldr.tasks.model_spec import canonical_dtype, validate_device
@@ -39,6 +39,7 @@ __all__ = [
     "validate_text",
     "validate_video",
     "what_is_kept",
+    "with_old_names",
 ]
 
 
@@ -294,3 +295,27 @@ def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if field.default is MISSING else field.default
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(field.name, kind, default=default, annotation=hint)
+
+
+def with_old_names(names: Mapping[str, str]) -> type[TyperCommand]:
+    """Return a class for `app.command(cls=...)` that accepts old option names, with a notice.
+
+    Args:
+        names: The new name for each old one, as typed.
+    """
+
+    class CommandWithOldNames(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            num_options = args.index("--") if "--" in args else len(args)
+            current = [_current(each, names) for each in args[:num_options]]
+            return super().parse_args(ctx, [*current, *args[num_options:]])
+
+    return CommandWithOldNames
+
+
+def _current(typed: str, names: Mapping[str, str]) -> str:
+    name, equals, value = typed.partition("=")
+    if name not in names:
+        return typed
+    typer.echo(f"note: {name} is now {names[name]}; the next version drops the old name", err=True)
+    return f"{names[name]}{equals}{value}"

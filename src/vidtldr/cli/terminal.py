@@ -1,7 +1,9 @@
-"""Terminal output other than tables: progress, notes, gains and failed videos."""
+"""What is printed: text made safe, flags in messages, progress, gains, failed videos, tables."""
 
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -19,33 +21,91 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
-from vidtldr.cli.errors import in_flags
-from vidtldr.cli.text import counted, one_line, printable
 from vidtldr.steps import steps_of
 
 if TYPE_CHECKING:
     from vidtldr.measure.busyness import BusyReport
-    from vidtldr.measure.gain import Gain
+    from vidtldr.measure.gain import Change, Gain
     from vidtldr.patch.compiled_twin import CompiledTwin
 
 __all__ = [
     "SECONDS_BETWEEN_LINES",
+    "SPEED_MARK_NOTE",
     "compiled_row",
+    "counted",
     "duration",
+    "in_flags",
+    "layer_span",
     "lines_every_ten_seconds",
+    "one_line",
     "phases",
+    "plain_table",
     "print_busy",
     "print_failed_videos",
     "print_gain",
+    "printable",
     "progress",
     "rate",
     "say_compiled",
+    "speed_mark",
     "status",
 ]
 
 SECONDS_BETWEEN_LINES = 10.0
+
+
+def printable(text: str) -> str:
+    """Escape control characters and the like, which a terminal would obey instead of showing."""
+    return "".join(_escape(character) if _is_obeyed(character) else character for character in text)
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line: white space collapsed, the rest printable."""
+    return printable(" ".join(text.split()))
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with its word: `1 video`, `1,200 videos`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _is_obeyed(character: str) -> bool:
+    # Cc control, Cf format (direction marks), Cs lone surrogates of undecodable names, Zl and Zp
+    # line ends.
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+# Arguments of the library whose flag has another name, or that are no flag.
+_FLAGS = {"config": "--arch", "num_frames": "--frames", "convert_checkpoint": "vidtldr convert"}
+_WITHOUT_A_VALUE = {"config": "--arch FILE.json"}
+_TASKS = {
+    "answering": "--task answering to vidtldr convert; otherwise use it with ask or evaluate "
+    "answering",
+    "retrieval": "--task retrieval to vidtldr convert; otherwise use it with search, classify, "
+    "embed or evaluate retrieval",
+}
+_CODE = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+def in_flags(message: str) -> str:
+    """Rewrite the arguments that a library message marks, as `` `r=[6, 2]` ``, as flags."""
+    return _CODE.sub(_as_flag, message)
+
+
+def _as_flag(marked: re.Match[str]) -> str:
+    name, value = marked[1], (marked[2] or "").strip("'[]").replace(", ", ",")
+    if name == "task":
+        return _TASKS.get(value, f"--task {value}")
+    if not value and name in _WITHOUT_A_VALUE:
+        return _WITHOUT_A_VALUE[name]
+    return " ".join(filter(None, (_FLAGS.get(name, f"--{name}"), value)))
 
 
 @contextmanager
@@ -246,3 +306,35 @@ def say_compiled(compiled: "CompiledTwin[Any] | None") -> None:
 def compiled_row(compiled: "CompiledTwin[Any] | None") -> dict[str, Any]:
     """Return whether clips run compiled, and both times, for JSON; empty if not requested."""
     return {} if compiled is None or compiled.times is None else {"compile": compiled.to_dict()}
+
+
+def plain_table(first: str, columns: Iterable[str], *, wraps_names: bool = False) -> Table:
+    """Return a table without rows.
+
+    Args:
+        first: Heading of the column of names.
+        columns: Headings of the others.
+        wraps_names: Whether a long name wraps; else it is cut off.
+    """
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column(first, no_wrap=not wraps_names)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def layer_span(layers: Sequence[int] | None) -> str:
+    """Format layers compactly: `0-2`, `0,2,4`; empty for None."""
+    if layers is None:
+        return ""
+    is_run = tuple(layers) == tuple(range(layers[0], layers[-1] + 1)) and len(layers) > 1
+    return f"{layers[0]}-{layers[-1]}" if is_run else ",".join(map(str, layers))
+
+
+_MARK = "~"
+SPEED_MARK_NOTE = f"{_MARK} no measurable difference: rounds lie on both sides of 1, or are one"
+
+
+def speed_mark(change: "Change") -> str:
+    """Return the mark to print before a speed-up."""
+    return _MARK if change == "unclear" else ""

@@ -4,7 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from vidtldr.measure.device_name import device_name
 from vidtldr.ops.processor import bfloat16_is_native, cpu_capability
 
-__all__ = ["device_name", "environment"]
+__all__ = ["device_name", "environment", "environment_facts"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -36,6 +36,25 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version_of(name) for name in ("vidtldr", "torch", "transformers")},
     }
+
+
+def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return device, threads, versions, date and commit from `environment`."""
+    versions = environment["versions"]
+    named = [f"{name} {version}" for name, version in versions.items() if version is not None]
+    facts = [
+        ("device", f"{environment['device']}, {_threads(environment['num_threads'])}"),
+        ("platform", f"{environment['platform']}, Python {environment['python']}"),
+        ("versions", ", ".join(named)),
+        ("date", environment["date"]),
+    ]
+    if environment["commit"] is not None:
+        facts.append(("commit", environment["commit"]))
+    return facts
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _command(argv: Sequence[str]) -> str:

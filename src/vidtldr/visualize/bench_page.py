@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from rich.table import Table
+
 from vidtldr.visualize.filled_page import encode_page, fill_page
 
 __all__ = ["BenchPage", "PageFigure", "PageTable", "render_bench_page", "write_bench_page"]
@@ -117,3 +119,26 @@ def _relative_url(file: Path, directory: Path) -> str:
 
 def _data_url(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
+
+
+PAGE_WIDTH = 200  # terminal columns at which every table shows all it can
+
+
+def page_table(table: Table, title: str, names: str, notes: Sequence[str] = ()) -> PageTable:
+    """Convert a printed table to one of the page; bold rows are emphasised.
+
+    Args:
+        table: A table that holds only text.
+        title: Its title on the page.
+        names: Heading of the first column, which names the rows.
+        notes: Notes below the table.
+    """
+    columns = [names, *(str(column.header) for column in table.columns[1:])]
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    strong = [number for number, row in enumerate(table.rows) if row.style == "bold"]
+    return PageTable(title, columns, list(zip(*cells, strict=True)), notes, strong)
+
+
+def as_sentence(note: str) -> str:
+    """Return a terminal note with a capital and a full stop."""
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}."

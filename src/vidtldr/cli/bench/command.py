@@ -15,8 +15,7 @@ from vidtldr.cli.bench.options import (
     validate_weights,
 )
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions, parse_counts
-from vidtldr.cli.old_names import with_old_names
+from vidtldr.cli.model_options import MergeOptions, parse_counts
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -26,7 +25,7 @@ from vidtldr.cli.output_options import (
     validate_cache,
     validate_outputs,
 )
-from vidtldr.cli.run_options import DeviceOption, spread_options
+from vidtldr.cli.run_options import DeviceOption, spread_options, with_old_names
 
 __all__ = ["app", "latency", "memory", "paths"]
 
@@ -100,7 +99,7 @@ def quality(
         wanted.validate()
         validate_cache(cache)
         from vidtldr.bench.quality import QualityOptions
-        from vidtldr.cli.bench.quality import run_quality_job
+        from vidtldr.cli.bench.run import run_quality_job
 
         options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds)
         is_whole = run_quality_job(
@@ -146,7 +145,7 @@ def saliency(
         validate_weights(weights or [])
         seeds = shapes.parse_seeds()
         wanted.validate()
-        from vidtldr.cli.bench.quality import run_saliency_job
+        from vidtldr.cli.bench.run import run_saliency_job
 
         is_whole = run_saliency_job(weights, shapes, wanted, seeds)
     if not is_whole:
@@ -281,7 +280,7 @@ def paths(
         names = parse_dtypes(dtypes)
         if output is not None:
             validate_outputs([Output(output, endings=JSON_FILE)])
-        from vidtldr.cli.bench.paths import run_paths_job
+        from vidtldr.cli.bench.run import run_paths_job
 
         run_paths_job(
             names,

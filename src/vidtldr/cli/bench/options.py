@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vidtldr.cli.merge_options import parse_counts, parse_shares
+from vidtldr.cli.model_options import parse_counts, parse_shares
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import DeviceOption
 from vidtldr.config import MergeConfig

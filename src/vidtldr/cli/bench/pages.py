@@ -34,13 +34,20 @@ from vidtldr.cli.bench.tables import (
     scaling_table,
     shown_budget,
 )
-from vidtldr.cli.errors import in_flags
 from vidtldr.cli.output_options import ResultOptions
-from vidtldr.cli.tables import PAGE_WIDTH, as_sentence, environment_facts, page_table, report_facts
-from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.terminal import in_flags, one_line, printable
 from vidtldr.files import whole_file, write_json
+from vidtldr.measure.environment import environment_facts
 from vidtldr.measure.not_measured import NotMeasured
-from vidtldr.visualize.bench_page import BenchPage, PageFigure, PageTable, write_bench_page
+from vidtldr.visualize.bench_page import (
+    PAGE_WIDTH,
+    BenchPage,
+    PageFigure,
+    PageTable,
+    as_sentence,
+    page_table,
+    write_bench_page,
+)
 from vidtldr.visualize.plot import NARROW_INCHES, WIDE_INCHES, Plot, require_matplotlib
 from vidtldr.visualize.report_extra import validate_report_extra
 
@@ -325,3 +332,12 @@ def print_not_measured(failed: NotMeasured) -> None:
 
 def _figure(plot: Plot) -> PageFigure:
     return PageFigure(plot.title, plot.text, plot.svg(WIDE_INCHES), plot.svg(NARROW_INCHES))
+
+
+def report_facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the model, where and when it was measured, and what could not be measured."""
+    failed = [
+        ("not measured", f"{each['what']}: {in_flags(each['error'])}")
+        for each in report["not_measured"]
+    ]
+    return [("model", report["model"]), *environment_facts(report["environment"]), *failed]

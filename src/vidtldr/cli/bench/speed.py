@@ -164,7 +164,7 @@ def _ceilings(
 
 
 # Without -P, a file such as json.py in the current directory would be imported.
-CHILD = ("-P", "-m", "vidtldr.cli.bench.memory_child")
+CHILD = ("-P", "-m", "vidtldr.cli.bench.subject")
 
 
 def run_memory_job(
@@ -225,7 +225,7 @@ def _memory_rows(
 ) -> list[MemoryRow]:
     """Measure in turn, at one setting, the peaks of the variants whose processes succeed.
 
-    Each process gets an order for `memory_child`. If the unmerged model fails, there are no rows.
+    Each process gets an order for `measure_peak`. If the unmerged model fails, there are no rows.
     """
     order = {
         "subject": asdict(plan.name),

@@ -1,26 +1,30 @@
 """The model that a speed benchmark times, and the variants it compares."""
 
 import itertools
+import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from vidtldr.bench.speed import Setting
-from vidtldr.bench.speed_variants import SpeedVariant, choose_variants
+from vidtldr.bench.resident import peak_above_load
+from vidtldr.bench.speed import Setting, forward_of
+from vidtldr.bench.speed_variants import SpeedVariant, choose_variants, speed_variants
 from vidtldr.bench.subject import BUILT_IN, Subject, build_subject, scaled_schedule
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.cli.bench.options import SpeedOptions
 from vidtldr.cli.load_model import load_classifier, notes_on_stderr
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.checkpoint import load_umt
+from vidtldr.patch.compiling import clear_compiler_errors
 from vidtldr.tasks.load import umt_source
 from vidtldr.tasks.pretrained import resolve_device, resolve_dtype
 from vidtldr.tasks.quiet import quiet_transformers
 
-__all__ = ["SpeedPlan", "SubjectName", "load_subject", "plan_speed", "prepare"]
+__all__ = ["SpeedPlan", "SubjectName", "load_subject", "measure_peak", "plan_speed", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def load_subject(name: SubjectName) -> Subject:
 
 
 def _load_umt(name: SubjectName) -> Subject:
-    options = UMTOptions(model=name.model, arch=name.arch, frames=name.num_frames)
+    options = ModelOptions(model=name.model, arch=name.arch, frames=name.num_frames)
     source = umt_source(options)
     with notes_on_stderr():
         umt = load_umt(source.weights, config=source.config, tokenizer=source.tokenizer)
@@ -82,7 +86,7 @@ def _load_umt(name: SubjectName) -> Subject:
 
 
 def _load_classifier(name: SubjectName) -> Subject:
-    options = UMTOptions(model=name.model, device="cpu", dtype="float32")
+    options = ModelOptions(model=name.model, device="cpu", dtype="float32")
     pretrained = load_classifier(options, None)
     side = int(pretrained.model.config.image_size)  # type: ignore[arg-type,union-attr]
     shape = (pretrained.num_frames, 3, side, side)
@@ -160,3 +164,33 @@ def plan_speed(
         plans.append(SpeedPlan(name, subject.input_shape, merge, variants, settings))
         del subject  # free it before the next is loaded
     return plans
+
+
+def measure_peak(order: dict[str, Any]) -> int:
+    """Measure the memory peak of one variant, bytes.
+
+    Args:
+        order: `subject`, the fields of a `SubjectName`; `merge`, those of a `MergeConfig`; `peer`,
+            the variant's name; `batch`, `dtype` and `num_threads`.
+    """
+    if order["num_threads"] is not None:
+        torch.set_num_threads(order["num_threads"])
+    subject = load_subject(SubjectName(**order["subject"]))
+    dtype = getattr(torch, order["dtype"])
+    x = subject.pixel_values(order["batch"]).to(dtype)
+    variant = speed_variants(MergeConfig.from_dict(order["merge"]))[order["peer"]]
+    model = variant.build(subject.model.to(dtype))
+    run = forward_of(model, x)
+    if variant.counts_as is not None:
+        with clear_compiler_errors():
+            run()  # compiling takes memory that later forward passes do not
+    return peak_above_load(run, x.device)
+
+
+def _main() -> None:
+    """As a process of its own: read an order, measure and print one memory peak."""
+    print(measure_peak(json.load(sys.stdin)))
+
+
+if __name__ == "__main__":
+    _main()

@@ -15,7 +15,7 @@ from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_variants import MERGED, UNMERGED
-from vidtldr.cli.tables import SPEED_MARK_NOTE, layer_span, plain_table, speed_mark
+from vidtldr.cli.terminal import SPEED_MARK_NOTE, layer_span, plain_table, speed_mark
 from vidtldr.measure.busyness import busiest
 from vidtldr.measure.timing import Timing
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import (
     CompareOption,
@@ -15,7 +15,6 @@ from vidtldr.cli.run_options import (
     find_videos,
     spread_options,
 )
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.tasks.labels import parse_labels
 
 __all__ = ["classify"]
@@ -25,7 +24,7 @@ __all__ = ["classify"]
 def classify(
     videos: VideosArgument,
     *,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     compare: CompareOption = False,
     rounds: Annotated[
@@ -62,7 +61,7 @@ def classify(
     Exit codes: 0 all classified, 1 some videos failed, 2 nothing could start.
     """
     with clear_errors(run.debug):
-        merge = merging.parse(umt, must_merge=compare)
+        merge = merging.parse(spec, must_merge=compare)
         if compare and compiled:
             raise ValueError(
                 "--compile must be left out with --compare, which looks into both models, got "
@@ -78,14 +77,14 @@ def classify(
             )
         found = find_videos(videos)
         names = None if labels is None else parse_labels(labels)
-        _validate_model(umt, labels)
+        _validate_model(spec, labels)
         # Import torch only here, after all checks that do not need it.
         from vidtldr.cli.classify.output import JsonOutput, TableOutput
         from vidtldr.cli.classify.run import prepare_job, run_job
         from vidtldr.cli.load_model import load_classifier, say_if_unmerged
         from vidtldr.cli.terminal import compiled_row
 
-        pretrained = load_classifier(umt, names)
+        pretrained = load_classifier(spec, names)
         say_if_unmerged(pretrained.model, merge)
         job = prepare_job(
             pretrained,
@@ -106,10 +105,10 @@ def classify(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def _validate_model(umt: UMTOptions, labels: str | None) -> None:
-    if not umt.is_umt:
-        umt.validate_for_classifier()
-    elif umt.checkpoint and labels is None and not umt.is_bundled:
+def _validate_model(spec: ModelOptions, labels: str | None) -> None:
+    if not spec.is_umt:
+        spec.validate_for_classifier()
+    elif spec.checkpoint and labels is None and not spec.is_bundled:
         raise ValueError(
             "--labels must be given with --model umt:CHECKPOINT, got none. Add --labels "
             "'yoga,reading book'."

@@ -11,8 +11,7 @@ from rich.text import Text
 from torch import Tensor
 
 from vidtldr.cli.classify.run import Answer, Outcome
-from vidtldr.cli.terminal import print_gain
-from vidtldr.cli.text import printable
+from vidtldr.cli.terminal import print_gain, printable
 from vidtldr.measure.gain import Gain
 from vidtldr.tasks.classify import top_labels
 from vidtldr.tasks.comparison import Comparison, Side

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from vidtldr.budget.counts import tokens_after_layers
 from vidtldr.cli.load_model import notes_on_stderr
-from vidtldr.cli.terminal import progress, say_compiled, status
-from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.terminal import one_line, printable, progress, say_compiled, status
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host, is_known
 from vidtldr.patch.compiled_twin import CompiledTwin

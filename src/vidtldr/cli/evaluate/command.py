@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -24,7 +24,6 @@ from vidtldr.cli.run_options import (
     spread_options,
     what_is_kept,
 )
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import (
     read_answers,
@@ -112,7 +111,7 @@ def retrieval(
             show_default=False,
         ),
     ],
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     rerank: Annotated[
         int | None,
@@ -131,7 +130,7 @@ def retrieval(
     umt:msrvtt.pth --protocol msrvtt
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(spec, merging, options)
         rules = retrieval_protocol(protocol)
         if rerank:
             rules = replace(rules, k_test=rerank)
@@ -140,8 +139,8 @@ def retrieval(
         from vidtldr.cli.load_model import load_retrieval
         from vidtldr.evaluate.retrieval import evaluate_retrieval
 
-        model = load_retrieval(umt)
-        settings = settings_of(model, umt, options, merging.preset, run.time_limit)
+        model = load_retrieval(spec)
+        settings = settings_of(model, spec, options, merging.preset, run.time_limit)
 
         def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "RetrievalResult":
             return evaluate_retrieval(
@@ -172,7 +171,7 @@ def answering(
             metavar="JSON", help="All possible answers: a JSON list of texts.", show_default=False
         ),
     ],
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     options: EvaluateOptions,
     run: RunOptions,
@@ -185,15 +184,15 @@ def answering(
     answers.json --model umt:qa.pth
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(spec, merging, options)
         read_answers(answers)
         options.find_videos(each.video for each in read_questions(annotations))
         from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
         from vidtldr.cli.load_model import load_answering
         from vidtldr.evaluate.answering import evaluate_answering
 
-        model = load_answering(umt)
-        settings = settings_of(model, umt, options, merging.preset, run.time_limit)
+        model = load_answering(spec)
+        settings = settings_of(model, spec, options, merging.preset, run.time_limit)
 
         def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "AnsweringResult":
             return evaluate_answering(
@@ -216,7 +215,7 @@ def answering(
 def multiple_choice(
     *,
     annotations: AnnotationsOption,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     options: EvaluateOptions,
     run: RunOptions,
@@ -229,14 +228,14 @@ def multiple_choice(
     umt:msrvtt.pth
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(umt, merging, options)
+        merge = _checked(spec, merging, options)
         options.find_videos(each.video for each in read_choices(annotations))
         from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
         from vidtldr.cli.load_model import load_retrieval
         from vidtldr.evaluate.multiple_choice import evaluate_multiple_choice
 
-        model = load_retrieval(umt)
-        settings = settings_of(model, umt, options, merging.preset, run.time_limit)
+        model = load_retrieval(spec)
+        settings = settings_of(model, spec, options, merging.preset, run.time_limit)
 
         def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "MultipleChoiceResult":
             return evaluate_multiple_choice(
@@ -249,10 +248,10 @@ def multiple_choice(
 
 
 def _checked(
-    umt: UMTOptions, merging: MergeOptions, options: EvaluateOptions
+    spec: ModelOptions, merging: MergeOptions, options: EvaluateOptions
 ) -> MergeConfig | None:
     """Return what to merge, after all checks that do not need torch."""
-    merge, _ = merging.parse(umt, must_merge=options.compare), umt.checkpoint
+    merge, _ = merging.parse(spec, must_merge=options.compare), spec.checkpoint
     options.validate()
     return merge
 

@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.evaluate.command import EvaluateOptions
-from vidtldr.cli.terminal import phases, print_failed_videos
-from vidtldr.cli.text import counted, one_line, printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.model_options import ModelOptions
+from vidtldr.cli.terminal import counted, one_line, phases, print_failed_videos, printable
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import AnsweringResult
 from vidtldr.evaluate.comparison import Compared, evaluate_both
@@ -45,7 +44,7 @@ ResultT = TypeVar("ResultT", RetrievalResult, AnsweringResult, MultipleChoiceRes
 
 def settings_of(
     model: UMTRetrieval | UMTAnswering,
-    umt: UMTOptions,
+    spec: ModelOptions,
     options: EvaluateOptions,
     preset: str | None,
     time_limit_seconds: float,
@@ -62,7 +61,7 @@ def settings_of(
         )
     return Settings(
         cache_dir=options.cache,
-        weights_file=umt.checkpoint,
+        weights_file=spec.checkpoint,
         schedule_name=preset,
         autocast=DTYPES.get(options.autocast),
         batch_size=options.batch,

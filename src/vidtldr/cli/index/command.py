@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vidtldr.cli.errors import INTERRUPTED, SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
-from vidtldr.cli.old_names import with_old_names
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import PARQUET_FILE, PARQUET_HELP, Output, Reads, validate_outputs
 from vidtldr.cli.run_options import (
     RunOptions,
@@ -17,8 +16,8 @@ from vidtldr.cli.run_options import (
     refuse_swallowed,
     say_unreadable,
     spread_options,
+    with_old_names,
 )
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.pipeline.discovery import discover
 from vidtldr.store.lance import require_lancedb
 
@@ -115,7 +114,7 @@ def add(
             show_default=False,
         ),
     ],
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     pipeline: PipelineOptions,
     engine: Annotated[
@@ -138,7 +137,7 @@ def add(
     with clear_errors(run.debug, kept):
         refuse_swallowed(sources)
         segment = None if pipeline.segment is None else parse_seconds("--segment", pipeline.segment)
-        merging.parse(umt)
+        merging.parse(spec)
         found = discover(sources)
         say_unreadable(found)
         if not found.files:
@@ -149,7 +148,7 @@ def add(
         require_lancedb()
         from vidtldr.cli.index.run import print_report, run_index
 
-        report = run_index(found.files, into, umt, merging, pipeline, segment, engine, run)
+        report = run_index(found.files, into, spec, merging, pipeline, segment, engine, run)
         print_report(report, into, as_json=run.as_json)
     if report.was_interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -217,8 +216,7 @@ def verify(index: IndexArgument, as_json: JsonOption = False, debug: DebugOption
         from rich.console import Console
         from rich.text import Text
 
-        from vidtldr.cli.terminal import status
-        from vidtldr.cli.text import counted, one_line, printable
+        from vidtldr.cli.terminal import counted, one_line, printable, status
         from vidtldr.store.verify import verify_index
 
         with status("reading the index"):
@@ -270,7 +268,7 @@ def prune(
     Exit codes: 0 done, 2 nothing could be done.
     """
     with clear_errors(debug):
-        from vidtldr.cli.text import counted, printable
+        from vidtldr.cli.terminal import counted, printable
         from vidtldr.store.index_writer import IndexWriter
         from vidtldr.store.verify import gone_files
         from vidtldr.store.video_index import VideoIndex
@@ -318,7 +316,7 @@ def export(
     """
     with clear_errors(debug, f"{str(output)!r} is not written"):
         validate_outputs([Output(output, endings=PARQUET_FILE)])
-        from vidtldr.cli.text import counted, printable
+        from vidtldr.cli.terminal import counted, printable
         from vidtldr.store.export import export_parquet
         from vidtldr.store.video_index import VideoIndex
 

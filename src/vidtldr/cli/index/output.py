@@ -12,8 +12,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from vidtldr.cli.terminal import duration, lines_every_ten_seconds, rate
-from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.terminal import duration, lines_every_ten_seconds, one_line, printable, rate
 from vidtldr.pipeline.request import Progress
 
 __all__ = ["index_progress", "print_fields", "size_text"]

@@ -13,11 +13,9 @@ from rich.text import Text
 from vidtldr.cli.index.command import PipelineOptions
 from vidtldr.cli.index.output import index_progress
 from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
-from vidtldr.cli.merge_options import UNMERGED_NOTE, MergeOptions
+from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions
 from vidtldr.cli.run_options import RunOptions
-from vidtldr.cli.terminal import print_failed_videos
-from vidtldr.cli.text import counted, printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.terminal import counted, print_failed_videos, printable
 from vidtldr.config import MergeConfig
 from vidtldr.pipeline.machine import default_batch_size, visible_gpus
 from vidtldr.pipeline.request import RunReport, request_for
@@ -33,30 +31,30 @@ __all__ = ["IndexModel", "model_of_index", "print_report", "run_index", "typed_m
 class IndexModel(NamedTuple):
     """A model and a schedule, as typed or as stored in the index."""
 
-    umt: UMTOptions
+    spec: ModelOptions
     merge: MergeConfig | None
 
 
-def typed_model(umt: UMTOptions, merging: MergeOptions, directory: Path) -> IndexModel:
+def typed_model(spec: ModelOptions, merging: MergeOptions, directory: Path) -> IndexModel:
     """Return the typed model or, if none is typed, that of an index in the directory.
 
     Raises:
         ValueError, FileNotFoundError: If what is typed is malformed or does not exist.
     """
-    merge = merging.parse(umt)
+    merge = merging.parse(spec)
     is_typed = merging != MergeOptions() or any(
-        getattr(umt, name) != getattr(UMTOptions(), name) for name in REMEMBERED
+        getattr(spec, name) != getattr(ModelOptions(), name) for name in REMEMBERED
     )
     if not is_typed and (directory / SETTINGS_FILE).exists():
-        return model_of_index(read_settings(directory), umt)
-    if umt.is_umt:
-        _ = umt.checkpoint  # raises if it does not exist
+        return model_of_index(read_settings(directory), spec)
+    if spec.is_umt:
+        _ = spec.checkpoint  # raises if it does not exist
     else:
-        umt.validate_for_classifier()
-    return IndexModel(umt.with_absolute_paths(), merge)
+        spec.validate_for_classifier()
+    return IndexModel(spec.with_absolute_paths(), merge)
 
 
-def model_of_index(settings: IndexSettings, umt: UMTOptions) -> IndexModel:
+def model_of_index(settings: IndexSettings, spec: ModelOptions) -> IndexModel:
     """Return the model that an index was made with, on the device typed now.
 
     Raises:
@@ -72,13 +70,13 @@ def model_of_index(settings: IndexSettings, umt: UMTOptions) -> IndexModel:
                 f"{name} must be {rule} in the options of the index's {SETTINGS_FILE}, got "
                 f"{value!r:.100}. Bring back a copy of the file, or name the model."
             )
-    umt = UMTOptions(**known, device=umt.device)
-    if umt.is_umt:
-        _ = umt.checkpoint
-    elif umt.model is not None:
-        umt = replace(umt, model=_on_this_machine(umt.model))
+    spec = ModelOptions(**known, device=spec.device)
+    if spec.is_umt:
+        _ = spec.checkpoint
+    elif spec.model is not None:
+        spec = replace(spec, model=_on_this_machine(spec.model))
     merge = options.get("merge")
-    return IndexModel(umt, None if merge is None else MergeConfig.from_dict(merge))
+    return IndexModel(spec, None if merge is None else MergeConfig.from_dict(merge))
 
 
 def _on_this_machine(model: str) -> str:
@@ -105,7 +103,7 @@ _MAX_FAILURES_SHOWN = 20
 def run_index(
     files: Sequence[str],
     into: Path,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     pipeline: PipelineOptions,
     segment_seconds: float | None,
@@ -119,7 +117,7 @@ def run_index(
             missing or invalid.
     """
     validate_directory(into)
-    model = typed_model(umt, merging, into)
+    model = typed_model(spec, merging, into)
     keep_tokens = pipeline.keep_tokens
     if (into / SETTINGS_FILE).exists():  # options not typed come from the index
         settings = read_settings(into)
@@ -127,13 +125,13 @@ def run_index(
         keep_tokens = keep_tokens or settings.keep_tokens
     elif model.merge is None:  # an index that exists keeps its schedule
         typer.echo(UNMERGED_NOTE, err=True)
-    if model.umt.is_bundled:
+    if model.spec.is_bundled:
         typer.echo(BUNDLED_NOTE, err=True)
-    device = resolve_device(umt.device)
+    device = resolve_device(spec.device)
     gpus = visible_gpus() if device.type == "cuda" and engine == "local" else [None]
     batch_size = pipeline.batch or default_batch_size(on_gpu=device.type != "cpu")
     request = request_for(
-        model.umt.spec(),
+        model.spec.plain(),
         model.merge,
         time_limit_seconds=run.time_limit,
         compile_for=batch_size if pipeline.compiled else None,

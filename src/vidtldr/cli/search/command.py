@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache
 from vidtldr.cli.run_options import (
     VIDEOS_HELP,
@@ -21,7 +21,6 @@ from vidtldr.cli.run_options import (
     validate_video,
     what_is_kept,
 )
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.store.settings import read_settings
 
 __all__ = ["IndexSearchOptions", "search"]
@@ -109,7 +108,7 @@ def search(
     ] = None,
     *,
     where: IndexSearchOptions,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     rerank: Annotated[
         int | None,
@@ -147,10 +146,10 @@ def search(
             read_settings(where.index)  # raises if it is no index
             from vidtldr.cli.search.run import search_in_index
 
-            return search_in_index(text, where, umt, merging, rerank, top, run)
+            return search_in_index(text, where, spec, merging, rerank, top, run)
         assert text is not None  # checked above
         assert videos
-        merge, _ = merging.parse(umt), umt.checkpoint
+        merge, _ = merging.parse(spec), spec.checkpoint
         validate_text(text, "TEXT", "it first, in quotes: vidtldr search 'a red star' VIDEO")
         found = find_videos(videos)
         validate_cache(cache)
@@ -159,7 +158,7 @@ def search(
         from vidtldr.cli.terminal import compiled_row, progress
         from vidtldr.tasks.search import search_videos
 
-        model = load_retrieval(umt)
+        model = load_retrieval(spec)
         say_if_unmerged(model, merge)
         num_clips = 1 if compiled else None
         encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)

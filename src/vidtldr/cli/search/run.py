@@ -11,12 +11,10 @@ from rich.text import Text
 
 from vidtldr.cli.index.run import IndexModel, typed_model
 from vidtldr.cli.load_model import load_embedder, load_retrieval
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.search.command import IndexSearchOptions
-from vidtldr.cli.terminal import print_failed_videos, status
-from vidtldr.cli.text import one_line, printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.terminal import one_line, print_failed_videos, printable, status
 from vidtldr.store.filters import count_where
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.clip_reader import umt_reader
@@ -34,7 +32,7 @@ _RERANK = 128
 def search_in_index(
     text: str | None,
     where: IndexSearchOptions,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     rerank: int | None,
     top: int | None,
@@ -49,7 +47,7 @@ def search_in_index(
     assert where.index is not None  # checked by the caller
     index = VideoIndex(where.index)
     count_where(index, where.filter)  # refuses a wrong filter before the model is loaded
-    model = typed_model(umt, merging, where.index)
+    model = typed_model(spec, merging, where.index)
     num_best = top or _TOP
     if where.like is not None:
         found = _like(index, model, where, num_best, rerank, run)
@@ -80,19 +78,19 @@ def _like(
             "videos with texts alone."
         )
     assert where.like is not None
-    embedder = load_embedder(model.umt, model.merge, run.time_limit)
+    embedder = load_embedder(model.spec, model.merge, run.time_limit)
     validate_model(index, embedder.identity())
     with status("searching"):
         return find_like(index, embedder, where.like, top=top, where=where.filter)
 
 
 def _encoding(model: IndexModel, run: RunOptions) -> VideoEncoding:
-    if not model.umt.is_umt:
+    if not model.spec.is_umt:
         raise ValueError(
             f"TEXT must be used with an index of a umt: model, as only UMT reads texts, got one "
-            f"of {model.umt.name!r}. Use --like VIDEO."
+            f"of {model.spec.name!r}. Use --like VIDEO."
         )
-    retrieval = load_retrieval(model.umt)
+    retrieval = load_retrieval(model.spec)
     reader = umt_reader(retrieval.config, time_limit_seconds=run.time_limit)
     return VideoEncoding(retrieval, reader, model.merge)
 

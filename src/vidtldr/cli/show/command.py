@@ -7,10 +7,9 @@ from typing import Annotated, ClassVar, NamedTuple
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import HTML_FILE, Output, Reads, validate_outputs
 from vidtldr.cli.run_options import RunOptions, spread_options, validate_text, validate_video
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.visualize.report_extra import validate_report_extra
 
@@ -139,7 +138,7 @@ class AskedOptions:
         """
         return None if self.labels is None else parse_labels(self.labels)
 
-    def validate(self, umt: UMTOptions) -> None:
+    def validate(self, spec: ModelOptions) -> None:
         """Check that the options fit the model and each other.
 
         Raises:
@@ -159,14 +158,14 @@ class AskedOptions:
             validate_text(self.question, "--question", "--question 'what colour is it?'")
         if self.answers is not None and self.question is None:
             raise ValueError("--answers must come with --question, got none. Add a question.")
-        if not umt.is_umt:
-            umt.validate_for_classifier()
+        if not spec.is_umt:
+            spec.validate_for_classifier()
             if given and given[0] != "labels":
                 raise ValueError(
                     f"--{given[0]} must come with --model umt:CHECKPOINT, as only UMT reads "
-                    f"texts, got --model {umt.model!r}. Leave it out."
+                    f"texts, got --model {spec.model!r}. Leave it out."
                 )
-        elif umt.checkpoint and not given and not umt.is_bundled:
+        elif spec.checkpoint and not given and not spec.is_bundled:
             raise ValueError(
                 "--labels, --text or --question must be given with --model umt:CHECKPOINT, got "
                 "none. Add --labels 'yoga,reading book'."
@@ -177,7 +176,7 @@ class AskedOptions:
 def show(
     video: Annotated[str, Reads(), typer.Argument(help="A video file.", show_default=False)],
     *,
-    umt: UMTOptions,
+    spec: ModelOptions,
     merging: MergeOptions,
     files: ShownFiles,
     layer: Annotated[
@@ -204,10 +203,10 @@ def show(
     Exit codes: 0 written, 1 the video failed, 2 nothing could start.
     """
     with clear_errors(run.debug):
-        merge = merging.parse(umt, must_merge=True)
+        merge = merging.parse(spec, must_merge=True)
         assert merge is not None
         validate_video(video)
-        asked.validate(umt)
+        asked.validate(spec)
         wanted = files.parse()
         if wanted.report is not None:
             validate_report_extra()
@@ -216,9 +215,9 @@ def show(
         from vidtldr.cli.show.subject import load_subject
         from vidtldr.cli.terminal import phases
 
-        job = prepare_show(load_subject(umt, asked), merge, layer, rounds)
+        job = prepare_show(load_subject(spec, asked), merge, layer, rounds)
         with phases() as on_step:
-            shown = show_video(job, video, umt.name, wanted, run.time_limit, on_step)
+            shown = show_video(job, video, spec.name, wanted, run.time_limit, on_step)
         (print_json if run.as_json else print_table)(video, shown)
     if not isinstance(shown, Shown):
         raise typer.Exit(SOME_INPUTS_FAILED)

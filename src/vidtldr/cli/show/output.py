@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vidtldr.cli.show.command import IMAGE_NAMES
-from vidtldr.cli.text import printable
+from vidtldr.cli.terminal import printable
 from vidtldr.files import whole_file
 from vidtldr.video.decode import Clip
 from vidtldr.video.transform import Region

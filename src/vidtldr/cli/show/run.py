@@ -13,11 +13,10 @@ from vidtldr.cli.load_model import notes_on_stderr
 from vidtldr.cli.show.command import WantedFiles
 from vidtldr.cli.show.output import write_images, write_page, write_video
 from vidtldr.cli.show.subject import Subject
-from vidtldr.cli.tables import environment_facts
-from vidtldr.cli.text import one_line, printable
+from vidtldr.cli.terminal import one_line, printable
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.measure.environment import environment
+from vidtldr.measure.environment import environment, environment_facts
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.timing import time_in_turn
 from vidtldr.patch.twin import merged_twin

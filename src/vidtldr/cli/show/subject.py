@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vidtldr.cli.ask import answer_candidates
 from vidtldr.cli.load_model import load_answering, load_classifier, load_retrieval
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
-from vidtldr.cli.text import printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.terminal import printable
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.tasks.ask import answer_tokens, rank
 from vidtldr.tasks.classify import top_labels
@@ -55,7 +55,7 @@ class Subject:
     are_answers_meant: bool = True
 
 
-def load_subject(umt: UMTOptions, asked: AskedOptions) -> Subject:
+def load_subject(spec: ModelOptions, asked: AskedOptions) -> Subject:
     """Load the model that the options name.
 
     Raises:
@@ -63,19 +63,19 @@ def load_subject(umt: UMTOptions, asked: AskedOptions) -> Subject:
             missing or invalid.
     """
     if asked.text is not None:
-        subject = _searching(umt, asked.text)
+        subject = _searching(spec, asked.text)
     elif asked.question is not None:
-        subject = _answering(umt, asked, asked.question)
+        subject = _answering(spec, asked, asked.question)
     else:
-        subject = _labelling(umt, asked)
-    if not umt.is_bundled:
+        subject = _labelling(spec, asked)
+    if not spec.is_bundled:
         return subject
     is_asked = (asked.labels, asked.text, asked.question) != (None, None, None)
     return replace(subject, caveat=BUNDLED_CAVEAT, are_answers_meant=is_asked)
 
 
-def _labelling(umt: UMTOptions, asked: AskedOptions) -> Subject:
-    pretrained = load_classifier(umt, asked.label_names)
+def _labelling(spec: ModelOptions, asked: AskedOptions) -> Subject:
+    pretrained = load_classifier(spec, asked.label_names)
 
     def read(output: Any) -> list[Answer]:
         logits: Tensor = output.logits[0].float().cpu()
@@ -96,8 +96,8 @@ def _labelling(umt: UMTOptions, asked: AskedOptions) -> Subject:
     )
 
 
-def _searching(umt: UMTOptions, texts: list[str]) -> Subject:
-    model = load_retrieval(umt)
+def _searching(spec: ModelOptions, texts: list[str]) -> Subject:
+    model = load_retrieval(spec)
     encoded = encode_texts(model, prompt_tokens(model.tokenizer, texts, "text"))
 
     def read(features: VideoFeatures) -> list[Answer]:
@@ -117,9 +117,9 @@ def _searching(umt: UMTOptions, texts: list[str]) -> Subject:
     )
 
 
-def _answering(umt: UMTOptions, asked: AskedOptions, question: str) -> Subject:
-    candidates = answer_candidates(asked.answers, umt)
-    model = load_answering(umt)
+def _answering(spec: ModelOptions, asked: AskedOptions, question: str) -> Subject:
+    candidates = answer_candidates(asked.answers, spec)
+    model = load_answering(spec)
     reader = umt_reader(model.config)
     encoding = VideoEncoding(model, reader)
     tokens = prompt_tokens(model.tokenizer, [question], "question")

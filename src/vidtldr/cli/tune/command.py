@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.merge_options import parse_number
+from vidtldr.cli.model_options import ModelOptions, parse_number
 from vidtldr.cli.output_options import (
     JSON_FILE,
     Output,
@@ -18,7 +18,6 @@ from vidtldr.cli.output_options import (
     validate_outputs,
 )
 from vidtldr.cli.run_options import RunOptions, VideosArgument, find_videos, spread_options
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.files import is_stream
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.tune.target import Target
@@ -116,7 +115,7 @@ def parse_target(typed: str) -> Target:
     return Target(target, number)
 
 
-def parse_compared(typed: str, umt: UMTOptions) -> Compared:
+def parse_compared(typed: str, spec: ModelOptions) -> Compared:
     """Parse how to measure drift: `feature-cosine`, `labels=FILE` or `retrieval=FILE`.
 
     Raises:
@@ -129,17 +128,17 @@ def parse_compared(typed: str, umt: UMTOptions) -> Compared:
             f"--drift-by must be one of feature-cosine, labels=FILE and retrieval=FILE, got "
             f"{typed!r}. Write --drift-by feature-cosine."
         )
-    if known == "retrieval" and not umt.is_umt:
+    if known == "retrieval" and not spec.is_umt:
         raise ValueError(
             "--drift-by retrieval must come with --model umt:CHECKPOINT, as only UMT reads texts, "
-            f"got --model {umt.model!r}. Use feature-cosine or labels."
+            f"got --model {spec.model!r}. Use feature-cosine or labels."
         )
     if known == "retrieval" and not Path(file).is_file():
         raise ValueError(
             f"--drift-by retrieval must have a JSON file of captions, got {file!r}. Write "
             "--drift-by retrieval=captions.json."
         )
-    if known == "labels" and not file and umt.is_umt and not umt.is_bundled:
+    if known == "labels" and not file and spec.is_umt and not spec.is_bundled:
         raise ValueError(
             "--drift-by labels must have labels for --model umt:CHECKPOINT, got none. Write "
             "--drift-by labels='yoga,reading book' or labels=FILE."
@@ -153,7 +152,7 @@ def parse_compared(typed: str, umt: UMTOptions) -> Compared:
 def tune(
     videos: VideosArgument,
     *,
-    umt: UMTOptions,
+    spec: ModelOptions,
     target: Annotated[
         str,
         typer.Option(
@@ -168,7 +167,7 @@ def tune(
         typer.Option(
             help="What drift is: feature-cosine, 1 minus the cosine of features; labels=FILE or "
             "labels=a,b, how much of the probability of labels moves (a classifier has its own: "
-            "labels); retrieval=FILE, the same of captions, for umt."
+            "labels); retrieval=FILE, the same of captions, for umt:."
         ),
     ] = "feature-cosine",
     rounds: Annotated[
@@ -193,16 +192,16 @@ def tune(
     nothing could start or the target is not met.
     """
     with clear_errors(run.debug, lambda: _what_is_kept(files)):
-        wanted, compared = parse_target(target), parse_compared(drift_by, umt)
+        wanted, compared = parse_target(target), parse_compared(drift_by, spec)
         found = find_videos(videos)
         files.validate(found)
-        if umt.is_umt:
-            _ = umt.checkpoint  # raises if it does not exist
+        if spec.is_umt:
+            _ = spec.checkpoint  # raises if it does not exist
         else:
-            umt.validate_for_classifier()
+            spec.validate_for_classifier()
         from vidtldr.cli.tune.run import run_tuning
 
-        is_whole = run_tuning(found, umt, wanted, compared, files, run, num_rounds=rounds)
+        is_whole = run_tuning(found, spec, wanted, compared, files, run, num_rounds=rounds)
     if not is_whole:
         raise typer.Exit(SOME_INPUTS_FAILED)
 

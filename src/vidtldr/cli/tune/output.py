@@ -7,20 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidtldr.cli.tables import (
-    PAGE_WIDTH,
-    SPEED_MARK_NOTE,
-    as_sentence,
-    environment_facts,
-    layer_span,
-    page_table,
-    plain_table,
-    speed_mark,
-)
-from vidtldr.cli.text import counted
+from vidtldr.cli.terminal import SPEED_MARK_NOTE, counted, layer_span, plain_table, speed_mark
+from vidtldr.measure.environment import environment_facts
 from vidtldr.tune.frontier import frontier
 from vidtldr.tune.result import MARKERS, Point, TimedPoint, TuneResult
-from vidtldr.visualize.bench_page import BenchPage
+from vidtldr.visualize.bench_page import PAGE_WIDTH, BenchPage, as_sentence, page_table
 
 __all__ = [
     "frontier_table",

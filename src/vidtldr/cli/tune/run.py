@@ -9,12 +9,11 @@ from rich.console import Console
 
 from vidtldr.cli.bench.pages import hand_over, missing_extras
 from vidtldr.cli.load_model import load_classifier, load_retrieval, notes_on_stderr
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
-from vidtldr.cli.terminal import phases, print_failed_videos
-from vidtldr.cli.text import one_line
+from vidtldr.cli.terminal import one_line, phases, print_failed_videos
 from vidtldr.cli.tune.command import Compared, TuneFiles
 from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_page
-from vidtldr.cli.umt_options import UMTOptions
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.annotations import read_retrieval
 from vidtldr.evaluate.protocols import RETRIEVAL
@@ -44,7 +43,7 @@ CAPTIONS = RETRIEVAL["msvd"]  # allows several captions per video, each a separa
 
 def run_tuning(
     videos: Sequence[str],
-    umt: UMTOptions,
+    spec: ModelOptions,
     target: Target,
     compared: Compared,
     files: TuneFiles,
@@ -56,7 +55,7 @@ def run_tuning(
 
     Args:
         videos: Video files.
-        umt: Which model.
+        spec: Which model.
         target: What to reach.
         compared: How drift is measured.
         files: What to write.
@@ -73,7 +72,7 @@ def run_tuning(
     wanted = files.results(as_json=run.as_json)
     missing = missing_extras(wanted)
     quiet_transformers()
-    subject = _load(umt, compared, videos, run.time_limit)
+    subject = _load(spec, compared, videos, run.time_limit)
     find_host(subject.model)  # fails before any video is read if unknown
     with phases() as on_step:
         clips, failed = read_clips(subject.reader, videos, on_step)
@@ -98,16 +97,16 @@ def run_tuning(
 
 
 def _load(
-    umt: UMTOptions, compared: Compared, videos: Sequence[str], time_limit_seconds: float
+    spec: ModelOptions, compared: Compared, videos: Sequence[str], time_limit_seconds: float
 ) -> Subject:
     if compared.name == "labels":
-        return label_subject(load_classifier(umt, compared.labels), time_limit_seconds)
-    if not umt.is_umt:
-        return classifier_subject(load_classifier(umt, None), time_limit_seconds)
+        return label_subject(load_classifier(spec, compared.labels), time_limit_seconds)
+    if not spec.is_umt:
+        return classifier_subject(load_classifier(spec, None), time_limit_seconds)
     if compared.file is None:
-        return umt_subject(load_retrieval(umt), time_limit_seconds)
+        return umt_subject(load_retrieval(spec), time_limit_seconds)
     captions = _captions(compared.file, videos)
-    return caption_subject(load_retrieval(umt), captions, time_limit_seconds)
+    return caption_subject(load_retrieval(spec), captions, time_limit_seconds)
 
 
 def _captions(file: str, videos: Sequence[str]) -> dict[str, list[str]]:

@@ -1,10 +1,10 @@
-"""`vidtldr demo`: show in a minute what merging gains and that answers stay."""
+"""`vidtldr demo` and `vidtldr shapes`: the generated world of coloured shapes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,7 +15,7 @@ from vidtldr.cli.run_options import spread_options
 if TYPE_CHECKING:
     from vidtldr.shapes.demo import Demo
 
-__all__ = ["demo"]
+__all__ = ["app", "demo"]
 
 
 @spread_options
@@ -45,8 +45,8 @@ def demo(
         if directory is not None:
             validate_new_directory(directory)
         from vidtldr.bench.headline import time_headline
-        from vidtldr.cli.demo.output import print_demo
         from vidtldr.cli.load_model import BUNDLED_NOTE
+        from vidtldr.cli.shapes.output import print_demo
         from vidtldr.cli.terminal import phases
         from vidtldr.shapes.demo import run_demo
         from vidtldr.tasks.quiet import quiet_transformers
@@ -62,9 +62,8 @@ def demo(
 
 
 def _end_with_report(result: "Demo", clips: Path, kept: Path | None) -> None:
-    from vidtldr.cli.demo.output import write_demo_report
-    from vidtldr.cli.terminal import status
-    from vidtldr.cli.text import printable
+    from vidtldr.cli.shapes.output import write_demo_report
+    from vidtldr.cli.terminal import printable, status
     from vidtldr.visualize.report_extra import validate_report_extra
 
     try:
@@ -84,3 +83,55 @@ def _kept_or_temporary(directory: Path | None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="vidtldr-demo-") as temporary:
         yield Path(temporary)
+
+
+MAX_CLIPS = 10_000  # each with a caption of its own
+MAX_START = 2**40
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The generated world of coloured shapes that the bundled model was trained on.",
+)
+
+
+@app.callback()
+def _shapes() -> None:
+    """Keep `export` a subcommand, though it is the only one."""
+
+
+@app.command("export")
+@spread_options
+def export(
+    directory: Annotated[
+        Path, typer.Argument(help="New or empty directory to write.", show_default=False)
+    ],
+    num: Annotated[int, typer.Option(min=1, max=MAX_CLIPS, help="Clips to write.")] = 64,
+    split: Annotated[
+        Literal["train", "validation", "test", "unseen"],
+        typer.Option(help="Split; unseen has combinations that no other split contains."),
+    ] = "test",
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the generated world.")
+    ] = 0,
+    start: Annotated[int, typer.Option(min=0, max=MAX_START, help="Index of the first clip.")] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Write clips as H.264 files with annotations that evaluate, search and ask take.
+
+    Captions are in retrieval.json, questions in questions.json and answers.json, labels in
+    labels.txt, and the ground truth of each clip in clips.json. All captions differ.
+
+    Example: vidtldr shapes export clips
+
+    Exit codes: 0 written, 2 not written.
+    """
+    with clear_errors(debug, "nothing is kept"):
+        validate_new_directory(directory)
+        from vidtldr.cli.terminal import counted, printable, progress
+        from vidtldr.shapes.export import export_clips
+        from vidtldr.shapes.world import ShapesWorld
+
+        world = ShapesWorld(seed, split)
+        with progress("clips", num) as on_step:
+            export_clips(directory, world, num, start=start, on_step=on_step)
+        typer.echo(f"wrote {counted(num, 'clip')} to {printable(str(directory))}")

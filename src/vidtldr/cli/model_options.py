@@ -1,7 +1,7 @@
-"""Options for what to merge, and their parsing; does not import torch."""
+"""Options for which model to load and what to merge in it; does not import torch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -9,21 +9,60 @@ import typer
 
 from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
 from vidtldr.cli.output_options import Reads
-from vidtldr.cli.run_options import checked
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.run_options import DeviceOption, DtypeOption, checked
 from vidtldr.config import MergeConfig, Metric, Pooling, Score
 from vidtldr.files import read_json
+from vidtldr.tasks.model_spec import ModelSpec
 
 __all__ = [
     "SUGGESTED",
     "UNMERGED_NOTE",
     "MergeOptions",
+    "ModelOptions",
     "parse_counts",
     "parse_number",
     "parse_shares",
     "read_schedule",
     "refuse_several",
 ]
+
+
+@dataclass(frozen=True)
+class ModelOptions(ModelSpec):
+    """Which model, as typed: the fields of `ModelSpec` as options."""
+
+    panel: ClassVar = "Model"
+
+    model: Annotated[
+        str | None,
+        Reads(),
+        typer.Option(
+            help="umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one; classify and embed "
+            "also take a directory or hub id of a video classifier of transformers. Default: the "
+            "bundled shapes model, which knows coloured shapes alone.",
+            show_default=False,
+        ),
+    ] = None
+    arch: Annotated[
+        str | None,
+        Reads(names=("b16", "l16")),
+        typer.Option(help="Sizes of a umt: checkpoint: b16 (the default), l16 or a JSON file."),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Reads(),
+        typer.Option(metavar="DIR", help="Tokenizer of a umt: checkpoint; default: BERT's, cached"),
+    ] = None
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames of a umt: model; 12 fine-tuned (default), 4 zero-shot."),
+    ] = None
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+
+    def plain(self) -> ModelSpec:
+        """Return the plain `ModelSpec`, which can be pickled."""
+        return ModelSpec(**{field.name: getattr(self, field.name) for field in fields(ModelSpec)})
 
 
 def refuse_several(given: Sequence[str]) -> None:
@@ -213,7 +252,7 @@ class MergeOptions:
         ),
     ] = None
 
-    def parse(self, model: UMTOptions | None, *, must_merge: bool = False) -> MergeConfig | None:
+    def parse(self, model: ModelOptions | None, *, must_merge: bool = False) -> MergeConfig | None:
         """Parse the requested merge.
 
         Args:
@@ -249,7 +288,7 @@ class MergeOptions:
             typed["pooling"] = self.pooling
         return typed
 
-    def _refuse_choices_without_amount(self, model: UMTOptions | None) -> None:
+    def _refuse_choices_without_amount(self, model: ModelOptions | None) -> None:
         if model is None:  # benchmarks apply the choices to a schedule of their own
             return
         for name in self.choices():
@@ -257,7 +296,7 @@ class MergeOptions:
                 f"{_flag(name)} must come with an amount to merge, got none. Add --flop-ratio 0.6."
             )
 
-    def _amount(self, model: UMTOptions | None) -> MergeConfig | None:
+    def _amount(self, model: ModelOptions | None) -> MergeConfig | None:
         given = [name for name in _AMOUNTS if getattr(self, name) is not None]
         refuse_several([_flag(name) for name in given])
         if self.merge_layers is not None and given not in [[name] for name in _BUDGETS]:
@@ -275,7 +314,7 @@ class MergeOptions:
             return MergeConfig(ratio=parse_shares(self.ratio))
         return self._budget() if given else None
 
-    def _of_preset(self, preset: str, model: UMTOptions | None) -> MergeConfig:
+    def _of_preset(self, preset: str, model: ModelOptions | None) -> MergeConfig:
         if model is not None and not model.is_umt:
             raise ValueError(
                 f"--preset must come with --model umt:CHECKPOINT, got model {model.model!r}. "

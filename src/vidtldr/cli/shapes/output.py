@@ -14,13 +14,12 @@ from rich.text import Text
 from vidtldr.bench.headline import Headline
 from vidtldr.bundled import BUNDLED, BUNDLED_PRESET
 from vidtldr.cli.classify.output import token_runs
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.show.output import write_page
 from vidtldr.cli.show.run import prepare_show, show_clip
 from vidtldr.cli.show.subject import load_subject
-from vidtldr.cli.terminal import print_gain
-from vidtldr.cli.text import printable
-from vidtldr.cli.umt_options import UMTOptions
+from vidtldr.cli.terminal import print_gain, printable
 from vidtldr.measure.device_name import device_name
 from vidtldr.shapes.demo import Demo, DemoSide
 from vidtldr.shapes.exam import AnswerSheet
@@ -203,11 +202,11 @@ def write_demo_report(demo: Demo, clips: Path, kept: Path | None) -> Path:
         OSError: If it cannot be written.
     """
     texts = [caption(row) for row in demo.clips.rows[:NUM_TEXTS]]
-    model = UMTOptions(model=f"{UMT_PREFIX}{BUNDLED}")  # named explicitly, to avoid a second note
+    model = ModelOptions(model=f"{UMT_PREFIX}{BUNDLED}")  # named explicitly, to avoid a second note
     subject = load_subject(model, AskedOptions(text=texts))
     job = prepare_show(subject, demo.merge, None, NUM_REPEATS)
     clip = read_clip(clips / demo.videos[0], Sampling(subject.num_frames))
-    report = show_clip(job, clip, UMTOptions().name)
+    report = show_clip(job, clip, ModelOptions().name)
     if kept is not None:
         return write_page(kept / "report.html", report)
     handle, name = tempfile.mkstemp(prefix="vidtldr-demo-", suffix=".html")

@@ -1,0 +1,1 @@
+"""`vidtldr demo` and `vidtldr shapes`."""
