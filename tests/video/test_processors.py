@@ -37,6 +37,9 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+VIDEOS = "pixel_values_videos"
+
+
 def save(folder: Path, config: dict[str, Any], name: str = "preprocessor_config.json") -> Path:
     (folder / name).write_text(json.dumps(config))
     return folder
@@ -48,13 +51,25 @@ def noise(height: int, width: int) -> Tensor:
 
 def expected_input(processor: Any, frames: Tensor) -> Tensor:
     listed = [np.asarray(frame) for frame in frames.numpy()]
-    values = processor(listed, return_tensors="pt")["pixel_values"]
-    return torch.as_tensor(values)[0].float()
+    found = processor(listed, return_tensors="pt")
+    values = torch.as_tensor(found["pixel_values" if "pixel_values" in found else VIDEOS]).float()
+    return values[0] if values.ndim == 5 else values
 
 
 @pytest.mark.parametrize("size", _SIZES)
 @pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS)
-@pytest.mark.parametrize("name", ["VideoMAEImageProcessorPil", "VivitImageProcessor"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "VideoMAEImageProcessorPil",
+        "VivitImageProcessor",
+        "CLIPImageProcessorPil",
+        "BitImageProcessorPil",
+        "SiglipImageProcessorPil",
+        "ViTImageProcessorPil",
+        "DeiTImageProcessorPil",
+    ],
+)
 def test_pillow_processors_are_followed_bit_for_bit(
     name: str, config: dict[str, Any], size: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -85,7 +100,18 @@ def test_vivit_without_offset_is_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", _SIZES)
 @pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS)
 @pytest.mark.parametrize(
-    "name", ["VideoMAEImageProcessor", "VideoMAEVideoProcessor", "VivitVideoProcessor"]
+    "name",
+    [
+        "VideoMAEImageProcessor",
+        "VideoMAEVideoProcessor",
+        "VivitVideoProcessor",
+        "CLIPImageProcessor",
+        "BitImageProcessor",
+        "SiglipImageProcessor",
+        "ViTImageProcessor",
+        "DeiTImageProcessor",
+        "VJEPA2VideoProcessor",
+    ],
 )
 def test_torchvision_processors_are_followed_bit_for_bit(
     name: str, config: dict[str, Any], size: tuple[int, int], tmp_path: Path
@@ -102,29 +128,36 @@ def test_torchvision_processors_are_followed_bit_for_bit(
     assert torch.equal(transform(frames), expected_input(processor, frames))
 
 
-@pytest.mark.parametrize("name", PROCESSORS)
-def test_every_known_class_has_its_defaults(name: str, tmp_path: Path) -> None:
-    transform = VideoTransform.from_pretrained(save(tmp_path, {"feature_extractor_type": name}))
-    vivit = name.startswith("Vivit")
-    assert transform == VideoTransform(
-        resize=256 if vivit else 224,
-        crop=(224, 224),
-        interpolation="bilinear",
-        antialias=True,
-        backend="pillow" if name in _ON_PILLOW else "torch",
-        rescale_factor=1 / 127.5 if vivit else 1 / 255,
-        rescale_offset=vivit,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
+@pytest.mark.timm
+@pytest.mark.parametrize("size", _SIZES)
+def test_dinov3_is_followed_to_half_a_level(size: tuple[int, int], tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="needs the environment of `make test-timm`")
+    import transformers
+
+    frames = noise(*size)
+    transform = VideoTransform.from_pretrained(
+        save(tmp_path, {"image_processor_type": "DINOv3ViTImageProcessorFast"})
     )
+    found = transform(frames) - expected_input(transformers.DINOv3ViTImageProcessor(), frames)
+    assert found.abs().max() < 0.501 / 255 / 0.224
 
 
-_ON_PILLOW = {
-    "VideoMAEImageProcessorPil",
-    "VivitFeatureExtractor",
-    "VivitImageProcessor",
-    "VivitImageProcessorFast",
-}
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_every_known_class_is_read_without_a_key(name: str, tmp_path: Path) -> None:
+    transform = VideoTransform.from_pretrained(save(tmp_path, {"feature_extractor_type": name}))
+    is_on_pillow = name.endswith("Pil") or name in _ON_PILLOW
+    assert transform.backend == ("pillow" if is_on_pillow else "torch")
+    assert transform.fixed_size == ((256, 256) if name.startswith("VJEPA2") else (224, 224))
+
+
+_ON_PILLOW = {"VivitFeatureExtractor", "VivitImageProcessor", "VivitImageProcessorFast"}
+
+
+@pytest.mark.parametrize("part", ["image_processor", "video_processor"])
+def test_a_file_of_all_parts_is_read(part: str, tmp_path: Path) -> None:
+    own = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 40, "width": 40}}
+    save(tmp_path, {"processor_class": "SiglipProcessor", part: own}, "processor_config.json")
+    assert VideoTransform.from_pretrained(tmp_path).resize == (40, 40)
 
 
 def test_the_video_file_is_preferred(tmp_path: Path) -> None:
@@ -185,8 +218,8 @@ _VIVIT = {"image_processor_type": "VivitImageProcessor"}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "the processor class must be one of VideoMAEFeatureExtractor, "),
-        ({"image_processor_type": "CLIPImageProcessor"}, "got 'CLIPImageProcessor'"),
+        ({}, "the processor class must be that of a known family (VideoMAE, Vivit, CLIP, Bit, "),
+        ({"image_processor_type": "ChineseCLIPImageProcessor"}, "got 'ChineseCLIPImageProcessor'"),
         ({**_VIDEOMAE, "resample": 1}, "resample must be one of 0 (nearest), 2 (bilinear), 3"),
         ({**_VIDEOMAE, "resample": True}, "resample must be one of"),
         ({**_VIDEOMAE, "do_pad": True}, "got do_pad"),

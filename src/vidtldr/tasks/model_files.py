@@ -7,7 +7,11 @@ __all__ = ["model_directory", "model_source", "validate_model_name"]
 
 _CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
-_PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+_PROCESSORS = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+)
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w([\w.-]*\w)?", re.ASCII)
 _TIMM = re.compile(r"(timm/|hf[-_]hub:).+|(\w+_)?(vit|deit|eva|beit)\w*_patch\d\w*(\..*)?")
 _SECONDS_TO_ANSWER = 5.0

@@ -1,10 +1,12 @@
 """Read what a Hugging Face processor does to pixels from a model's config files.
 
-Source: transformers 5.23, the processors of VideoMAE and ViViT and their torchvision and Pillow
-backends. The classes are only named here, not imported: same pixels without needing torchvision.
+Source: transformers 5.23, the processors of the supported families and their torchvision and
+Pillow backends. The classes are only named here, not imported: same pixels without needing
+torchvision.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -14,41 +16,94 @@ from vidtldr.files import read_json
 __all__ = ["PROCESSORS", "read_processor_config"]
 
 
+Channels = tuple[float, float, float]
+
+_HALF = (0.5, 0.5, 0.5)
+_IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_OPENAI: tuple[Channels, Channels] = (
+    (0.48145466, 0.4578275, 0.40821073),
+    (0.26862954, 0.26130258, 0.27577711),
+)
+_NEAREST, _BILINEAR, _BICUBIC = 0, 2, 3
+
+
 class Processor(NamedTuple):
     """Defaults of a processor class, for keys that its file leaves out.
 
     Attributes:
         backend: Library whose resizing is followed.
-        shortest_edge: Length to which the shorter side is resized, in pixels.
+        size: What is resized to: length of the shorter side, or (height, width), pixels.
+        crop: Side of the centre crop, pixels; None for no crop.
+        resample: Filter of the resize, by Pillow's code.
+        mean: Subtracted from each channel.
+        std: Divides each channel.
+        is_square: Whether a size that is one number means a square, not the shorter side.
         rescale_factor: Factor on the pixel values.
         offset: Whether 1 is subtracted after rescaling: always, never, or as the key `offset` says.
+        size_over_crop: If given, the shorter side is always this times the crop, rounded down.
     """
 
     backend: Literal["torch", "pillow"]
-    shortest_edge: int
-    rescale_factor: float
-    offset: Literal["always", "never", "key"]
+    size: int | tuple[int, int]
+    crop: int | None = 224
+    resample: int = _BILINEAR
+    mean: Channels = _HALF
+    std: Channels = _HALF
+    is_square: bool = False
+    rescale_factor: float = 1 / 255
+    offset: Literal["always", "never", "key"] = "never"
+    size_over_crop: float | None = None
 
 
-_VIDEOMAE = Processor("torch", 224, 1 / 255, "never")
-_VIVIT = Processor("pillow", 256, 1 / 127.5, "key")
+_VIDEOMAE = Processor("torch", 224)
+_VIVIT = Processor("pillow", 256, rescale_factor=1 / 127.5, offset="key")
+_CLIP = Processor("torch", 224, 224, _BICUBIC, *_OPENAI)
+_SIGLIP = Processor("torch", (224, 224), None, _BICUBIC)
+_VIT = Processor("torch", (224, 224), None, is_square=True)
+_DEIT = Processor("torch", (256, 256), 224, _BICUBIC, is_square=True)
+# Its class resizes before it rounds to 8 bits: pixels differ by at most half a level of 255.
+_DINOV3 = Processor("torch", (224, 224), None, _BILINEAR, *_IMAGENET, is_square=True)
+_VJEPA2 = Processor("torch", 292, 256, _BILINEAR, *_IMAGENET, size_over_crop=256 / 224)
+
+
+def _with_old_names(name: str, processor: Processor) -> dict[str, Processor]:
+    """The class with the names that transformers has had for it."""
+    return {
+        f"{name}FeatureExtractor": processor,
+        f"{name}ImageProcessor": processor,
+        f"{name}ImageProcessorFast": processor,
+        f"{name}ImageProcessorPil": processor._replace(backend="pillow"),
+    }
+
 
 # transformers maps the old names (...FeatureExtractor, ...Fast) to the class without the suffix.
 PROCESSORS: Mapping[str, Processor] = {
-    "VideoMAEFeatureExtractor": _VIDEOMAE,
-    "VideoMAEImageProcessor": _VIDEOMAE,
-    "VideoMAEImageProcessorFast": _VIDEOMAE,
-    "VideoMAEImageProcessorPil": _VIDEOMAE._replace(backend="pillow"),
+    **_with_old_names("VideoMAE", _VIDEOMAE),
     "VideoMAEVideoProcessor": _VIDEOMAE,
     "VivitFeatureExtractor": _VIVIT,
     "VivitImageProcessor": _VIVIT,
     "VivitImageProcessorFast": _VIVIT,
-    "VivitVideoProcessor": Processor("torch", 256, 1 / 127.5, "always"),
+    "VivitVideoProcessor": Processor("torch", 256, rescale_factor=1 / 127.5, offset="always"),
+    **_with_old_names("CLIP", _CLIP),
+    **_with_old_names("Bit", _CLIP),
+    **_with_old_names("Siglip", _SIGLIP),
+    **_with_old_names("ViT", _VIT),
+    **_with_old_names("DeiT", _DEIT),
+    "DINOv3ViTImageProcessor": _DINOV3,
+    "DINOv3ViTImageProcessorFast": _DINOV3,
+    "VJEPA2VideoProcessor": _VJEPA2,
 }
 
+_FAMILIES = list(
+    dict.fromkeys(re.split("Feature|Image|Video(?=P)", name)[0] for name in PROCESSORS)
+)
+
 _FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+# Processors of texts and pixels together are saved in one file, one key for each part.
+_FILE_OF_PARTS = "processor_config.json"
+_PARTS = ("video_processor", "image_processor")
 _TYPE_KEYS = ("video_processor_type", "image_processor_type", "feature_extractor_type")
-_INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_INTERPOLATIONS = {_NEAREST: "nearest", _BILINEAR: "bilinear", _BICUBIC: "bicubic"}
 _PIXEL_KEYS = {
     "crop_size",
     "default_to_square",
@@ -90,25 +145,29 @@ def read_processor_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Turn a model directory's processor file into arguments of `VideoTransform`.
 
     Args:
-        directory: Folder with `video_preprocessor_config.json` or `preprocessor_config.json`; the
-            first is preferred.
+        directory: Folder with `video_preprocessor_config.json`, `preprocessor_config.json` or
+            `processor_config.json`; the first that is there is read.
 
     Raises:
-        FileNotFoundError: If neither file exists.
+        FileNotFoundError: If there is none.
         ValueError: If the processor class or a key that could change pixels is unknown.
     """
-    file = _find(Path(directory))
-    config = _load(file)
+    file, config = _find(Path(directory))
     try:
         return _arguments(config)
     except ValueError as error:
         raise ValueError(f"{error} It is in {str(file)!r}.") from error
 
 
-def _find(directory: Path) -> Path:
+def _find(directory: Path) -> tuple[Path, dict[str, Any]]:
     for name in _FILES:
         if (directory / name).is_file():
-            return directory / name
+            return directory / name, _load(directory / name)
+    file = directory / _FILE_OF_PARTS
+    parts = _load(file) if file.is_file() else {}
+    for key in _PARTS:
+        if isinstance(parts.get(key), dict):
+            return file, parts[key]
     raise FileNotFoundError(
         f"directory must hold {' or '.join(_FILES)}, got {str(directory)!r}. "
         "Copy the file from the model's page, or make a VideoTransform by hand."
@@ -135,20 +194,22 @@ def _arguments(config: dict[str, Any]) -> dict[str, Any]:
     offset = processor.offset == "always" and rescale
     if processor.offset == "key":
         offset = given("offset", True)
-    square = given("default_to_square", False)
-    size = given("size", {"shortest_edge": processor.shortest_edge})
-    crop = given("crop_size", {"height": 224, "width": 224})
-    half = [0.5, 0.5, 0.5]
+    square = given("default_to_square", processor.is_square)
+    size = _size("size", given("size", processor.size), square)
+    crop = _size("crop_size", given("crop_size", processor.crop or 224), True)
+    if processor.size_over_crop is not None:
+        assert isinstance(crop, tuple)
+        size = int(crop[0] * processor.size_over_crop)
     return {
-        "resize": _size("size", size, square) if resize else None,
-        "crop": _size("crop_size", crop, True) if given("do_center_crop", True) else None,
-        "interpolation": _interpolation(given("resample", 2)),
+        "resize": size if resize else None,
+        "crop": crop if given("do_center_crop", processor.crop is not None) else None,
+        "interpolation": _interpolation(given("resample", processor.resample)),
         "antialias": True,
         "backend": processor.backend,
         "rescale_factor": given("rescale_factor", processor.rescale_factor) if rescale else None,
         "rescale_offset": offset,
-        "mean": _channels(given("image_mean", half)) if normalize else None,
-        "std": _channels(given("image_std", half)) if normalize else None,
+        "mean": _channels(given("image_mean", processor.mean)) if normalize else None,
+        "std": _channels(given("image_std", processor.std)) if normalize else None,
     }
 
 
@@ -176,8 +237,8 @@ def _processor(config: dict[str, Any]) -> Processor:
     name = str(next((config[key] for key in _TYPE_KEYS if config.get(key)), None))
     if name not in PROCESSORS:
         raise ValueError(
-            f"the processor class must be one of {', '.join(PROCESSORS)}, got {name!r}. "
-            "Make a VideoTransform by hand for another."
+            f"the processor class must be that of a known family ({', '.join(_FAMILIES)}), got "
+            f"{name!r}. Make a VideoTransform by hand for another."
         )
     return PROCESSORS[name]
 
@@ -198,7 +259,7 @@ def _size(key: str, size: Any, square: bool) -> int | tuple[int, int]:
     """Parse a size given as an int, a list or a dictionary, as transformers does."""
     if isinstance(size, int) and not isinstance(size, bool):
         return (size, size) if square else size
-    if isinstance(size, list) and len(size) == 2:
+    if isinstance(size, list | tuple) and len(size) == 2:
         return (size[0], size[1])
     if isinstance(size, dict):
         size = {name: value for name, value in size.items() if value is not None}

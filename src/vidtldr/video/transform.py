@@ -103,15 +103,15 @@ class VideoTransform:
     def from_pretrained(cls, directory: str | os.PathLike[str]) -> "VideoTransform":
         """Make the transform that a model directory's processor applies to pixels.
 
-        Supports the image and video processors of VideoMAE and ViViT, old and new. An unknown class
-        or key is an error, never a guess.
+        Supports the image and video processors of the supported families, old and new. An unknown
+        class or key is an error, never a guess.
 
         Args:
-            directory: Folder with `video_preprocessor_config.json`, which is preferred, or
-                `preprocessor_config.json`.
+            directory: Folder with `video_preprocessor_config.json`, which is preferred,
+                `preprocessor_config.json` or `processor_config.json`.
 
         Raises:
-            FileNotFoundError: If neither file exists.
+            FileNotFoundError: If there is no such file.
             ValueError: If the file contains something unknown.
         """
         return cls(**read_processor_config(directory))
