@@ -12,6 +12,7 @@ from vidtldr.measure.result_store import ResultStore
 OPTIONS = QualityOptions(num_clips=6, seeds=(0, 1), split="validation", batch_size=8)
 
 
+@pytest.mark.slow
 def test_the_best_on_validation_clips_is_chosen() -> None:
     sets = ((0, 1), (3, 4), (1, 2))
     choice = choose_preset(tiny_world_model(), OPTIONS, ResultStore(), 0.6, layer_sets=sets)

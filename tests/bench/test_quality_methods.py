@@ -39,6 +39,7 @@ def test_there_is_a_cell_for_every_method_placement_and_budget(cells: list[Cell]
     assert {cell.layers for cell in cells} == {(0, 1, 2), (2, 3, 4), (1, 3), None}
 
 
+@pytest.mark.slow
 def test_counted_flops_stay_within_the_budget_and_close_to_it(
     encoder: VisionEncoder, cells: list[Cell]
 ) -> None:

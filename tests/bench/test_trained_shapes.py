@@ -14,6 +14,7 @@ def trained() -> ShapesUMT:
     return ShapesUMT(shapes_config()).eval()
 
 
+@pytest.mark.slow
 def test_weights_and_checkpoints_give_the_same_model(trained: ShapesUMT, tmp_path: Path) -> None:
     state = {name: value.half().contiguous() for name, value in trained.state_dict().items()}
     save_file(state, tmp_path / "model.safetensors")

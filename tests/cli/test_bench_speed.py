@@ -166,6 +166,7 @@ def test_without_room_for_anything_there_is_one_line(run: Run, model: str) -> No
 
 
 @needs_proc
+@pytest.mark.slow
 def test_peaks_of_what_there_is_room_for_are_written(run: Run, model: str, tmp_path: Path) -> None:
     output = tmp_path / "memory.json"
     command = ["bench", "memory", "--model", model, "--device", "cpu", "--rounds", "1"]

@@ -196,6 +196,7 @@ def test_a_dash_is_standard_output_and_text_moves_aside(tmp_path: Path, command:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_embed_and_index_export_write_parquet_to_standard_output(
     films: VideoSet, tmp_path: Path
 ) -> None:

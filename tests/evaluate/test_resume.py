@@ -40,6 +40,7 @@ def finish(directory, cache):
     return json.loads(output.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_gives_the_same_numbers(prepared):
     cache = prepared / "cache"
     process = start(prepared, cache, "0.5")

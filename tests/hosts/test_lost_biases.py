@@ -12,7 +12,7 @@ from transformers import VideoMAEForVideoClassification
 import vidtldr
 from vidtldr.hosts import lost_biases
 from vidtldr.hosts.lost_biases import name_lost_biases, warn_about_lost_biases
-from vidtldr.tasks.pretrained import load_video_classifier
+from vidtldr.tasks.pretrained import load_pretrained
 
 MISSING = "videomae.encoder.layer.0.attention.attention.query.bias"
 LOSES_THEM = (5, 6) <= TRANSFORMERS < (5, 18)
@@ -53,7 +53,7 @@ def test_biases_of_a_published_checkpoint_arrive(published: Path) -> None:
 @pytest.mark.skipif(not LOSES_THEM, reason="this version of transformers finds them")
 def test_where_they_are_lost_the_loader_refuses_with_the_reason(published: Path) -> None:
     with pytest.raises(ValueError, match=r"without 4 of them: transformers 5\.\d+.* loads publi"):
-        load_video_classifier(str(published), torch.device("cpu"), None)
+        load_pretrained(str(published), torch.device("cpu"), None)
 
 
 @pytest.mark.parametrize("found", ["5.5.4", "5.18.0", "5.23.0", "6.0.0.dev0"])

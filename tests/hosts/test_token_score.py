@@ -180,6 +180,7 @@ def test_random_pairs_are_others_in_every_clip_and_leave_the_prefix_alone() -> N
     assert taken.le(21).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["representation-shift", "sharpness-per-head"])
 def test_new_scores_compile_to_one_graph(score: str) -> None:
     model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=R, score=score)

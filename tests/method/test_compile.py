@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ def merge_step(x: Tensor, mass: Tensor, sharpness: Tensor) -> tuple[Tensor, Tens
     return unmerge_tokens(merged, source), mass, source
 
 
+@pytest.mark.slow
 def test_the_whole_method_compiles_to_one_graph() -> None:
     arguments = torch.randn(2, 16, 8), torch.ones(2, 16), -torch.rand(2, 15)
     compiled = torch.compile(merge_step, fullgraph=True)

@@ -481,6 +481,7 @@ def test_visible_patches_only_can_be_merged_too() -> None:
         model.videomae(clips(), bool_masked_pos=hidden)
 
 
+@pytest.mark.slow
 def test_a_merged_forward_under_autocast_is_finite_and_compiles() -> None:
     model = vidtldr.apply_patch(videomae(num_hidden_layers=3), r=R)
     with torch.autocast("cpu", torch.bfloat16):

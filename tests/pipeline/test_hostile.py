@@ -33,6 +33,7 @@ def test_files_that_harm_their_process_are_noted_and_the_others_indexed(tmp_path
     assert indexed == {"a.mp4", "once.mp4", "z.mp4"}
 
 
+@pytest.mark.slow
 def test_a_clip_that_ends_the_encoder_is_noted_and_those_beside_it_indexed(tmp_path):
     dark = [str(write_film(tmp_path / f"{n}.mp4", 9, first_number=0)) for n in range(3)]
     white = write_film(tmp_path / "white.mp4", 9, first_number=0)

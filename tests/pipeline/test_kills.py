@@ -94,6 +94,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_workers_cost_nothing_but_time(many, whole, tmp_path):
     process = start(tmp_path / "my.index", many)
     pids = pids_of(process)
@@ -154,6 +155,7 @@ def is_that_of_an_uninterrupted_run(directory, whole) -> None:
     assert verify_index(directory).problems == ()
 
 
+@pytest.mark.slow
 def test_at_most_the_open_commit_and_what_is_in_memory_is_lost(many, tmp_path):
     """Rows appear in commits of a few while the run goes on, and stay when it is killed."""
     directory = tmp_path / "my.index"
@@ -189,6 +191,7 @@ def test_of_two_writers_one_wins_and_one_is_told(many, whole, tmp_path):
     equal_to_rounding(rows_of(directory), whole[0])
 
 
+@pytest.mark.slow
 def test_ctrl_c_commits_what_is_decoded_and_the_next_run_goes_on(many, whole, tmp_path):
     directory = tmp_path / "my.index"
     process = start(directory, many)

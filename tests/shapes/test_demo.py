@@ -30,6 +30,7 @@ def sides_of(demo: Demo) -> list[tuple[DemoSide, MergeConfig | None]]:
     return [(demo.unmerged, None), (demo.merged, bundled_merge())]
 
 
+@pytest.mark.slow
 def test_both_sides_are_what_the_evaluation_finds_in_the_same_files(
     shown: tuple[Demo, Path, object],
 ) -> None:

@@ -13,12 +13,12 @@ from torch._dynamo.utils import counters
 
 from vidtldr.config import MergeConfig
 from vidtldr.patch.patching import apply_patch
-from vidtldr.tasks.compiled_classifier import compile_classifier
+from vidtldr.tasks.compiled_pretrained import compile_pretrained
 from vidtldr.tasks.embed import (
     EmbeddedVideo,
-    classifier_embedder,
-    classifier_features,
     embed_videos,
+    pretrained_embedder,
+    pretrained_features,
     umt_embedder,
 )
 from vidtldr.tasks.embeddings_file import write_parquet
@@ -54,7 +54,7 @@ def test_umt_gives_projected_unit_vectors(retrieval, videos, encoding_of, merge)
 def test_a_clip_that_the_model_refuses_stops_no_other(films, tmp_path):
     small = write_film(tmp_path / "other.mp4", 12, size=(146, 64))
     classifier = Pretrained(tiny_models.videomae(), VideoTransform(crop=(32, 32)), (), 6)
-    embedder = classifier_embedder(classifier)
+    embedder = pretrained_embedder(classifier)
     broken = replace(embedder, reader=replace(embedder.reader, transform=VideoTransform()))
     rows = list(embed_videos(broken, [str(small), films.paths[0]]))
     assert all(row.vector is None and row.id for row in rows)
@@ -95,7 +95,7 @@ def test_a_video_too_large_for_the_memory_stops_no_other(films, tmp_path):
 
 def test_a_videomae_classifier_gives_what_enters_its_last_layer(films):
     model = tiny_models.videomae(use_mean_pooling=True)
-    embedder = classifier_embedder(pretrained(model))
+    embedder = pretrained_embedder(pretrained(model))
     [row] = embed_videos(embedder, films.paths[:1])
     pixels = embedder.reader(films.paths[0]).values[None]
     with torch.no_grad():
@@ -109,8 +109,8 @@ def test_a_videomae_classifier_gives_what_enters_its_last_layer(films):
 
 def test_a_vivit_classifier_gives_its_class_token(films):
     model = tiny_models.vivit()
-    [row] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
-    pixels = classifier_embedder(pretrained(model)).reader(films.paths[0]).values[None]
+    [row] = embed_videos(pretrained_embedder(pretrained(model)), films.paths[:1])
+    pixels = pretrained_embedder(pretrained(model)).reader(films.paths[0]).values[None]
     with torch.no_grad():
         expected = model.vivit(pixels).last_hidden_state[0, 0]
     torch.testing.assert_close(row.vector, expected)
@@ -118,22 +118,22 @@ def test_a_vivit_classifier_gives_its_class_token(films):
 
 def test_a_patched_classifier_merges(films):
     model = tiny_models.videomae(use_mean_pooling=True)
-    [before] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    [before] = embed_videos(pretrained_embedder(pretrained(model)), films.paths[:1])
     apply_patch(model, MergeConfig(r=[12]))
-    [after] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    [after] = embed_videos(pretrained_embedder(pretrained(model)), films.paths[:1])
     assert not torch.equal(before.vector, after.vector)
 
 
 def test_a_model_without_a_last_layer_is_refused():
     with pytest.raises(NotImplementedError, match="under the name 'classifier', got Linear"):
-        classifier_embedder(pretrained(torch.nn.Linear(2, 2)))
+        pretrained_embedder(pretrained(torch.nn.Linear(2, 2)))
 
 
 def test_a_vector_that_is_not_finite_is_an_error(films):
     model = tiny_models.videomae(use_mean_pooling=True)
     with torch.no_grad():
         model.fc_norm.weight.fill_(torch.nan)
-    [row] = embed_videos(classifier_embedder(pretrained(model)), films.paths[:1])
+    [row] = embed_videos(pretrained_embedder(pretrained(model)), films.paths[:1])
     assert row.vector is None
     assert "must be finite, got NaN or inf" in row.error
 
@@ -217,7 +217,7 @@ def test_clips_of_many_sizes_cannot_be_compiled_for():
     with pytest.raises(
         ValueError, match="`compile` must be used where all clips get one size, got"
     ):
-        compile_classifier(Pretrained(tiny_models.videomae(), any_size, tuple("abcdefg"), 6))
+        compile_pretrained(Pretrained(tiny_models.videomae(), any_size, tuple("abcdefg"), 6))
 
 
 @pytest.mark.slow
@@ -226,14 +226,14 @@ def test_clips_of_many_sizes_cannot_be_compiled_for():
     tiny_models.TRANSFORMERS < (5, 18),
     reason="transformers before 5.18 compiles ViViT with a mask",
 )
-def test_a_compiled_classifier_embeds_alike():
+def test_a_compiled_pretrained_embeds_alike():
     classifier = pretrained(apply_patch(tiny_models.vivit(num_hidden_layers=2), r=[9]).double())
-    compiled = compile_classifier(classifier, 2)
+    compiled = compile_pretrained(classifier, 2)
     num_graphs = counters["stats"]["unique_graphs"]
     batch = tiny_models.clips(2)
     for clips in (batch, batch.double(), batch[:1]):  # cast here or before; too few: uncompiled
-        expected = classifier_embedder(classifier).encode(clips)
-        found = classifier_embedder(classifier, compiled=compiled).encode(clips)
+        expected = pretrained_embedder(classifier).encode(clips)
+        found = pretrained_embedder(classifier, compiled=compiled).encode(clips)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert counters["stats"]["unique_graphs"] == num_graphs
 
@@ -242,8 +242,8 @@ def test_features_are_those_of_their_own_thread() -> None:
     """Both threads hook the one model: each must keep what its own forward computed."""
     model = tiny_models.videomae()
     inputs = [tiny_models.clips(1, seed=seed) for seed in range(3)]
-    expected = [classifier_features(model, x) for x in inputs]
+    expected = [pretrained_features(model, x) for x in inputs]
     with ThreadPoolExecutor(3) as pool:
-        jobs = [(i, pool.submit(classifier_features, model, inputs[i])) for i in [0, 1, 2] * 20]
+        jobs = [(i, pool.submit(pretrained_features, model, inputs[i])) for i in [0, 1, 2] * 20]
         for i, job in jobs:
             assert torch.allclose(job.result(), expected[i], atol=1e-5)

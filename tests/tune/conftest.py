@@ -5,7 +5,7 @@ import torch
 from support.tune_films import pretrained_videomae, write_films
 
 from vidtldr.tune.clips import TunedClip, read_clips
-from vidtldr.tune.subject import Subject, classifier_subject
+from vidtldr.tune.subject import Subject, pretrained_subject
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def _own_times(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def subject() -> Subject:
-    return classifier_subject(pretrained_videomae(), 60.0)
+    return pretrained_subject(pretrained_videomae(), 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from vidtldr.tune.clips import TunedClip
 from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, Point, TimedPoint, TuneResult
 from vidtldr.tune.search import search
-from vidtldr.tune.subject import Subject, classifier_subject, umt_subject
+from vidtldr.tune.subject import Subject, pretrained_subject, umt_subject
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome, Trials
 from vidtldr.tune.ways import Way, flop_ratio_of
@@ -129,7 +129,7 @@ def test_what_counts_behind_the_encoder_is_chosen_first_by_its_drift(
 def test_the_papers_setting_stands_beside_in_a_model_of_two_layers(
     tuned_clips: list[TunedClip],
 ) -> None:
-    subject = classifier_subject(pretrained_videomae(num_hidden_layers=2), 60.0)
+    subject = pretrained_subject(pretrained_videomae(num_hidden_layers=2), 60.0)
     found = search(Trials(subject, tuned_clips[:1], ResultStore()), Target("drift", 0.5), 1)
     [paper] = {point.layers for point in found.points if point.kind == PAPER}
     assert paper == (0, 1)

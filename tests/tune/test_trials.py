@@ -16,7 +16,7 @@ from vidtldr.measure.result_store import ResultStore
 from vidtldr.patch.patching import patched
 from vidtldr.tune import trials as trials_module
 from vidtldr.tune.clips import TunedClip, read_clips
-from vidtldr.tune.subject import Subject, classifier_subject, label_subject
+from vidtldr.tune.subject import Subject, label_subject, pretrained_subject
 from vidtldr.tune.trials import Trials
 
 MERGING = Merging(MergeConfig(r=[10, 5], score="received"))
@@ -75,7 +75,7 @@ def other_labels(_: Subject) -> Subject:
 
 
 def other_heads(_: Subject) -> Subject:
-    return classifier_subject(pretrained_videomae(num_attention_heads=6), 60.0)
+    return pretrained_subject(pretrained_videomae(num_attention_heads=6), 60.0)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_anything_else_that_decides_a_drift_starts_anew(
     change: Callable[[Subject], Subject], tuned_clips: list[TunedClip], tmp_path: Path
 ) -> None:
     file = tmp_path / "tried.jsonl"
-    make = label_subject if change is other_labels else classifier_subject
+    make = label_subject if change is other_labels else pretrained_subject
     Trials(make(pretrained_videomae(), 60.0), tuned_clips, ResultStore(file)).run(MERGING, 1)
     same = Trials(make(pretrained_videomae(), 60.0), tuned_clips, ResultStore(file))
     same.run(MERGING, 1)
@@ -163,7 +163,7 @@ def test_only_the_first_seconds_are_read_where_that_is_asked(
 
 
 def test_an_answer_that_is_no_number_is_an_error(tuned_clips: list[TunedClip]) -> None:
-    subject = classifier_subject(pretrained_videomae(), 60.0)
+    subject = pretrained_subject(pretrained_videomae(), 60.0)
     with torch.no_grad():
         subject.model.videomae.encoder.layer[2].output.dense.bias.fill_(float("inf"))
     trials = Trials(subject, tuned_clips, ResultStore())

@@ -5,6 +5,7 @@ Letters: `B` clips, `T` frames of a clip, `S` side of a frame in pixels, `K` cla
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,14 @@ from vidtldr.tasks.labels import parse_labels
 from vidtldr.video.decode import Clip
 from vidtldr.video.transform import VideoTransform
 
-__all__ = ["LabelProbability", "classify_pixels", "parse_labels", "to_pixels", "top_labels"]
+__all__ = [
+    "LabelProbability",
+    "classify_pixels",
+    "parse_labels",
+    "probabilities_of",
+    "to_pixels",
+    "top_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class LabelProbability:
 
     Attributes:
         label: The name of the class.
-        probability: Its softmax probability, in [0, 1].
+        probability: Its probability, in [0, 1].
     """
 
     label: str
@@ -50,7 +58,7 @@ def classify_pixels(model: nn.Module, pixel_values: Tensor) -> Tensor:
     """Compute the class probabilities of clips.
 
     Args:
-        model: A transformers video classifier.
+        model: A classifier called on clips, as in `Pretrained`.
         pixel_values: Shape (B, T, 3, S, S).
 
     Returns:
@@ -59,10 +67,26 @@ def classify_pixels(model: nn.Module, pixel_values: Tensor) -> Tensor:
     Raises:
         FloatingPointError: If a logit is not finite.
     """
-    logits = model(pixel_values=pixel_values).logits.float().cpu()
+    return probabilities_of(model(pixel_values=pixel_values))
+
+
+def probabilities_of(output: Any) -> Tensor:
+    """Turn a classifier's output into probabilities: the softmax of its logits, or their sigmoid.
+
+    Args:
+        output: Of transformers, or a `ClassLogits`.
+
+    Returns:
+        Shape (B, K), float32, on the CPU.
+
+    Raises:
+        FloatingPointError: If a logit is not finite.
+    """
+    logits = output.logits.float().cpu()
     if not logits.isfinite().all():
         raise FloatingPointError("the model's logits must be finite, got NaN or inf. Use float32.")
-    return torch.as_tensor(logits.softmax(dim=-1))
+    is_sigmoid = getattr(output, "is_sigmoid", False)
+    return torch.as_tensor(logits.sigmoid() if is_sigmoid else logits.softmax(dim=-1))
 
 
 def top_labels(probabilities: Tensor, labels: Sequence[str], k: int) -> list[LabelProbability]:

@@ -11,7 +11,7 @@ _MAX_TOKENS = 2**16
 
 
 def validate_sizes(config: Mapping[str, Any]) -> None:
-    """Refuse sizes that no video classifier has and that would take all memory or hours.
+    """Refuse sizes that no known model has and that would take all memory or hours.
 
     Args:
         config: The content of a config.json.
@@ -20,6 +20,8 @@ def validate_sizes(config: Mapping[str, Any]) -> None:
         ValueError: If a size is too large, or a clip would have more than 65,536 tokens.
     """
     for name, value in config.items():
+        if isinstance(value, dict) and name.endswith("_config"):  # a tower's
+            validate_sizes(value)
         limit = _MAX_LAYERS if name.endswith("_layers") else _MAX_SIZE
         sizes = value if isinstance(value, list) else [value]
         too_large = [size for size in sizes if isinstance(size, int) and size > limit]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
@@ -18,10 +19,12 @@ from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.patch.compiled_twin import CompiledTwin
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
+from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.search import embed_pooled, retrieval_model
 from vidtldr.tasks.unchanged import FileChangedError, FileWatch
+from vidtldr.tasks.video_encoder import VideoEncoder, mean_of_frames
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.video.decode import VideoError
 from vidtldr.video.sampling import Sampling
@@ -29,9 +32,9 @@ from vidtldr.video.sampling import Sampling
 __all__ = [
     "EmbeddedVideo",
     "Embedder",
-    "classifier_embedder",
-    "classifier_features",
     "embed_videos",
+    "pretrained_embedder",
+    "pretrained_features",
     "umt_embedder",
 ]
 
@@ -76,6 +79,8 @@ class Embedder:
         compiled: The compiled model for clips of one shape; None if nothing was compiled.
         r: Tokens removed in each layer; None if nothing merges, or it depends on the input.
         model: The model itself.
+        encode_texts: Encodes texts, with the argument's name for errors, into the space of the
+            vectors: (K, C), float32, on the CPU; None for a model that reads no texts.
     """
 
     reader: ClipReader
@@ -87,6 +92,7 @@ class Embedder:
     compiled: CompiledTwin[Any] | None = None
     r: tuple[int, ...] | None = None
     model: nn.Module | None = None
+    encode_texts: Callable[[Sequence[str], str], Tensor] | None = None
 
 
 def umt_embedder(encoding: VideoEncoding) -> Embedder:
@@ -124,39 +130,49 @@ def umt_embedder(encoding: VideoEncoding) -> Embedder:
     )
 
 
-def classifier_embedder(
+def pretrained_embedder(
     pretrained: Pretrained,
     sampling: Sampling | None = None,
     *,
     merge: MergeConfig | None = None,
     time_limit_seconds: float = 120.0,
     compiled: CompiledTwin[nn.Module] | None = None,
+    dual: DualEncoder | None = None,
 ) -> Embedder:
-    """Embed with a transformers classifier: the input of its last layer, not normalised.
+    """Embed with a model of transformers.
+
+    Vectors of a classifier are the input of its last layer, those of an encoder what it hands on,
+    neither normalised; those of a dual encoder are unit vectors, comparable with texts. Vectors of
+    single frames are averaged first.
 
     Args:
-        pretrained: The classifier; merges if it is patched.
+        pretrained: The model; merges if it is patched.
         sampling: Which frames; None spreads the model's number of frames over the whole video.
         merge: What it was patched with, for `Embedder.identity`.
         time_limit_seconds: Time limit for reading a video.
-        compiled: Result of `compile_classifier`, to run instead; None runs the classifier itself.
+        compiled: Result of `compile_pretrained`, to run instead; None runs the model itself.
+        dual: The same model with its tokenizer, if it reads texts.
 
     Raises:
-        NotImplementedError: If the model has no module named `classifier`.
+        NotImplementedError: If a classifier has no module named `classifier`.
     """
-    model: Any = pretrained.model
-    _head_of(model)
+    model = pretrained.model
+    if isinstance(model, VideoEncoder):
+        num_channels = model.num_channels
+    else:
+        num_channels = _head_of(model).in_features
     sampling = sampling or Sampling(pretrained.num_frames)
     reader = ClipReader(sampling, pretrained.transform, time_limit_seconds=time_limit_seconds)
-    num_channels = int(model.config.hidden_size)
 
     def identity() -> dict[str, Any]:
         schedule = None if merge is None else resolve_budget(merge, find_host(model))
         return _identity(model, schedule, reader)
 
     def encode(clips: Tensor) -> Tensor:
-        chosen = model if compiled is None else compiled.model_for(clips)
-        return classifier_features(chosen, clips)
+        vectors = pretrained_features(
+            model if compiled is None else compiled.model_for(clips), clips
+        )
+        return vectors if dual is None else F.normalize(vectors, dim=-1)
 
     device = next(model.parameters()).device
     return Embedder(
@@ -168,22 +184,25 @@ def classifier_embedder(
         device,
         compiled,
         model=model,
+        encode_texts=None if dual is None else dual.encode_texts,
     )
 
 
-def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
-    """Compute the input of the last layer of a transformers classifier.
+def pretrained_features(model: nn.Module, clips: Tensor) -> Tensor:
+    """Compute the vectors of an encoder, or the input of a classifier's last layer.
 
     Args:
-        model: The classifier; merges if it is patched.
+        model: As in `Pretrained`; merges if it is patched.
         clips: Shape (B, T, 3, S, S), on any device.
 
     Returns:
         Shape (B, C), float32, on the CPU.
 
     Raises:
-        NotImplementedError: If the model has no module named `classifier`.
+        NotImplementedError: If a classifier has no module named `classifier`.
     """
+    if isinstance(model, VideoEncoder):
+        return torch.as_tensor(_run(model, clips)).float().cpu().clone()
     seen: list[Tensor] = []
     here = get_ident()
 
@@ -191,15 +210,19 @@ def classifier_features(model: nn.Module, clips: Tensor) -> Tensor:
         if get_ident() == here:  # another thread may run the same model meanwhile
             seen.append(args[0])
 
-    parameter = next(model.parameters())
-    x = clips.to(parameter.device, parameter.dtype)
     handle = _head_of(model).register_forward_pre_hook(keep)
     try:
-        with torch.inference_mode():
-            model(pixel_values=x)
+        _run(model, clips)
     finally:
         handle.remove()
-    return seen[0].float().cpu().clone()  # the copy is not an inference tensor
+    # One vector a clip, or one a frame. The copy is not an inference tensor.
+    return mean_of_frames(seen[0].float(), len(clips)).cpu().clone()
+
+
+@torch.inference_mode()
+def _run(model: nn.Module, clips: Tensor) -> Any:
+    parameter = next(model.parameters())
+    return model(pixel_values=clips.to(parameter.device, parameter.dtype))
 
 
 def embed_videos(
@@ -212,7 +235,7 @@ def embed_videos(
     """Embed video files one by one; a bad file never stops the others.
 
     Args:
-        embedder: See `umt_embedder` and `classifier_embedder`.
+        embedder: See `umt_embedder` and `pretrained_embedder`.
         paths: Local files.
         num_readers: Reader threads.
         on_step: Called after every video, to show progress.
@@ -263,12 +286,12 @@ def _identity(model: nn.Module, merge: MergeConfig | None, reader: ClipReader) -
     }
 
 
-def _head_of(model: nn.Module) -> nn.Module:
+def _head_of(model: nn.Module) -> nn.Linear:
     head = getattr(model, "classifier", None)
-    if not isinstance(head, nn.Module):
+    if not isinstance(head, nn.Linear):
         raise NotImplementedError(
-            "model must have its last layer under the name 'classifier', got "
-            f"{type(model).__name__} without it. Use VideoMAE, ViViT or UMT."
+            "model must have its last layer, a linear one, under the name 'classifier', got "
+            f"{type(model).__name__} without it. Use its encoder instead, or another model."
         )
     return head
 

@@ -1,4 +1,4 @@
-"""Load a model by name, ready on its device: the bundled one, UMT, or a video classifier."""
+"""Load a model by name, ready on its device: the bundled one, UMT, or one of transformers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,17 +18,19 @@ from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.patch.patching import apply_patch
 from vidtldr.tasks.clip_reader import umt_reader
-from vidtldr.tasks.compiled_classifier import compile_classifier
-from vidtldr.tasks.embed import Embedder, classifier_embedder, umt_embedder
+from vidtldr.tasks.compiled_pretrained import compile_pretrained
+from vidtldr.tasks.dual_encoder import DualEncoder, load_tokenizer
+from vidtldr.tasks.embed import Embedder, pretrained_embedder, umt_embedder
 from vidtldr.tasks.model_spec import ModelSpec
 from vidtldr.tasks.pretrained import (
     Pretrained,
-    load_video_classifier,
+    load_pretrained,
     resolve_device,
     resolve_dtype,
 )
+from vidtldr.tasks.video_encoder import VideoEncoder
 from vidtldr.tasks.video_features import VideoEncoding
-from vidtldr.tasks.zero_shot import text_classifier
+from vidtldr.tasks.zero_shot import dual_classifier, text_classifier
 
 __all__ = [
     "UMTSource",
@@ -78,26 +80,44 @@ def load_answering(spec: ModelSpec) -> UMTAnswering:
     return _ready(model, spec)
 
 
-def load_classifier(spec: ModelSpec, labels: Sequence[str] | None = None) -> Pretrained:
+def load_classifier(
+    spec: ModelSpec, labels: Sequence[str] | None = None, template: str | None = None
+) -> Pretrained:
     """Load a model that predicts label probabilities.
 
     Args:
         spec: The model.
         labels: Names of the classes. They replace the labels of a transformers classifier; a UMT
-            checkpoint has none of its own. None for the model's own, which classifiers and the
-            bundled model have.
+            checkpoint and a dual encoder have none of their own. None for the model's own, which
+            classifiers and the bundled model have.
+        template: Prompt for a label, with one `{}`, for a model that reads texts.
 
     Raises:
-        ValueError, TypeError, NotImplementedError, OSError: If it is not such a model, or a file
-            is missing or damaged.
+        ValueError, TypeError, NotImplementedError, OSError, ImportError: If it is not such a
+            model, or a file is missing or damaged.
     """
-    if spec.model is None or spec.is_umt:
-        return text_classifier(
-            load_retrieval(spec), _own_labels(spec) if labels is None else labels
+    if spec.is_umt:
+        names = _own_labels(spec) if labels is None else labels
+        return text_classifier(load_retrieval(spec), names, template)
+    pretrained, dual = _load_pretrained(spec, labels)
+    if dual is not None:
+        if labels is None:
+            raise ValueError(
+                f"`labels` must be given with {spec.name!r}, which reads texts and has none of its "
+                "own, got none. Write `labels=yoga,reading book`."
+            )
+        return dual_classifier(pretrained, dual, labels, template)
+    if isinstance(pretrained.model, VideoEncoder):
+        raise ValueError(
+            f"`model` must be a classifier or read texts, got {spec.name!r}, an encoder that does "
+            "neither. Use it with embed, search --like or index."
         )
-    device = resolve_device(spec.device)
-    given = None if labels is None else tuple(labels)
-    return load_video_classifier(spec.model, device, resolve_dtype(spec.dtype, device), given)
+    if template is not None:
+        raise ValueError(
+            f"`template` must come with a model that reads texts, got {template!r} with "
+            f"{spec.name!r}. Leave it out."
+        )
+    return pretrained
 
 
 def load_embedder(
@@ -110,7 +130,7 @@ def load_embedder(
     """Load a model that embeds videos.
 
     Args:
-        spec: The model, UMT or a classifier.
+        spec: The model: UMT, a classifier or an encoder.
         merge: What to merge; None for nothing.
         time_limit_seconds: Time limit for reading a video.
         compile_for: Batch size to compile the model for; None leaves it uncompiled.
@@ -124,14 +144,34 @@ def load_embedder(
         reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
         embedder = umt_embedder(VideoEncoding(model, reader, merge, compile_for=compile_for))
         return replace(embedder, r=_removed(model, merge))
-    pretrained = load_classifier(spec)
+    pretrained, dual = _load_pretrained(spec)
     if merge is not None:
         apply_patch(pretrained.model, merge)
-    compiled = compile_classifier(pretrained, compile_for) if compile_for else None
-    embedder = classifier_embedder(
-        pretrained, merge=merge, time_limit_seconds=time_limit_seconds, compiled=compiled
+    compiled = compile_pretrained(pretrained, compile_for) if compile_for else None
+    embedder = pretrained_embedder(
+        pretrained,
+        merge=merge,
+        time_limit_seconds=time_limit_seconds,
+        compiled=compiled,
+        dual=dual,
     )
     return replace(embedder, r=_removed(pretrained.model, merge))
+
+
+def _load_pretrained(
+    spec: ModelSpec, labels: Sequence[str] | None = None
+) -> tuple[Pretrained, DualEncoder | None]:
+    """Load a model of transformers, and its tokenizer if it reads texts."""
+    assert spec.model is not None  # it would be UMT
+    device = resolve_device(spec.device)
+    names = None if labels is None else tuple(labels)
+    pretrained = load_pretrained(
+        spec.model, device, resolve_dtype(spec.dtype, device), names, spec.frames
+    )
+    encoder = pretrained.model
+    if not isinstance(encoder, VideoEncoder) or not encoder.kind.reads_texts:
+        return pretrained, None
+    return pretrained, DualEncoder(encoder, load_tokenizer(spec.model))
 
 
 def umt_source(spec: ModelSpec) -> UMTSource:

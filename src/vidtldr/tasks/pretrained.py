@@ -1,4 +1,4 @@
-"""Load a video classifier together with its preprocessing and labels."""
+"""Load a model of transformers together with its preprocessing and labels."""
 
 import re
 import warnings
@@ -16,31 +16,43 @@ from vidtldr.tasks.clip_reader import no_note
 from vidtldr.tasks.config_sizes import validate_sizes
 from vidtldr.tasks.model_files import model_directory, model_source
 from vidtldr.tasks.model_spec import canonical_dtype, validate_device
+from vidtldr.tasks.video_encoder import (
+    ENCODERS,
+    ClipClassifier,
+    FrameClassifier,
+    VideoEncoder,
+)
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
 __all__ = [
+    "DEFAULT_FRAMES",
     "DTYPES",
     "Pretrained",
-    "load_video_classifier",
+    "load_pretrained",
     "resolve_device",
     "resolve_dtype",
 ]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_FRAMES = 8  # of a video, for models of images
 _BLOCK_KEY = re.compile(r"\.layers?\.\d+\.")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded classifier.
+    """A loaded classifier or encoder.
 
     Attributes:
-        model: In evaluation mode, on its device, with fused attention.
+        model: In evaluation mode, on its device, with fused attention. Takes clips as
+            `pixel_values`, shape (B, T, 3, S, S); returns an object with `logits` if it is a
+            classifier, vectors if it is a `VideoEncoder`.
         transform: Turns frames into pixel values as the model's own processor does.
-        labels: The name of each class, in the order of the logits.
+        labels: The name of each class, in the order of the logits; empty for an encoder.
         num_frames: Frames that the model takes.
         note: As in `ClipReader`.
+        sees_frames: Whether it is a model of images, whose outputs for the frames of a clip are
+            averaged.
     """
 
     model: nn.Module
@@ -48,45 +60,110 @@ class Pretrained:
     labels: tuple[str, ...]
     num_frames: int
     note: Callable[[int, int], tuple[str, ...]] = no_note
+    sees_frames: bool = False
 
 
-def load_video_classifier(
+def load_pretrained(
     name: str,
     device: torch.device,
     dtype: torch.dtype | None,
     labels: tuple[str, ...] | None = None,
+    frames: int | None = None,
 ) -> Pretrained:
-    """Load a transformers video classifier with its preprocessing.
+    """Load a classifier or an encoder of transformers with its preprocessing.
 
     Args:
         name: A directory, or the id of a model on the hub or in its cache.
         device: Device to move the model to.
         dtype: Dtype of the weights; None for the checkpoint's own, or float32 on a CPU.
-        labels: Names of the classes, in place of the model's own.
-
-    Returns:
-        The classifier.
+        labels: Names of the classes, in place of the model's own; ignored for an encoder.
+        frames: Frames of a video for a model of images; None for 8, or a video model's own.
 
     Raises:
         FileNotFoundError: If the model, its config or its preprocessor config is missing, or the
             hub cannot be reached.
-        ValueError: If it is not a video classifier, a weight is missing from the checkpoint, or
-            there is not exactly one label per class.
+        ValueError: If it is neither, a weight is missing from the checkpoint, there is not exactly
+            one label per class, or `frames` is given for a video model.
     """
     source = model_source(name)
     config, directory = _read_config(source), model_directory(source)
+    model_class = _class_of(config, name)
     transform = _read_transform(directory)
-    num_frames = Sampling(int(config.num_frames)).num_frames  # checked before memory is allocated
-    model = _load_model(source, dtype)
+    # Checked before memory is allocated.
+    num_frames = Sampling(_num_frames(config, model_class, frames)).num_frames
+    model = _load_model(source, model_class, dtype)
     if dtype is None and device.type == "cpu":
         model = model.float()
+    model = _on_clips(model, model_class).eval().to(device)
+    sees_frames = _sees_frames(model_class)
+    if isinstance(model, VideoEncoder):
+        return Pretrained(model, transform, (), num_frames, sees_frames=sees_frames)
     own = _labels_of(config)
     if labels is not None and len(labels) != len(own):
         raise ValueError(
             f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. Give "
             "one name a class, in the model's order."
         )
-    return Pretrained(model.eval().to(device), transform, labels or own, num_frames)
+    return Pretrained(model, transform, labels or own, num_frames, sees_frames=sees_frames)
+
+
+def _class_of(config: Any, name: str) -> str:
+    """The class of transformers to load: what the checkpoint was saved as, if it is known."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    saved_as = str((config.architectures or [""])[0])
+    if saved_as in ENCODERS:
+        return saved_as
+    for names in (
+        MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    ):
+        found = names.get(kind, ())
+        classes = (found,) if isinstance(found, str) else tuple(found)
+        # A classifier is made of a checkpoint that names none, and fails for want of its head.
+        if classes and (
+            saved_as in classes or names is MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES
+        ):
+            return saved_as if saved_as in classes else classes[0]
+    raise ValueError(
+        f"model must be a classifier of images or videos or a known encoder, got "
+        f"{saved_as or kind!r} in {name!r}. Pass, for example, a VideoMAE, CLIP, SigLIP, DINOv2 or "
+        "V-JEPA 2."
+    )
+
+
+def _sees_frames(model_class: str) -> bool:
+    if model_class in ENCODERS:
+        return ENCODERS[model_class].sees == "frames"
+    return not model_class.endswith("ForVideoClassification")
+
+
+def _num_frames(config: Any, model_class: str, frames: int | None) -> int:
+    if _sees_frames(model_class):
+        return DEFAULT_FRAMES if frames is None else frames
+    vision = getattr(config, "vision_config", config)
+    own = int(getattr(vision, "num_frames", None) or vision.frames_per_clip)
+    if frames not in (None, own):
+        raise ValueError(
+            f"`frames` must be left out for a model of clips, got {frames}: it takes {own} frames. "
+            "Leave it out."
+        )
+    return own
+
+
+def _on_clips(model: nn.Module, model_class: str) -> nn.Module:
+    if model_class in ENCODERS:
+        return VideoEncoder(model)
+    if _sees_frames(model_class):
+        return FrameClassifier(model)
+    return ClipClassifier(model) if model_class.startswith("VJEPA2") else model
+
+
+_WITHOUT_POOLER = {"add_pooling_layer": False}
 
 
 def _read_transform(directory: Path) -> VideoTransform:
@@ -161,11 +238,10 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype | None:
 
 def _read_config(name: str) -> Any:
     from transformers import AutoConfig, PretrainedConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING
 
     try:
         validate_sizes(PretrainedConfig.get_config_dict(name)[0])
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
     except OSError as error:
         raise FileNotFoundError(
             f"`model` must have a config.json, got {name!r} without one that can be read. Name a "
@@ -176,20 +252,15 @@ def _read_config(name: str) -> Any:
             f"model must have a config.json that transformers can read, got {name!r}: "
             f"{_reason(error)}. Correct the file; code of its own is never run."
         ) from error
-    if type(config) not in MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING:
-        raise ValueError(
-            f"model must be a video classifier of transformers, got a {config.model_type!r} in "
-            f"{name!r}. Pass, for example, a fine-tuned VideoMAE or ViViT."
-        )
-    return config
 
 
-def _load_model(name: str, dtype: torch.dtype | None) -> nn.Module:
-    from transformers import AutoModelForVideoClassification
+def _load_model(name: str, model_class: str, dtype: torch.dtype | None) -> nn.Module:
+    import transformers
 
     try:
-        model, info = AutoModelForVideoClassification.from_pretrained(
+        model, info = getattr(transformers, model_class).from_pretrained(
             name,
+            **_WITHOUT_POOLER if model_class in ("ViTModel", "DeiTModel") else {},
             dtype="auto" if dtype is None else dtype,
             trust_remote_code=False,
             output_loading_info=True,

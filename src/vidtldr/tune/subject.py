@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.tasks.clip_reader import ClipReader, umt_reader
-from vidtldr.tasks.embed import classifier_features
+from vidtldr.tasks.embed import pretrained_features
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 from vidtldr.tasks.zero_shot import TextClassifier
@@ -23,8 +23,8 @@ __all__ = [
     "Drift",
     "Subject",
     "caption_subject",
-    "classifier_subject",
     "label_subject",
+    "pretrained_subject",
     "umt_subject",
 ]
 
@@ -78,12 +78,12 @@ def umt_subject(model: UMTRetrieval, time_limit_seconds: float) -> Subject:
     return Subject(model, reader, read, _cosine_drift, {"metric": "feature-cosine"})
 
 
-def classifier_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
-    """Compare the input of a classifier's last layer by cosine."""
+def pretrained_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
+    """Compare an encoder's vectors, or the input of a classifier's last layer, by cosine."""
     return Subject(
         pretrained.model,
         _reader_of(pretrained, time_limit_seconds),
-        classifier_features,
+        pretrained_features,
         _cosine_drift,
         {"metric": "feature-cosine"},
     )

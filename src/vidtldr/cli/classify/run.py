@@ -15,7 +15,7 @@ from vidtldr.patch.patching import apply_patch, trace
 from vidtldr.patch.twin import merged_twin
 from vidtldr.tasks.classify import classify_pixels, to_pixels
 from vidtldr.tasks.comparison import Comparison, compare_on_clip
-from vidtldr.tasks.compiled_classifier import compile_classifier
+from vidtldr.tasks.compiled_pretrained import compile_pretrained
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.video.decode import Clip, read_clip
 from vidtldr.video.sampling import Policy, Sampling
@@ -108,7 +108,7 @@ def prepare_job(
 
 def _compile(job: Job, config: MergeConfig | None) -> Job:
     with status("compiling the model"):
-        compiled = compile_classifier(job.pretrained)
+        compiled = compile_pretrained(job.pretrained)
     say_compiled(compiled)
     num_tokens = tokens_after_layers(config, find_host(job.pretrained.model))
     return replace(job, compiled=compiled, num_tokens=tuple(num_tokens))

@@ -13,7 +13,7 @@ from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.terminal import printable
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.tasks.ask import answer_tokens, rank
-from vidtldr.tasks.classify import top_labels
+from vidtldr.tasks.classify import probabilities_of, top_labels
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.text_features import encode_texts, match_scores, prompt_tokens
 from vidtldr.tasks.video_features import VideoEncoding
@@ -78,12 +78,7 @@ def _labelling(spec: ModelOptions, asked: AskedOptions) -> Subject:
     pretrained = load_classifier(spec, asked.label_names)
 
     def read(output: Any) -> list[Answer]:
-        logits: Tensor = output.logits[0].float().cpu()
-        if not logits.isfinite().all():
-            raise FloatingPointError(
-                "the model's logits must be finite, got NaN or inf. Use float32."
-            )
-        best = top_labels(logits.softmax(dim=-1), pretrained.labels, asked.top)
+        best = top_labels(probabilities_of(output)[0], pretrained.labels, asked.top)
         return [Answer(printable(label.label), f"{label.probability:.1%}") for label in best]
 
     return Subject(

@@ -29,8 +29,8 @@ from vidtldr.tune.search import search
 from vidtldr.tune.subject import (
     Subject,
     caption_subject,
-    classifier_subject,
     label_subject,
+    pretrained_subject,
     umt_subject,
 )
 from vidtldr.tune.target import Target
@@ -102,7 +102,7 @@ def _load(
     if compared.name == "labels":
         return label_subject(load_classifier(spec, compared.labels), time_limit_seconds)
     if not spec.is_umt:
-        return classifier_subject(load_classifier(spec, None), time_limit_seconds)
+        return pretrained_subject(load_classifier(spec, None), time_limit_seconds)
     if compared.file is None:
         return umt_subject(load_retrieval(spec), time_limit_seconds)
     captions = _captions(compared.file, videos)

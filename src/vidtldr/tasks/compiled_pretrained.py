@@ -1,4 +1,4 @@
-"""Compile a classifier for a fixed batch size.
+"""Compile a model of transformers for a fixed batch size.
 
 Letters: `B` clips, `T` frames of a clip, `S` side of a frame in pixels.
 """
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from vidtldr.patch.compiled_twin import CompiledTwin
 from vidtldr.tasks.pretrained import Pretrained
 
-__all__ = ["compile_classifier"]
+__all__ = ["compile_pretrained"]
 
 
-def compile_classifier(pretrained: Pretrained, num_clips: int = 1) -> CompiledTwin[nn.Module]:
-    """Compile the transformer of a classifier for clips (B, T, 3, S, S).
+def compile_pretrained(pretrained: Pretrained, num_clips: int = 1) -> CompiledTwin[nn.Module]:
+    """Compile the transformer of a model for clips (B, T, 3, S, S).
 
     Args:
-        pretrained: The classifier, already patched if it is to merge; it stays uncompiled itself.
+        pretrained: The model, already patched if it is to merge; it stays uncompiled itself.
         num_clips: Batch size B.
 
     Raises:
