@@ -15,6 +15,8 @@ from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.scaling import SIDES, ScalingRow
 from vidtldr.bench.speed import Setting, SpeedRow
 from vidtldr.bench.speed_variants import speed_variants
+from vidtldr.bench.subject import BUILT_IN
+from vidtldr.cli.bench.options import BUILT_IN_NAMES
 from vidtldr.cli.bench.speed import CHILD
 from vidtldr.cli.bench.subject import SubjectName, load_subject, measure_peak
 from vidtldr.cli.bench.tables import print_latency, print_memory, print_scaling
@@ -234,7 +236,7 @@ def test_every_size_is_checked_before_the_first_is_timed(
     ("arguments", "message"),
     [
         (["--sizes", "64"], "--sizes must be left out for weights that are loaded, got 64"),
-        (["--frames", "4"], "--frames must be left out for a model of transformers, got 4"),
+        (["--frames", "4"], "--frames must be left out for a model of clips, got 4"),
         (["--baselines", "fast"], "baselines must be among unmerged; unmerged, eager; "),
     ],
 )
@@ -364,3 +366,7 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.123 (1)" in text
     assert text.count("12346 (4096)") == len(SIDES)
     assert "1.62x" in text
+
+
+def test_the_names_that_options_list_are_those_that_can_be_built() -> None:
+    assert tuple(BUILT_IN) == BUILT_IN_NAMES

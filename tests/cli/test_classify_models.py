@@ -137,7 +137,9 @@ def test_directories_that_are_no_classifier_are_usage_errors(
     text = tmp_path / "bert"
     text.mkdir()
     (text / "config.json").write_text('{"model_type": "bert"}')
-    assert "video classifier" in one_error_line(run("classify", video, "--model", text))
+    assert "classifier of images or videos" in one_error_line(
+        run("classify", video, "--model", text)
+    )
 
 
 def test_a_refused_family_is_a_usage_error_with_the_reason(

@@ -141,7 +141,7 @@ def test_a_published_size_that_does_not_fit_names_the_flag(
             "--tokenizer must be a directory, got 'nowhere', which is none.",
         ),
         (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),
-        (["--model", "some/model"], "--model must be umt:CHECKPOINT here"),
+        (["--model", "some/model"], "--arch must come with --model umt:CHECKPOINT, got model"),
         (["--model", "umt:"], "--model must be umt: and an existing file or directory"),
         (["--model", "umt:nowhere.pth"], "got 'umt:nowhere.pth'. Check the path."),
         (["--cache", __file__], "--cache must be a directory, got the file"),

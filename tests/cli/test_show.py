@@ -225,7 +225,7 @@ def test_a_video_that_cannot_be_read_is_exit_code_1(run: Run, tmp_path: Path) ->
         (["--images", __file__], "--images must be a directory, got the file"),
         (["--labels", "a", "--text", "b"], "--labels, --text and --question must be given one"),
         (["--answers", "a,b"], "--answers must come with --question, got none"),
-        (["--model", ".", "--text", "a"], "--text must come with --model umt:"),
+        (["--model", "some/model", "--question", "a"], "--question must come with --model umt:"),
     ],
 )
 def test_usage_errors_are_one_line(run: Run, clip: Path, flags: list[str], words: str) -> None:

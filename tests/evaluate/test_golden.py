@@ -18,9 +18,9 @@ from vidtldr.evaluate.ranking import dual_scores, measure, rerank
 from vidtldr.evaluate.settings import Settings
 from vidtldr.models.umt import UMTConfig, load_umt
 from vidtldr.tasks.ask import answer_tokens
-from vidtldr.tasks.search import embed_pooled
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.text_features import encode_texts
+from vidtldr.tasks.video_features import embed_pooled
 
 TOLERANCE = {"rtol": 0, "atol": 2e-4}
 

@@ -37,10 +37,10 @@ def test_labels_drift_by_the_probability_that_moves() -> None:
 
 def test_one_label_or_one_caption_says_nothing_and_is_refused(tmp_path: Path) -> None:
     pretrained = pretrained_videomae()
-    with pytest.raises(ValueError, match="--metric labels must have two labels or more, got"):
+    with pytest.raises(ValueError, match="--drift-by labels must have two labels or more, got"):
         label_subject(replace(pretrained, labels=pretrained.labels[:1]), 60.0)
     model = retrieval_model(write_tokenizer(tmp_path))
-    with pytest.raises(ValueError, match="--metric retrieval must have two captions or more"):
+    with pytest.raises(ValueError, match="--drift-by retrieval must have two captions or more"):
         caption_subject(model, {"a.mp4": ["a dog"], "b.mp4": ["a dog"]}, 60.0)
 
 

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.fork_rng import fork_rng
+from vidtldr.tasks.video_encoder import VideoEncoder
 
 __all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
-
-PATCH_SIZE, TUBELET_SIZE = 16, 2  # of the built-in models
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class _BuiltIn:
     num_frames: int
     r: tuple[int, ...]
     num_tokens: int
+    patch_size: int = 16
+    tubelet_size: int = 1
+    image_size: int = 224
 
 
 def build_subject(
@@ -62,7 +64,7 @@ def build_subject(
     Args:
         name: One of `BUILT_IN`.
         num_frames: Frames; None for the model's own.
-        image_size: Side of a frame, pixels; None for 224.
+        image_size: Side of a frame, pixels; None for the model's own.
 
     Raises:
         ValueError: If an image model is given frames, or a size does not fit.
@@ -73,15 +75,17 @@ def build_subject(
             f"`frames` must be left out for {name}, which reads images, got {num_frames}. Leave it "
             "out."
         )
-    frames, side = num_frames or built_in.num_frames, image_size or 224
-    if side % PATCH_SIZE:
+    frames = num_frames or built_in.num_frames
+    side = image_size or built_in.image_size
+    patch = built_in.patch_size
+    if side % patch:
         raise ValueError(
-            f"`sizes` must be multiples of {PATCH_SIZE} for {name}, got {side}. Use "
-            f"{PATCH_SIZE * max(1, round(side / PATCH_SIZE))}."
+            f"`sizes` must be multiples of {patch} for {name}, got {side}. Use "
+            f"{patch * max(1, round(side / patch))}."
         )
-    if name.startswith("videomae") and frames % TUBELET_SIZE:
+    if frames % built_in.tubelet_size:
         raise ValueError(
-            f"`frames` must be multiples of {TUBELET_SIZE} for {name}, got {frames}. Use "
+            f"`frames` must be multiples of {built_in.tubelet_size} for {name}, got {frames}. Use "
             f"{frames + 1}."
         )
     with fork_rng(torch.device("cpu")):
@@ -158,11 +162,44 @@ def _vit(_: int, image_size: int) -> nn.Module:
     return model
 
 
+def _clip(_: int, image_size: int) -> nn.Module:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    model: nn.Module = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(patch_size=16, image_size=image_size)
+    )
+    return model
+
+
+def _siglip(_: int, image_size: int) -> nn.Module:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    model: nn.Module = SiglipVisionModel(SiglipVisionConfig(patch_size=16, image_size=image_size))
+    return model
+
+
+def _dinov2(_: int, image_size: int) -> nn.Module:
+    from transformers import Dinov2Config, Dinov2Model
+
+    model: nn.Module = Dinov2Model(Dinov2Config(patch_size=14, image_size=image_size))
+    return model
+
+
+def _vjepa2(num_frames: int, image_size: int) -> nn.Module:
+    from transformers import VJEPA2Config, VJEPA2Model
+
+    return VideoEncoder(VJEPA2Model(VJEPA2Config(frames_per_clip=num_frames, crop_size=image_size)))
+
+
 #: Sizes of published models, without their weights.
 BUILT_IN: Mapping[str, _BuiltIn] = {
     "umt-b16": _BuiltIn(_umt("b16"), 12, (600, 200, 100), 2352),
     "umt-l16": _BuiltIn(_umt("l16"), 12, (550, 400), 2352),
-    "videomae-b": _BuiltIn(_videomae(), 16, (600, 200, 100), 1568),
-    "videomae-l": _BuiltIn(_videomae(**_VIDEOMAE_L), 16, (600, 200, 100), 1568),
+    "videomae-b": _BuiltIn(_videomae(), 16, (600, 200, 100), 1568, tubelet_size=2),
+    "videomae-l": _BuiltIn(_videomae(**_VIDEOMAE_L), 16, (600, 200, 100), 1568, tubelet_size=2),
+    "vjepa2-l": _BuiltIn(_vjepa2, 64, (3000, 1000, 500), 8192, tubelet_size=2, image_size=256),
     "vit-b": _BuiltIn(_vit, 1, (75, 25, 12), 196),
+    "clip-b16": _BuiltIn(_clip, 1, (75, 25, 12), 196),
+    "siglip-b16": _BuiltIn(_siglip, 1, (75, 25, 12), 196),
+    "dinov2-b14": _BuiltIn(_dinov2, 1, (500, 175, 90), 1369, patch_size=14, image_size=518),
 }

@@ -59,8 +59,9 @@ def embed(
 ) -> None:
     """Write one row per video: id (a hash of its content), path, seconds, vector.
 
-    Vectors of a umt: model are unit vectors in the space it shares with texts; those of a
-    classifier are the input of its last layer. A video that cannot be read has a row with its
+    Vectors of a model that reads texts are unit vectors in the space it shares with them; those of
+    a classifier are the input of its last layer. A model of images sees the frames one by one, and
+    their vectors are averaged. A video that cannot be read has a row with its
     error and no vector. The file appears once it is complete, and only with a vector in it.
 
     Example: vidtldr embed a.mp4 b.mp4 --model umt:msrvtt.pth --flop-ratio 0.6 -o
@@ -72,10 +73,7 @@ def embed(
         merge = merging.parse(spec)
         found = find_videos(videos)
         validate_outputs([Output(output, endings=PARQUET_FILE)], found)
-        if spec.is_umt:
-            _ = spec.checkpoint  # raises if it does not exist
-        else:
-            spec.validate_for_classifier()
+        spec.validate()
         from vidtldr.tasks.embeddings_file import require_pyarrow
 
         require_pyarrow()

@@ -17,6 +17,7 @@ from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.tasks import load
 from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.embed import Embedder
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.quiet import quiet_transformers
@@ -27,6 +28,7 @@ __all__ = [
     "load_answering",
     "load_classifier",
     "load_embedder",
+    "load_model",
     "load_retrieval",
     "notes_on_stderr",
     "say_if_unmerged",
@@ -60,6 +62,15 @@ def notes_on_stderr() -> Iterator[None]:
                     typer.echo(f"note: {one_line(in_flags(str(warning.message)))}", err=True)
 
 
+def _say_frames(num_frames: int, what: str) -> None:
+    """Print that a model of images sees single frames, and what becomes of them."""
+    typer.echo(
+        f"note: a model of images: it sees {num_frames} frames one by one, and their {what} are "
+        "averaged",
+        err=True,
+    )
+
+
 def load_retrieval(options: ModelOptions) -> UMTRetrieval:
     """Call `tasks.load.load_retrieval`; print a note if the model is the bundled one."""
     with _loading(options):
@@ -72,10 +83,26 @@ def load_answering(options: ModelOptions) -> UMTAnswering:
         return load.load_answering(options)
 
 
-def load_classifier(options: ModelOptions, labels: Sequence[str] | None) -> Pretrained:
-    """Call `tasks.load.load_classifier`; print a note if the model is the bundled one."""
+def load_classifier(
+    options: ModelOptions, labels: Sequence[str] | None, template: str | None = None
+) -> Pretrained:
+    """Call `tasks.load.load_classifier`; print a note if the model is bundled, or of images."""
     with _loading(options):
-        return load.load_classifier(options, labels)
+        pretrained = load.load_classifier(options, labels, template)
+    if pretrained.sees_frames:
+        _say_frames(pretrained.num_frames, "logits")
+    return pretrained
+
+
+def load_model(
+    options: ModelOptions, labels: Sequence[str] | None = None
+) -> tuple[Pretrained, DualEncoder | None]:
+    """Call `tasks.load.load_model`; print a note if the model is of images."""
+    with _loading(options):
+        pretrained, dual = load.load_model(options, labels)
+    if pretrained.sees_frames:
+        _say_frames(pretrained.num_frames, "vectors")
+    return pretrained, dual
 
 
 def load_embedder(
@@ -89,6 +116,8 @@ def load_embedder(
         embedder = load.load_embedder(
             options, merge, time_limit_seconds=time_limit_seconds, compile_for=compile_for
         )
+    if embedder.sees_frames:
+        _say_frames(embedder.reader.sampling.num_frames, "vectors")
     say_compiled(embedder.compiled)
     return embedder
 

@@ -37,9 +37,9 @@ class ModelOptions(ModelSpec):
         str | None,
         Reads(),
         typer.Option(
-            help="umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one; classify and embed "
-            "also take a directory or hub id of a video classifier of transformers. Default: the "
-            "bundled shapes model, which knows coloured shapes alone.",
+            help="A directory or hub id of transformers: VideoMAE, ViViT, V-JEPA 2, CLIP, SigLIP, "
+            "DINOv2 and others; umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one. Default: "
+            "the bundled shapes model, which knows coloured shapes alone.",
             show_default=False,
         ),
     ] = None
@@ -55,7 +55,11 @@ class ModelOptions(ModelSpec):
     ] = None
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames of a umt: model; 12 fine-tuned (default), 4 zero-shot."),
+        typer.Option(
+            min=1,
+            help="Frames of a umt: model (12 fine-tuned, the default; 4 zero-shot), or for a model "
+            "of images (default: 8).",
+        ),
     ] = None
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"

@@ -21,10 +21,9 @@ from vidtldr.evaluate.video_folder import VideoFolder
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.steps import OnStep, ignore_steps, steps_of
-from vidtldr.tasks.search import embed_pooled
 from vidtldr.tasks.text_cleaning import clean_text
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts
-from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.video_features import VideoEncoding, embed_pooled
 
 __all__ = ["MultipleChoiceResult", "Pick", "choice_scores", "evaluate_multiple_choice"]
 

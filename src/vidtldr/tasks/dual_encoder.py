@@ -17,6 +17,7 @@ from vidtldr.tasks.video_encoder import VideoEncoder
 __all__ = ["DualEncoder", "load_tokenizer"]
 
 _BATCH = 64
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,18 @@ def load_tokenizer(name: str) -> Any:
         ValueError, OSError: If it is missing or damaged.
     """
     from transformers import AutoTokenizer
+    from transformers.utils.hub import cached_file
 
     source = model_source(name)
+    found = (
+        cached_file(source, file, _raise_exceptions_for_missing_entries=False)
+        for file in _VOCABULARIES
+    )
+    if not any(found):  # transformers would make a tokenizer that knows no word
+        raise FileNotFoundError(
+            f"`model={name}` must have a tokenizer to read texts, got none of "
+            f"{', '.join(_VOCABULARIES)}. Copy it there."
+        )
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # a hostile file can raise anything
@@ -133,7 +144,6 @@ def load_tokenizer(name: str) -> Any:
                 "not installed. Run pip install sentencepiece."
             ) from error
         raise ValueError(
-            f"`model={name}` must have a tokenizer, got none that can be read "
-            f"({type(error).__name__}: {words}). Copy tokenizer.json and tokenizer_config.json "
-            "there."
+            f"`model={name}` must have a tokenizer that can be read, got one that cannot "
+            f"({type(error).__name__}: {words}). Copy its files again."
         ) from error

@@ -22,10 +22,9 @@ from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.pretrained import Pretrained
-from vidtldr.tasks.search import embed_pooled, retrieval_model
 from vidtldr.tasks.unchanged import FileChangedError, FileWatch
 from vidtldr.tasks.video_encoder import VideoEncoder, mean_of_frames
-from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.video_features import VideoEncoding, embed_pooled, retrieval_model
 from vidtldr.video.decode import VideoError
 from vidtldr.video.sampling import Sampling
 
@@ -81,6 +80,7 @@ class Embedder:
         model: The model itself.
         encode_texts: Encodes texts, with the argument's name for errors, into the space of the
             vectors: (K, C), float32, on the CPU; None for a model that reads no texts.
+        sees_frames: As in `Pretrained`.
     """
 
     reader: ClipReader
@@ -93,6 +93,7 @@ class Embedder:
     r: tuple[int, ...] | None = None
     model: nn.Module | None = None
     encode_texts: Callable[[Sequence[str], str], Tensor] | None = None
+    sees_frames: bool = False
 
 
 def umt_embedder(encoding: VideoEncoding) -> Embedder:
@@ -185,6 +186,7 @@ def pretrained_embedder(
         compiled,
         model=model,
         encode_texts=None if dual is None else dual.encode_texts,
+        sees_frames=pretrained.sees_frames,
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "load_answering",
     "load_classifier",
     "load_embedder",
+    "load_model",
     "load_retrieval",
     "umt_source",
 ]
@@ -99,7 +100,7 @@ def load_classifier(
     if spec.is_umt:
         names = _own_labels(spec) if labels is None else labels
         return text_classifier(load_retrieval(spec), names, template)
-    pretrained, dual = _load_pretrained(spec, labels)
+    pretrained, dual = load_model(spec, labels)
     if dual is not None:
         if labels is None:
             raise ValueError(
@@ -118,6 +119,30 @@ def load_classifier(
             f"{spec.name!r}. Leave it out."
         )
     return pretrained
+
+
+def load_model(
+    spec: ModelSpec, labels: Sequence[str] | None = None
+) -> tuple[Pretrained, DualEncoder | None]:
+    """Load a model of transformers: a classifier or an encoder, and its texts' side if it has one.
+
+    Args:
+        spec: The model, not of UMT.
+        labels: Names of the classes, in place of a classifier's own.
+
+    Raises:
+        ValueError, TypeError, OSError, ImportError: As `load_pretrained` and `load_tokenizer`.
+    """
+    assert spec.model is not None  # it would be UMT
+    device = resolve_device(spec.device)
+    names = None if labels is None else tuple(labels)
+    pretrained = load_pretrained(
+        spec.model, device, resolve_dtype(spec.dtype, device), names, spec.frames
+    )
+    encoder = pretrained.model
+    if not isinstance(encoder, VideoEncoder) or not encoder.kind.reads_texts:
+        return pretrained, None
+    return pretrained, DualEncoder(encoder, load_tokenizer(spec.model))
 
 
 def load_embedder(
@@ -144,7 +169,7 @@ def load_embedder(
         reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
         embedder = umt_embedder(VideoEncoding(model, reader, merge, compile_for=compile_for))
         return replace(embedder, r=_removed(model, merge))
-    pretrained, dual = _load_pretrained(spec)
+    pretrained, dual = load_model(spec)
     if merge is not None:
         apply_patch(pretrained.model, merge)
     compiled = compile_pretrained(pretrained, compile_for) if compile_for else None
@@ -156,22 +181,6 @@ def load_embedder(
         dual=dual,
     )
     return replace(embedder, r=_removed(pretrained.model, merge))
-
-
-def _load_pretrained(
-    spec: ModelSpec, labels: Sequence[str] | None = None
-) -> tuple[Pretrained, DualEncoder | None]:
-    """Load a model of transformers, and its tokenizer if it reads texts."""
-    assert spec.model is not None  # it would be UMT
-    device = resolve_device(spec.device)
-    names = None if labels is None else tuple(labels)
-    pretrained = load_pretrained(
-        spec.model, device, resolve_dtype(spec.dtype, device), names, spec.frames
-    )
-    encoder = pretrained.model
-    if not isinstance(encoder, VideoEncoder) or not encoder.kind.reads_texts:
-        return pretrained, None
-    return pretrained, DualEncoder(encoder, load_tokenizer(spec.model))
 
 
 def umt_source(spec: ModelSpec) -> UMTSource:

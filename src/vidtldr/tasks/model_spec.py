@@ -82,10 +82,11 @@ class ModelSpec:
 
     Attributes:
         model: `umt:` and a checkpoint or a directory written by `vidtldr convert`; a directory or
-            hub id of a transformers video classifier; or None for the bundled shapes model.
+            hub id of a classifier or encoder of transformers; or None for the bundled shapes model.
         arch: Sizes of a UMT checkpoint: `b16` (the default), `l16` or a JSON file.
         tokenizer: Directory of a UMT checkpoint's tokenizer; None for BERT's own, from the cache.
-        frames: Frames of a UMT model; None for 12, or what a converted directory says.
+        frames: Frames of a UMT model, None for 12 or what a converted directory says; or of a model
+            of images, None for 8.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         dtype: Dtype of the weights: `auto` (the checkpoint's; float32 on a CPU), `float32`,
             `bfloat16`, `float16`, or the short forms `fp32`, `bf16`, `fp16`.
@@ -126,8 +127,9 @@ class ModelSpec:
             return BUNDLED
         if not self.is_umt:
             raise ValueError(
-                "`model` must be umt:CHECKPOINT here, as only UMT reads texts, got "
-                f"{self.model!r}. For a file or directory of UMT write `model=umt:{self.model}`."
+                "`model` must be umt:CHECKPOINT here, as only UMT has the fusion encoder that this "
+                f"needs, got {self.model!r}. For a file or directory of UMT write "
+                f"`model=umt:{self.model}`."
             )
         path = Path(self.model.removeprefix(UMT_PREFIX)).expanduser()
         if self.model == UMT_PREFIX or not path.exists():
@@ -149,17 +151,17 @@ class ModelSpec:
                 "the path."
             )
 
-    def validate_for_classifier(self) -> None:
-        """Reject options that apply only to UMT, and names that are no model of transformers.
+    def validate(self) -> None:
+        """Check, without torch and without the network, that the model can be what is named.
 
         Raises:
-            ValueError, FileNotFoundError: If an option was given, or as `validate_model_name`.
+            ValueError, FileNotFoundError: If the files of a UMT model do not exist, an option is
+                given that only UMT has, or as `validate_model_name`.
         """
-        for name, value in (
-            ("arch", self.arch),
-            ("tokenizer", self.tokenizer),
-            ("frames", self.frames),
-        ):
+        if self.is_umt:
+            _ = self.checkpoint  # raises if it does not exist
+            return
+        for name, value in (("arch", self.arch), ("tokenizer", self.tokenizer)):
             if value is not None:
                 raise ValueError(
                     f"`{name}` must come with `model=umt:CHECKPOINT`, got model {self.model!r}. "

@@ -146,7 +146,7 @@ def _num_frames(config: Any, model_class: str, frames: int | None) -> int:
     if _sees_frames(model_class):
         return DEFAULT_FRAMES if frames is None else frames
     vision = getattr(config, "vision_config", config)
-    own = int(getattr(vision, "num_frames", None) or vision.frames_per_clip)
+    own = int(vision.num_frames if hasattr(vision, "num_frames") else vision.frames_per_clip)
     if frames not in (None, own):
         raise ValueError(
             f"`frames` must be left out for a model of clips, got {frames}: it takes {own} frames. "

@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
-from vidtldr.models.umt.vision import VideoFeatures, VideoTokens
+from vidtldr.models.umt.vision import VideoTokens
+from vidtldr.tasks.embed import Embedder, embed_videos
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts, match_scores, prompt_tokens
-from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding
+from vidtldr.tasks.video_features import EncodedVideo, VideoEncoding, embed_pooled, retrieval_model
 
-__all__ = ["SearchResult", "embed_pooled", "search_videos"]
+__all__ = [
+    "SearchResult",
+    "search_by_vectors",
+    "search_videos",
+    "text_vector",
+]
 
 
 @dataclass(frozen=True)
@@ -98,28 +104,46 @@ def search_videos(
     ]
 
 
-def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
-    """Return the model, checked to be one that compares videos with texts.
+def search_by_vectors(
+    embedder: Embedder,
+    text: str,
+    paths: Sequence[str],
+    *,
+    on_step: Callable[[], object] = lambda: None,
+) -> list[SearchResult]:
+    """As `search_videos`, with a model that has no fusion encoder to re-rank by.
+
+    Args:
+        embedder: Of a dual encoder.
+        text: The query.
+        paths: Local files.
+        on_step: Called after every video, to show progress.
 
     Raises:
-        TypeError: If it is not.
+        ValueError: If the text is empty or too long, or the model reads no texts.
     """
-    if not isinstance(encoding.model, UMTRetrieval):
-        raise TypeError(
-            f"model must be a UMTRetrieval, got {type(encoding.model).__name__}. Load the "
-            "checkpoint with task='retrieval'."
+    query = text_vector(embedder, text)
+    results = []
+    for row in embed_videos(embedder, paths, on_step=on_step):
+        score = None if row.vector is None else (row.vector @ query).item()
+        results.append(SearchResult(row.path, None, score, None, row.seconds, row.notes, row.error))
+    found = sorted((r for r in results if r.score is not None), key=lambda r: -(r.score or 0.0))
+    failed = [result for result in results if result.score is None]
+    return [replace(result, rank=rank) for rank, result in enumerate(found, start=1)] + failed
+
+
+def text_vector(embedder: Embedder, text: str) -> Tensor:
+    """Encode a query to a unit vector (C,), float32, on the CPU.
+
+    Raises:
+        ValueError: If the text is empty or too long, or the model reads no texts.
+    """
+    if embedder.encode_texts is None:
+        raise ValueError(
+            "`model` must read texts to search by one, as UMT, CLIP and SigLIP do, got one that "
+            "does not. Use --like VIDEO with an index of its vectors."
         )
-    return encoding.model
-
-
-def embed_pooled(encoding: VideoEncoding, pooled: Tensor) -> Tensor:
-    """Project pooled vectors (B, C) of a `UMTRetrieval` to unit vectors (B, E), float32, CPU."""
-    model = retrieval_model(encoding)
-    dtype = next(model.parameters()).dtype
-    with encoding.computing():
-        x = pooled.to(encoding.device, dtype)
-        embeddings = model.embed_video(VideoFeatures(x[:, None], x))
-    return embeddings.float().cpu().clone()  # the copy is not an inference tensor
+    return embedder.encode_texts([text], "text")[0]
 
 
 def _insert(hits: list[_Hit], hit: _Hit, num_with_tokens: int) -> None:

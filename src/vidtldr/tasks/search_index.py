@@ -17,14 +17,21 @@ from vidtldr.store.nearest import NearestClips
 from vidtldr.store.rows import KeptTokens, path_of
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.embed import Embedder
-from vidtldr.tasks.search import retrieval_model
+from vidtldr.tasks.search import text_vector
 from vidtldr.tasks.text_features import EncodedTexts, encode_texts, match_scores, prompt_tokens
-from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.video_features import VideoEncoding, retrieval_model
 from vidtldr.tasks.video_file import VideoFile
 from vidtldr.video.decode import VideoError
 from vidtldr.video.local_file import video_error
 
-__all__ = ["FoundClip", "TextQuery", "find_like", "find_text", "validate_model"]
+__all__ = [
+    "FoundClip",
+    "TextQuery",
+    "find_like",
+    "find_text",
+    "find_text_by_vector",
+    "validate_model",
+]
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,19 @@ def find_text(
     best = _reranked(index, encoding, encoded, found[:rerank], [hit.id for hit in hits[:rerank]])
     ordered = [*best, *found[rerank:]][:top]
     return [replace(clip, rank=rank) for rank, clip in enumerate(ordered, start=1)]
+
+
+def find_text_by_vector(
+    index: VideoIndex, embedder: Embedder, text: str, *, top: int = 10, where: str | None = None
+) -> list[FoundClip]:
+    """As `find_text`, with a model that has no fusion encoder to re-rank by.
+
+    Raises:
+        ValueError: As `find_text`, or if the model reads no texts.
+        OSError: If the index is damaged.
+    """
+    vector = text_vector(embedder, text).numpy()
+    return _described(index, NearestClips(index, where).search(vector, top))
 
 
 def find_like(

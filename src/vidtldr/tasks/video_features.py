@@ -29,7 +29,7 @@ from vidtldr.tasks.unchanged import FileWatch
 from vidtldr.video.decode import VideoError
 from vidtldr.video.local_file import is_lack_of_memory
 
-__all__ = ["EncodedVideo", "VideoEncoding"]
+__all__ = ["EncodedVideo", "VideoEncoding", "embed_pooled", "retrieval_model"]
 
 CPU = torch.device("cpu")
 UNMERGED = MergeConfig(r=())
@@ -273,6 +273,30 @@ class VideoEncoding:
         if self.schedule.pooling == "mass":  # never read entries from before mass was kept
             context["kept"] = ["tokens", "mass", "pooled"]
         return context
+
+
+def retrieval_model(encoding: VideoEncoding) -> UMTRetrieval:
+    """Return the model, checked to be one that compares videos with texts.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(encoding.model, UMTRetrieval):
+        raise TypeError(
+            f"model must be a UMTRetrieval, got {type(encoding.model).__name__}. Load the "
+            "checkpoint with task='retrieval'."
+        )
+    return encoding.model
+
+
+def embed_pooled(encoding: VideoEncoding, pooled: Tensor) -> Tensor:
+    """Project pooled vectors (B, C) of a `UMTRetrieval` to unit vectors (B, E), float32, CPU."""
+    model = retrieval_model(encoding)
+    dtype = next(model.parameters()).dtype
+    with encoding.computing():
+        x = pooled.to(encoding.device, dtype)
+        embeddings = model.embed_video(VideoFeatures(x[:, None], x))
+    return embeddings.float().cpu().clone()  # the copy is not an inference tensor
 
 
 def _sha256_of_video(path: str) -> str | None:

@@ -13,16 +13,18 @@ from torch.nn import functional as F
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.tasks.clip_reader import ClipReader, umt_reader
+from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.embed import pretrained_features
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.text_features import encode_texts, prompt_tokens
-from vidtldr.tasks.zero_shot import TextClassifier
+from vidtldr.tasks.zero_shot import DualClassifier, TextClassifier
 from vidtldr.video.sampling import Sampling
 
 __all__ = [
     "Drift",
     "Subject",
     "caption_subject",
+    "dual_subject",
     "label_subject",
     "pretrained_subject",
     "umt_subject",
@@ -97,7 +99,7 @@ def label_subject(pretrained: Pretrained, time_limit_seconds: float) -> Subject:
     """
     if len(pretrained.labels) < 2:
         raise ValueError(
-            f"--metric labels must have two labels or more, got {list(pretrained.labels)}. Write "
+            f"--drift-by labels must have two labels or more, got {list(pretrained.labels)}. Write "
             "labels=a,b or name an existing file."
         )
 
@@ -129,25 +131,60 @@ def caption_subject(
     Raises:
         ValueError: If all captions are the same text: its probability is always 1.
     """
-    texts = list(dict.fromkeys(text for own in captions.values() for text in own))
-    if len(texts) < 2:
-        raise ValueError(
-            f"--metric retrieval must have two captions or more that differ, got {texts}. Add "
-            "videos, or use feature-cosine."
-        )
+    texts = _different_texts(captions)
     tokens = prompt_tokens(model.tokenizer, texts, "captions")
     encoded = encode_texts(model, tokens)
     # Outside inference mode the copy is an ordinary tensor, which a module can hold.
     embeddings = encoded.row_embeddings[encoded.rows].clone().to(model.temp.device)
+    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
+    return _captioned(TextClassifier(model, embeddings).eval(), reader, captions, texts)
+
+
+def dual_subject(
+    pretrained: Pretrained,
+    dual: DualEncoder,
+    captions: Mapping[str, Sequence[str]],
+    time_limit_seconds: float,
+) -> Subject:
+    """As `caption_subject`, with a dual encoder of transformers.
+
+    Args:
+        pretrained: The model, on its device.
+        dual: The same with its tokenizer.
+        captions: As in `caption_subject`.
+        time_limit_seconds: Time limit for reading one video.
+
+    Raises:
+        ValueError: As `caption_subject`.
+    """
+    texts = _different_texts(captions)
+    classifier = DualClassifier(dual, dual.encode_texts(texts, "captions")).eval()
+    return _captioned(classifier, _reader_of(pretrained, time_limit_seconds), captions, texts)
+
+
+def _different_texts(captions: Mapping[str, Sequence[str]]) -> list[str]:
+    texts = list(dict.fromkeys(text for own in captions.values() for text in own))
+    if len(texts) < 2:
+        raise ValueError(
+            f"--drift-by retrieval must have two captions or more that differ, got {texts}. Add "
+            "videos, or use feature-cosine."
+        )
+    return texts
+
+
+def _captioned(
+    classifier: nn.Module,
+    reader: ClipReader,
+    captions: Mapping[str, Sequence[str]],
+    texts: Sequence[str],
+) -> Subject:
     own_texts = {video: {texts.index(text) for text in own} for video, own in captions.items()}
 
     def drift(merged: Tensor, unmerged: Tensor, video: str) -> Drift:
         return Drift(_variation(merged, unmerged), int(merged.argmax()) in own_texts[video])
 
-    reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
     by_name = sorted((os.path.basename(video), list(own)) for video, own in captions.items())
     described = {"metric": "retrieval", "captions": by_name}
-    classifier = TextClassifier(model, embeddings).eval()
     return Subject(classifier, reader, _probabilities, drift, described, "R@1")
 
 

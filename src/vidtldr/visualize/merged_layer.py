@@ -3,8 +3,10 @@
 Letters: `N0` patches at first, `N` tokens now; (T, R, K) the grid of patches.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -81,7 +83,8 @@ def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedL
     Args:
         trace: Trace of a finished forward pass.
         grid: Where the patches are.
-        clip: Which clip of the batch.
+        clip: Which clip of the batch; of a model that sees single frames there is only one, all
+            frames side by side.
 
     Returns:
         The merging layers, first layer first.
@@ -90,6 +93,10 @@ def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedL
         ValueError: If the forward pass had another number of tokens than the grid.
         RuntimeError: If the forward pass is not finished.
     """
+    if grid.is_per_frame:
+        frame = replace(grid, num_frames=1, is_per_frame=False)
+        frames = [merged_layers(trace, frame, index) for index in range(grid.num_frames)]
+        return tuple(_side_by_side(parts) for parts in zip(*frames, strict=True))
     num_tokens = trace.source.shape[1]
     if num_tokens != grid.num_prefix_tokens + grid.num_patches:
         raise ValueError(
@@ -103,6 +110,23 @@ def merged_layers(trace: Trace, grid: PatchGrid, clip: int = 0) -> tuple[MergedL
         found.append(_merged_layer(layer, record, before, grid, clip))
         before = record.source[clip].cpu()
     return tuple(found)
+
+
+def _side_by_side(frames: Sequence[MergedLayer]) -> MergedLayer:
+    """One layer of all frames; tokens of later frames are counted on from those of earlier ones."""
+    starts = accumulate((frame.num_tokens for frame in frames[:-1]), initial=0)
+    groups = [frame.group + start for frame, start in zip(frames, starts, strict=True)]
+    saliency = [frame.saliency for frame in frames if frame.saliency is not None]
+    foreground = [frame.is_foreground for frame in frames if frame.is_foreground is not None]
+    return MergedLayer(
+        layer=frames[0].layer,
+        num_tokens_before=sum(frame.num_tokens_before for frame in frames),
+        saliency=np.concatenate(saliency) if saliency else None,
+        is_foreground=np.concatenate(foreground) if foreground else None,
+        group=np.concatenate(groups),
+        weight=np.concatenate([frame.weight for frame in frames]),
+        mass=np.concatenate([frame.mass for frame in frames]),
+    )
 
 
 def _merged_layer(

@@ -62,9 +62,9 @@ def observe(
     last_block = find_host(model).blocks[-1]
     here = get_ident()
 
-    def keep(_block: nn.Module, _args: object, x: Tensor) -> None:
+    def keep(_block: nn.Module, _args: object, output: Any) -> None:
         if get_ident() == here:  # another thread may run the same model meanwhile
-            kept.append(x)
+            kept.append(output[0] if isinstance(output, tuple) else output)
 
     handle = last_block.register_forward_hook(keep)
     try:
@@ -72,6 +72,9 @@ def observe(
             output = forward(model, pixel_values)
     finally:
         handle.remove()
-    features = unmerge_tokens(kept[-1], recorded.source)[0, grid.num_prefix_tokens :]
+    x = kept[-1]
+    if x.shape[1] != recorded.source.shape[1]:  # merged tokens, not the grid
+        x = unmerge_tokens(x, recorded.source)
+    features = x[:, grid.num_prefix_tokens :].flatten(0, 1)
     layers = merged_layers(recorded, grid)
     return Observation(output, grid, layers, recorded.num_tokens, features.float().cpu())

@@ -23,6 +23,8 @@ class PatchGrid:
         num_columns: K.
         frames_per_token: Frames of the video that one token spans.
         num_prefix_tokens: Class and register tokens before the patches.
+        is_per_frame: Whether the model sees every frame by itself, as one of a batch; else all
+            tokens of a clip are one sequence.
     """
 
     num_frames: int
@@ -30,6 +32,7 @@ class PatchGrid:
     num_columns: int
     frames_per_token: int = 1
     num_prefix_tokens: int = 0
+    is_per_frame: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -52,16 +55,18 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
     Raises:
         ValueError: If the family is unknown or the shape does not fit.
         NotImplementedError: If the family is not supported, or the model does not embed patches
-            with a single 3D convolution.
+            with a single convolution, of frames or of clips.
     """
     host = find_host(model)
-    convolutions = [m for m in host.root.modules() if isinstance(m, nn.Conv3d)]
+    convolutions = [m for m in host.root.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
     if len(convolutions) != 1:
         raise NotImplementedError(
-            "model must embed patches of videos by one convolution to be drawn, got "
-            f"{len(convolutions)}. Use a VideoMAE, ViViT or UMT."
+            "model must embed patches by one convolution to be drawn, got "
+            f"{len(convolutions)}. Use another model."
         )
-    depth, height, width = (int(side) for side in convolutions[0].kernel_size)
+    is_per_frame = isinstance(convolutions[0], nn.Conv2d)
+    *tubelet, height, width = (int(side) for side in convolutions[0].kernel_size)
+    depth = tubelet[0] if tubelet else 1
     shape = tuple(pixel_values.shape)
     if len(shape) != 5 or shape[1] % depth or shape[3] % height or shape[4] % width:
         raise ValueError(
@@ -74,4 +79,5 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
         shape[4] // width,
         frames_per_token=depth,
         num_prefix_tokens=host.num_prefix_tokens,
+        is_per_frame=is_per_frame,
     )

@@ -15,6 +15,7 @@ from vidtldr.files import read_json
 from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [
+    "BUILT_IN_NAMES",
     "ShapesOptions",
     "SpeedOptions",
     "parse_budgets",
@@ -23,6 +24,18 @@ __all__ = [
     "read_chosen",
     "validate_weights",
 ]
+
+BUILT_IN_NAMES = (
+    "umt-b16",
+    "umt-l16",
+    "videomae-b",
+    "videomae-l",
+    "vjepa2-l",
+    "vit-b",
+    "clip-b16",
+    "siglip-b16",
+    "dinov2-b14",
+)
 
 
 @dataclass(frozen=True)
@@ -136,10 +149,10 @@ class SpeedOptions:
 
     model: Annotated[
         str,
-        Reads(names=("umt-b16", "umt-l16", "videomae-b", "vit-b")),
+        Reads(names=BUILT_IN_NAMES),
         typer.Option(
-            help="umt-b16, umt-l16, videomae-b or vit-b with random weights; umt:CHECKPOINT, or a "
-            "directory or hub id of a video classifier of transformers."
+            help=f"{', '.join(BUILT_IN_NAMES)}: sizes with random weights; or a model as in "
+            "classify and embed."
         ),
     ] = "umt-b16"
     arch: Annotated[

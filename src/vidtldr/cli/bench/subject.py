@@ -14,7 +14,7 @@ from vidtldr.bench.speed_variants import SpeedVariant, choose_variants, speed_va
 from vidtldr.bench.subject import BUILT_IN, Subject, build_subject, scaled_schedule
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.cli.bench.options import SpeedOptions
-from vidtldr.cli.load_model import load_classifier, notes_on_stderr
+from vidtldr.cli.load_model import load_model, notes_on_stderr
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
@@ -63,13 +63,8 @@ def load_subject(name: SubjectName) -> Subject:
         )
     elif name.model.startswith("umt:"):
         subject = _load_umt(name)
-    elif name.num_frames is not None:
-        raise ValueError(
-            f"--frames must be left out for a model of transformers, got {name.num_frames}: its "
-            "positions are for its own number. Leave it out."
-        )
     else:
-        subject = _load_classifier(name)
+        subject = _load_pretrained(name)
     subject.model.to(device)
     return subject
 
@@ -85,13 +80,17 @@ def _load_umt(name: SubjectName) -> Subject:
     return Subject(encoder, shape, scaled_schedule(encoder, own.r, own.num_tokens))
 
 
-def _load_classifier(name: SubjectName) -> Subject:
-    options = ModelOptions(model=name.model, device="cpu", dtype="float32")
-    pretrained = load_classifier(options, None)
-    side = int(pretrained.model.config.image_size)  # type: ignore[arg-type,union-attr]
-    shape = (pretrained.num_frames, 3, side, side)
+def _load_pretrained(name: SubjectName) -> Subject:
+    options = ModelOptions(model=name.model, frames=name.num_frames, device="cpu", dtype="float32")
+    pretrained, _ = load_model(options)
+    size = pretrained.transform.fixed_size
+    if size is None:
+        raise ValueError(
+            f"`model` must have one size of frames to be timed, got {name.model!r} whose "
+            "preprocessor config has no crop_size. Add it."
+        )
     model = pretrained.model.to(torch.float32)
-    return Subject(model, shape, scaled_schedule(model))
+    return Subject(model, (pretrained.num_frames, 3, *size), scaled_schedule(model))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,16 @@ def classify(
         str | None,
         Reads(),
         typer.Option(
-            help="A file or a comma list of labels instead of the model's own; a umt: model has "
-            "none."
+            help="A file or a comma list of labels instead of the model's own; models that read "
+            "texts have none: umt:, CLIP, SigLIP."
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt for a label in a model that reads texts; default: 'a video of {}', for "
+            "umt: the label alone.",
+            show_default=False,
         ),
     ] = None,
     sampling: Annotated[
@@ -52,8 +60,9 @@ def classify(
 ) -> None:
     """Classify videos; with --flop-ratio, --r or --preset, faster.
 
-    A umt: model takes any labels and compares the video with their texts. A video that cannot be
-    read does not stop the others: its row has the error.
+    A model that reads texts takes any labels and compares the video with them; SigLIP gives each
+    label a probability of its own. A model of images sees the frames one by one, and their logits
+    are averaged. A video that cannot be read does not stop the others: its row has the error.
 
     Example: vidtldr classify clip.mp4 --model MCG-NJU/videomae-base-finetuned-kinetics
     --compare
@@ -84,7 +93,7 @@ def classify(
         from vidtldr.cli.load_model import load_classifier, say_if_unmerged
         from vidtldr.cli.terminal import compiled_row
 
-        pretrained = load_classifier(spec, names)
+        pretrained = load_classifier(spec, names, template)
         say_if_unmerged(pretrained.model, merge)
         job = prepare_job(
             pretrained,
@@ -106,9 +115,8 @@ def classify(
 
 
 def _validate_model(spec: ModelOptions, labels: str | None) -> None:
-    if not spec.is_umt:
-        spec.validate_for_classifier()
-    elif spec.checkpoint and labels is None and not spec.is_bundled:
+    spec.validate()
+    if spec.is_umt and labels is None and not spec.is_bundled:
         raise ValueError(
             "--labels must be given with --model umt:CHECKPOINT, got none. Add --labels "
             "'yoga,reading book'."

@@ -47,10 +47,7 @@ def typed_model(spec: ModelOptions, merging: MergeOptions, directory: Path) -> I
     )
     if not is_typed and (directory / SETTINGS_FILE).exists():
         return model_of_index(read_settings(directory), spec)
-    if spec.is_umt:
-        _ = spec.checkpoint  # raises if it does not exist
-    else:
-        spec.validate_for_classifier()
+    spec.validate()
     return IndexModel(spec.with_absolute_paths(), merge)
 
 

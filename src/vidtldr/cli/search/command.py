@@ -128,9 +128,9 @@ def search(
 ) -> None:
     """Find the videos that match a text, best first: in files, or with --index in an index.
 
-    All videos are ranked by the cosine of video and text, then the best by the fusion encoder's
-    match score. A video that cannot be read does not stop the others: it comes last, with the
-    error.
+    The model is one that reads texts: umt:, CLIP, SigLIP. All videos are ranked by the cosine of
+    video and text; with umt:, the best of them then by the fusion encoder's match score. A video
+    that cannot be read does not stop the others: it comes last, with the error.
 
     Example: vidtldr search "a dog runs" a.mp4 b.mp4 --model umt:msrvtt.pth --flop-ratio 0.6
 
@@ -149,24 +149,40 @@ def search(
             return search_in_index(text, where, spec, merging, rerank, top, run)
         assert text is not None  # checked above
         assert videos
-        merge, _ = merging.parse(spec), spec.checkpoint
+        merge = merging.parse(spec)
+        spec.validate()
         validate_text(text, "TEXT", "it first, in quotes: vidtldr search 'a red star' VIDEO")
         found = find_videos(videos)
         validate_cache(cache)
         from vidtldr.cli.load_model import load_retrieval, say_if_unmerged, video_encoding
-        from vidtldr.cli.search.run import print_json, print_table
+        from vidtldr.cli.search.run import print_json, print_table, search_files_by_vectors
         from vidtldr.cli.terminal import compiled_row, progress
         from vidtldr.tasks.search import search_videos
 
-        model = load_retrieval(spec)
-        say_if_unmerged(model, merge)
         num_clips = 1 if compiled else None
-        encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
-        num_again = _RERANK if rerank is None else rerank
-        with progress("videos", len(found)) as on_step:
-            results = search_videos(encoding, text, found, rerank=num_again, on_step=on_step)
+        if spec.is_umt:
+            model = load_retrieval(spec)
+            say_if_unmerged(model, merge)
+            encoding = video_encoding(
+                model, merge, run.time_limit, cache=cache, compile_for=num_clips
+            )
+            num_again = _RERANK if rerank is None else rerank
+            with progress("videos", len(found)) as on_step:
+                results = search_videos(encoding, text, found, rerank=num_again, on_step=on_step)
+            compiled_as = compiled_row(encoding.compiled)
+        else:
+            results, compiled_as = search_files_by_vectors(
+                text,
+                found,
+                spec,
+                merge,
+                rerank=rerank,
+                cache=cache,
+                compile_for=num_clips,
+                time_limit_seconds=run.time_limit,
+            )
         if run.as_json:
-            print_json(results, top, compiled_row(encoding.compiled))
+            print_json(results, top, compiled_as)
         else:
             print_table(results, top)
     if any(result.error is not None for result in results):

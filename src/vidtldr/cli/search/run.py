@@ -10,20 +10,34 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.index.run import IndexModel, typed_model
-from vidtldr.cli.load_model import load_embedder, load_retrieval
+from vidtldr.cli.load_model import load_embedder, load_retrieval, say_if_unmerged
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.search.command import IndexSearchOptions
-from vidtldr.cli.terminal import one_line, print_failed_videos, printable, status
+from vidtldr.cli.terminal import (
+    compiled_row,
+    one_line,
+    print_failed_videos,
+    printable,
+    progress,
+    status,
+)
+from vidtldr.config import MergeConfig
 from vidtldr.store.filters import count_where
 from vidtldr.store.video_index import VideoIndex
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.embed import umt_embedder
-from vidtldr.tasks.search import SearchResult
-from vidtldr.tasks.search_index import FoundClip, find_like, find_text, validate_model
+from vidtldr.tasks.search import SearchResult, search_by_vectors
+from vidtldr.tasks.search_index import (
+    FoundClip,
+    find_like,
+    find_text,
+    find_text_by_vector,
+    validate_model,
+)
 from vidtldr.tasks.video_features import VideoEncoding
 
-__all__ = ["print_json", "print_table", "search_in_index"]
+__all__ = ["print_json", "print_table", "search_files_by_vectors", "search_in_index"]
 
 _TOP = 10
 _RERANK = 128
@@ -51,6 +65,13 @@ def search_in_index(
     num_best = top or _TOP
     if where.like is not None:
         found = _like(index, model, where, num_best, rerank, run)
+    elif not model.spec.is_umt:
+        assert text is not None  # checked with the options
+        _refuse_rerank(rerank, "this model has no fusion encoder")
+        embedder = load_embedder(model.spec, model.merge, run.time_limit)
+        validate_model(index, embedder.identity())
+        with status("searching"):
+            found = find_text_by_vector(index, embedder, text, top=num_best, where=where.filter)
     else:
         assert text is not None  # checked with the options
         encoding = _encoding(model, run)
@@ -72,11 +93,7 @@ def _like(
     rerank: int | None,
     run: RunOptions,
 ) -> list[FoundClip]:
-    if rerank:
-        raise ValueError(
-            f"--rerank must be left out with --like, got {rerank}. The fusion encoder compares "
-            "videos with texts alone."
-        )
+    _refuse_rerank(rerank, "with --like, as the fusion encoder compares videos with texts alone")
     assert where.like is not None
     embedder = load_embedder(model.spec, model.merge, run.time_limit)
     validate_model(index, embedder.identity())
@@ -84,12 +101,45 @@ def _like(
         return find_like(index, embedder, where.like, top=top, where=where.filter)
 
 
-def _encoding(model: IndexModel, run: RunOptions) -> VideoEncoding:
-    if not model.spec.is_umt:
+def search_files_by_vectors(
+    text: str,
+    videos: Sequence[str],
+    spec: ModelOptions,
+    merge: MergeConfig | None,
+    *,
+    rerank: int | None,
+    cache: Path | None,
+    compile_for: int | None,
+    time_limit_seconds: float,
+) -> tuple[list[SearchResult], dict[str, Any]]:
+    """Search files with a dual encoder of transformers.
+
+    Returns:
+        The results, and those of `compiled_row`.
+
+    Raises:
+        ValueError, TypeError, OSError, ImportError: If an argument, a file or an extra is missing
+            or invalid.
+    """
+    _refuse_rerank(rerank, "this model has no fusion encoder")
+    if cache is not None:
         raise ValueError(
-            f"TEXT must be used with an index of a umt: model, as only UMT reads texts, got one "
-            f"of {model.spec.name!r}. Use --like VIDEO."
+            f"--cache must come with a umt: model, got {str(cache)!r}. Use vidtldr index add to "
+            "keep this model's vectors."
         )
+    embedder = load_embedder(spec, merge, time_limit_seconds, compile_for)
+    say_if_unmerged(embedder.model, merge)
+    with progress("videos", len(videos)) as on_step:
+        results = search_by_vectors(embedder, text, videos, on_step=on_step)
+    return results, compiled_row(embedder.compiled)
+
+
+def _refuse_rerank(rerank: int | None, why: str) -> None:
+    if rerank:
+        raise ValueError(f"--rerank must be left out, got {rerank}: {why}. Leave it out.")
+
+
+def _encoding(model: IndexModel, run: RunOptions) -> VideoEncoding:
     retrieval = load_retrieval(model.spec)
     reader = umt_reader(retrieval.config, time_limit_seconds=run.time_limit)
     return VideoEncoding(retrieval, reader, model.merge)

@@ -158,14 +158,13 @@ class AskedOptions:
             validate_text(self.question, "--question", "--question 'what colour is it?'")
         if self.answers is not None and self.question is None:
             raise ValueError("--answers must come with --question, got none. Add a question.")
-        if not spec.is_umt:
-            spec.validate_for_classifier()
-            if given and given[0] != "labels":
-                raise ValueError(
-                    f"--{given[0]} must come with --model umt:CHECKPOINT, as only UMT reads "
-                    f"texts, got --model {spec.model!r}. Leave it out."
-                )
-        elif spec.checkpoint and not given and not spec.is_bundled:
+        spec.validate()
+        if not spec.is_umt and self.question is not None:
+            raise ValueError(
+                "--question must come with --model umt:CHECKPOINT, as only UMT answers questions, "
+                f"got --model {spec.model!r}. Leave it out."
+            )
+        if spec.is_umt and not given and not spec.is_bundled:
             raise ValueError(
                 "--labels, --text or --question must be given with --model umt:CHECKPOINT, got "
                 "none. Add --labels 'yoga,reading book'."

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vidtldr.cli.ask import answer_candidates
-from vidtldr.cli.load_model import load_answering, load_classifier, load_retrieval
+from vidtldr.cli.load_model import load_answering, load_classifier, load_model, load_retrieval
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.terminal import printable
@@ -15,8 +15,12 @@ from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.tasks.ask import answer_tokens, rank
 from vidtldr.tasks.classify import probabilities_of, top_labels
 from vidtldr.tasks.clip_reader import umt_reader
+from vidtldr.tasks.dual_encoder import DualEncoder
+from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.text_features import encode_texts, match_scores, prompt_tokens
+from vidtldr.tasks.video_encoder import ClassLogits, VideoEncoder
 from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.zero_shot import DualClassifier, dual_classifier
 from vidtldr.video.transform import VideoTransform
 from vidtldr.visualize.report_facts import Answer
 
@@ -62,20 +66,68 @@ def load_subject(spec: ModelOptions, asked: AskedOptions) -> Subject:
         ValueError, TypeError, NotImplementedError, OSError: If an argument, a file or an extra is
             missing or invalid.
     """
+    if not spec.is_umt:
+        return _of_pretrained(spec, asked)
     if asked.text is not None:
         subject = _searching(spec, asked.text)
     elif asked.question is not None:
         subject = _answering(spec, asked, asked.question)
     else:
-        subject = _labelling(spec, asked)
+        subject = _labelling(load_classifier(spec, asked.label_names), asked)
     if not spec.is_bundled:
         return subject
     is_asked = (asked.labels, asked.text, asked.question) != (None, None, None)
     return replace(subject, caveat=BUNDLED_CAVEAT, are_answers_meant=is_asked)
 
 
-def _labelling(spec: ModelOptions, asked: AskedOptions) -> Subject:
-    pretrained = load_classifier(spec, asked.label_names)
+def _of_pretrained(spec: ModelOptions, asked: AskedOptions) -> Subject:
+    """A model of transformers: with labels, with texts, or an encoder with nothing to ask."""
+    pretrained, dual = load_model(spec, asked.label_names)
+    if asked.text is not None:
+        if dual is None:
+            raise ValueError(
+                "--text must come with a model that reads texts, as UMT, CLIP and SigLIP do, got "
+                f"--model {spec.model!r}. Leave it out."
+            )
+        return _comparing(pretrained, dual, asked.text)
+    if dual is not None and asked.label_names is not None:
+        return _labelling(dual_classifier(pretrained, dual, asked.label_names), asked)
+    if not isinstance(pretrained.model, VideoEncoder):
+        return _labelling(pretrained, asked)
+    if asked.labels is not None:
+        raise ValueError(
+            f"--labels must come with a classifier or a model that reads texts, got --model "
+            f"{spec.model!r}. Leave them out."
+        )
+    return Subject(
+        pretrained.model,
+        pretrained.transform,
+        pretrained.num_frames,
+        "",
+        lambda model, pixel_values: model(pixel_values),
+        lambda _: [],
+    )
+
+
+def _comparing(pretrained: Pretrained, dual: DualEncoder, texts: list[str]) -> Subject:
+    classifier = DualClassifier(dual, dual.encode_texts(texts)).eval()
+
+    def read(output: ClassLogits) -> list[Answer]:
+        cosines = (output.logits[0].float() - classifier.bias) / classifier.scale
+        rows = sorted(zip(cosines.tolist(), texts, strict=True), key=lambda row: -row[0])
+        return [Answer(printable(text), f"cosine {cosine:.3f}") for cosine, text in rows]
+
+    return Subject(
+        classifier,
+        pretrained.transform,
+        pretrained.num_frames,
+        "How well texts fit: cosine of video and text",
+        lambda model, pixel_values: model(pixel_values=pixel_values),
+        read,
+    )
+
+
+def _labelling(pretrained: Pretrained, asked: AskedOptions) -> Subject:
 
     def read(output: Any) -> list[Answer]:
         best = top_labels(probabilities_of(output)[0], pretrained.labels, asked.top)

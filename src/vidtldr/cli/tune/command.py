@@ -128,11 +128,6 @@ def parse_compared(typed: str, spec: ModelOptions) -> Compared:
             f"--drift-by must be one of feature-cosine, labels=FILE and retrieval=FILE, got "
             f"{typed!r}. Write --drift-by feature-cosine."
         )
-    if known == "retrieval" and not spec.is_umt:
-        raise ValueError(
-            "--drift-by retrieval must come with --model umt:CHECKPOINT, as only UMT reads texts, "
-            f"got --model {spec.model!r}. Use feature-cosine or labels."
-        )
     if known == "retrieval" and not Path(file).is_file():
         raise ValueError(
             f"--drift-by retrieval must have a JSON file of captions, got {file!r}. Write "
@@ -195,10 +190,7 @@ def tune(
         wanted, compared = parse_target(target), parse_compared(drift_by, spec)
         found = find_videos(videos)
         files.validate(found)
-        if spec.is_umt:
-            _ = spec.checkpoint  # raises if it does not exist
-        else:
-            spec.validate_for_classifier()
+        spec.validate()
         from vidtldr.cli.tune.run import run_tuning
 
         is_whole = run_tuning(found, spec, wanted, compared, files, run, num_rounds=rounds)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from vidtldr.cli.bench.pages import hand_over, missing_extras
-from vidtldr.cli.load_model import load_classifier, load_retrieval, notes_on_stderr
+from vidtldr.cli.load_model import load_classifier, load_model, load_retrieval, notes_on_stderr
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.terminal import one_line, phases, print_failed_videos
@@ -29,6 +29,7 @@ from vidtldr.tune.search import search
 from vidtldr.tune.subject import (
     Subject,
     caption_subject,
+    dual_subject,
     label_subject,
     pretrained_subject,
     umt_subject,
@@ -101,11 +102,19 @@ def _load(
 ) -> Subject:
     if compared.name == "labels":
         return label_subject(load_classifier(spec, compared.labels), time_limit_seconds)
+    captions = None if compared.file is None else _captions(compared.file, videos)
     if not spec.is_umt:
-        return pretrained_subject(load_classifier(spec, None), time_limit_seconds)
-    if compared.file is None:
+        pretrained, dual = load_model(spec)
+        if captions is None:
+            return pretrained_subject(pretrained, time_limit_seconds)
+        if dual is None:
+            raise ValueError(
+                "--drift-by retrieval must come with a model that reads texts, as UMT, CLIP and "
+                f"SigLIP do, got --model {spec.model!r}. Use feature-cosine or labels."
+            )
+        return dual_subject(pretrained, dual, captions, time_limit_seconds)
+    if captions is None:
         return umt_subject(load_retrieval(spec), time_limit_seconds)
-    captions = _captions(compared.file, videos)
     return caption_subject(load_retrieval(spec), captions, time_limit_seconds)
 
 
