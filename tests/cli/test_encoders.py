@@ -147,8 +147,7 @@ def test_a_schedule_is_tuned(
         captions = tmp_path / "captions.json"
         texts = ["a dog", "yoga", "a cat", "a book", "a red car"]
         entries = [
-            {"video": name, "caption": text}
-            for name, text in zip(films.good, texts, strict=True)
+            {"video": name, "caption": text} for name, text in zip(films.good, texts, strict=True)
         ]
         captions.write_text(json.dumps(entries))
         drift = f"retrieval={captions}"
