@@ -268,6 +268,8 @@ def _print_tables(result: Result | Compared[Any]) -> None:
     if isinstance(result, Compared):
         console.print(Text(_verdict(result), style="bold"))
     _print_notes(console, last)
+    if len({each.run.failed_videos for each in sides.values()}) > 1:
+        console.print(Text("note: not the same videos failed on both sides", style="yellow"))
     failed = list(_failed(sides).items())
     is_left_out = isinstance(last, ClassificationResult)
     meaning = "are left out" if is_left_out else "count as misses"
