@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import Result
 from support.outcomes import one_error_line, rows
 from support.umt_files import UMTFiles
 from support.umt_sets import VideoSet
+from torch import Tensor
 
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.classification import evaluate_classification
 from vidtldr.evaluate.protocols import CLASSIFICATION
+from vidtldr.evaluate.view_classifier import ViewClassifier
 from vidtldr.tasks.fingerprint import file_sha256
 from vidtldr.tasks.load import load_classifier
 from vidtldr.tasks.model_spec import ModelSpec
@@ -97,6 +100,24 @@ def test_compare_shows_both_sides_and_writes_the_result(
     after = json.loads(output.read_text())
     for side in ("unmerged", "merged"):
         assert after[side]["predictions"] == written[side]["predictions"]
+
+
+def test_sides_that_fail_on_other_videos_are_told_apart(
+    run: Run, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = ViewClassifier.logits
+
+    def overflowing(self: ViewClassifier, pixel_values: Tensor) -> Tensor:
+        logits = compute(self, pixel_values)
+        return logits if self.merge is None else logits * torch.inf
+
+    monkeypatch.setattr(ViewClassifier, "logits", overflowing)
+    result = run("evaluate", "classification", *flags, "--compare", "--r=9")
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert "videos classified 5 0" in text
+    assert "note: not the same videos failed on both sides" in text
+    assert "6 of 6 videos failed, which are left out:" in text
 
 
 def test_all_videos_good_is_exit_code_0(
@@ -255,8 +276,6 @@ def test_a_killed_evaluation_goes_on_and_gives_the_same(
 def test_an_interrupted_evaluation_says_what_is_kept(
     run: Run, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidtldr.evaluate.view_classifier import ViewClassifier
-
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

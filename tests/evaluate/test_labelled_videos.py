@@ -1,6 +1,8 @@
 import json
+import re
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -133,6 +135,7 @@ def test_json_tells_an_index_from_a_name(tmp_path: Path) -> None:
         ("a.txt", "~/x.mp4 1", 1, "video must be a path inside the directory"),
         ("a.txt", "x\0.mp4 1", 1, "video must be a path inside the directory"),
         ("a.csv", "video,label\n\nx/../../y,1", 3, "video must be a path inside the directory"),
+        ("a.csv", "video,label,Label\nx,1,2\n", 1, "the header must name every column once"),
         ("a.csv", "video,label\nx,1,2\n", 2, "the line must have 2 columns as the header"),
         ("a.csv", "video,label\nx\n", 2, "the line must have 2 columns as the header"),
         ("a.csv", "video,label\nx,\n", 2, "label must not be empty"),
@@ -161,6 +164,24 @@ def test_other_encodings_are_refused_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"x.mp4 1\n\xff.mp4 2\n")
     with pytest.raises(ValueError, match=r"a\.txt, line 2: the file must be UTF-8"):
         read_labelled_videos(tmp_path / "a.txt")
+
+
+@given(
+    st.text('video,label\n\r\t "[{}]:.mp4/~\0\x0b\u2028\ud800 1', max_size=60),
+    st.sampled_from(["", "video,label\n", '[{"video": "a", "label": ']),
+    st.sampled_from(["a.txt", "a.json"]),
+)
+def test_any_text_is_read_or_refused_in_one_line(text: str, start: str, name: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes((start + text).encode("utf-8", "surrogatepass"))
+        try:
+            videos = {each.video for each in read_labelled_videos(path)}
+        except ValueError as error:
+            said = str(error)
+        else:
+            said = "" if videos else "nothing"
+        assert not said or re.search(r"a\.(txt|json), line \d+: .* must .*, got ", said, re.DOTALL)
 
 
 def test_hostile_lines_take_no_time(tmp_path: Path) -> None:

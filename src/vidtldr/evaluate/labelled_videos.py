@@ -161,6 +161,9 @@ def _of_csv(name: str, text: str, delimiter: str) -> Iterator[LabelledVideo]:
             continue
         if not columns:
             columns = [cell.strip().lower() for cell in cells]
+            if len(set(columns)) < len(columns):
+                rule = "the header must name every column once"
+                Entry(name, line, cells).refuse(rule, cells, "Rename one of the two.")
             continue
         if len(cells) != len(columns):
             Entry(name, line, cells).refuse(
