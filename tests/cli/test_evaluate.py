@@ -117,7 +117,7 @@ def test_compare_shows_both_sides_and_writes_the_result(
             for name in ("text_to_video", "video_to_text"):
                 shown = table[(*name.split("_"), f"R@{k}")][place]
                 assert shown == f"{scores[name][f'r{k}']:.1f}"
-        assert table["clips", "from", "the", "cache"][place] == "0"
+        assert table["videos", "from", "the", "cache"][place] == "0"
         assert ("GFLOPs", "a", "clip") in table
         assert ("text", "to", "video", "median", "rank") in table
     text = " ".join(result.stdout.split())

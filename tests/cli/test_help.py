@@ -26,6 +26,7 @@ SUBCOMMANDS = [
     ["evaluate", "retrieval"],
     ["evaluate", "answering"],
     ["evaluate", "multiple-choice"],
+    ["evaluate", "classification"],
     ["shapes"],
     ["shapes", "export"],
     ["demo"],
@@ -183,6 +184,11 @@ def test_usage_errors_are_found_without_torch(tmp_path: Path) -> None:
         "search dog a.mp4 --arch nowhere.json",
         "evaluate multiple-choice --annotations nowhere.json --videos empty",
         "evaluate multiple-choice --annotations a.json --videos empty",
+        "evaluate classification --annotations nowhere.txt --videos empty",
+        "evaluate classification --annotations a.json --videos empty",
+        "evaluate classification --annotations list.txt --videos empty",
+        "evaluate classification --annotations list.txt --videos empty --protocol k400",
+        "evaluate classification --annotations list.txt --videos . --labels yoga,golf",
         "bench quality --weights nowhere.safetensors",
         "bench saliency --weights nowhere.safetensors",
         "bench paths -o nowhere/x.json",
@@ -194,6 +200,7 @@ def test_usage_errors_are_found_without_torch(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "list.txt").write_text("a.mp4 golfing\n")
     (tmp_path / "a.json").write_text('[{"video": "x", "caption": ["a"], "answer": 0}]')
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -27,6 +27,7 @@ SENTINEL = b"precious\nthings"
 WRITTEN = {"output", "plot", "report", "images", "video_file"}
 NO_FILE = {
     "autocast",
+    "average",
     "baselines",
     "batches",
     "budgets",

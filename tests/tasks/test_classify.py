@@ -34,6 +34,16 @@ def test_a_label_may_hold_any_character_but_the_end_of_a_line(tmp_path: Path) ->
     assert parse_labels(str(tmp_path / "labels.txt")) == ("a\u2028b", "c\x0bd")
 
 
+def test_labels_with_ids_must_be_in_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text('id,name\r\n0,arm wrestling\r\n1,"putting x, then y"\r\n\r\n2, yoga\r\n')
+    assert parse_labels(str(file)) == ("arm wrestling", "putting x, then y", "yoga")
+    for wrong in ("1,yoga", "0,a\n2,b", "0,a,b", "0,a\nb"):
+        file.write_text(f"id,name\n{wrong}\n")
+        with pytest.raises(ValueError, match=r"labels must have the id \d and a name in .*line \d"):
+            parse_labels(str(file))
+
+
 def test_labels_come_from_a_file_or_a_comma_list(tmp_path: Path) -> None:
     lines, listed = tmp_path / "labels.txt", tmp_path / "labels.json"
     lines.write_text("arm wrestling\n\n  yoga \n")

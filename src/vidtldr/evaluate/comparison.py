@@ -6,12 +6,15 @@ from typing import Any, Generic, TypeVar
 
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import AnsweringResult
+from vidtldr.evaluate.classification import ClassificationResult, agreement
 from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
 from vidtldr.evaluate.retrieval import RetrievalResult
 
 __all__ = ["Compared", "evaluate_both"]
 
-ResultT = TypeVar("ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult)
+ResultT = TypeVar(
+    "ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult, ClassificationResult
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,23 @@ class Compared(Generic[ResultT]):
         before, after = self.unmerged.run.clips_per_second, self.merged.run.clips_per_second
         return None if before is None or after is None else after / before
 
+    @property
+    def agreement(self) -> float | None:
+        """Percent of videos that both sides classify alike, see `classification.agreement`.
+
+        None for other kinds of evaluation.
+        """
+        unmerged, merged = self.unmerged, self.merged
+        if isinstance(unmerged, ClassificationResult) and isinstance(merged, ClassificationResult):
+            return agreement(unmerged, merged)
+        return None
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {**asdict(self), "flops_ratio": self.flops_ratio, "speedup": self.speedup}
+        """Return plain values, ready for JSON; with the agreement for a classification."""
+        gain = {"flops_ratio": self.flops_ratio, "speedup": self.speedup}
+        if isinstance(self.merged, ClassificationResult):
+            gain["agreement"] = self.agreement
+        return {**asdict(self), **gain}
 
 
 def evaluate_both(

@@ -3,11 +3,12 @@
 import json
 import os
 import re
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
 from vidtldr.strict_json import unique_keys
 
-__all__ = ["Entry", "Field", "read_entries"]
+__all__ = ["Entry", "Field", "read_entries", "read_text"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 MAX_CHARACTERS = 100_000
@@ -82,6 +83,19 @@ class Field(NamedTuple):
             self.entry.refuse(f"{self.name} must be valid Unicode", value, "Repair the characters.")
         return value
 
+    def video(self) -> str:
+        """Return the value if it is the path of a video inside the directory of videos.
+
+        Raises:
+            ValueError: If it is not; also as for `text`.
+        """
+        name = self.text()
+        parts = PurePosixPath(name).parts
+        if "\0" in name or name.startswith(("/", "~")) or ".." in parts:
+            rule = f"{self.name} must be a path inside the directory of videos"
+            self.entry.refuse(rule, name, "Write it relative to that directory.")
+        return name
+
     def texts(self, *, may_be_empty: bool = False) -> list[str]:
         """Return a string as a list of one, and a list of strings unchanged.
 
@@ -111,7 +125,7 @@ def read_entries(path: str | os.PathLike[str]) -> list[Entry]:
         OSError: If it cannot be read.
     """
     name = os.fspath(path)
-    text = _read_text(name)
+    text = read_text(name)
     decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_no_constant)
     start = _skip(text, 0)
     if not text.startswith("[", start):
@@ -164,7 +178,13 @@ def _next(text: str, position: int, entry: Entry) -> int:
     return after
 
 
-def _read_text(name: str) -> str:
+def read_text(name: str) -> str:
+    """Read a file of annotations, with or without a byte order mark.
+
+    Raises:
+        ValueError: If it is not UTF-8; names the line.
+        OSError: If it cannot be read.
+    """
     with open(name, "rb") as file:
         content = file.read()
     try:

@@ -1,22 +1,27 @@
 """How each set of the paper is evaluated.
 
-The number of frames is always that of training (12; for the pretrained zero-shot models, 4), see
-`vidtldr.tasks.clip_reader.umt_reader`.
+The number of frames is always that of training (UMT: 12; for the pretrained zero-shot models, 4),
+see `vidtldr.tasks.clip_reader.umt_reader`.
 
-Source: the authors' configurations; Choi et al., CVPR 2024.
+Source: the authors' configurations; Choi et al., CVPR 2024. Classification: VideoMAE (Tong et al.,
+NeurIPS 2022), its test programs and scripts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any, Literal
 
 __all__ = [
     "ANSWERING",
+    "CLASSIFICATION",
     "MULTIPLE_CHOICE",
     "RETRIEVAL",
     "AnsweringProtocol",
+    "ClassificationProtocol",
     "MultipleChoiceProtocol",
     "RetrievalProtocol",
+    "classification_protocol",
     "retrieval_protocol",
 ]
 
@@ -82,6 +87,29 @@ class MultipleChoiceProtocol:
     cosine_weight: float = 0.3
 
 
+@dataclass(frozen=True)
+class ClassificationProtocol:
+    """Evaluation of a classifier by one or many views of each video.
+
+    Attributes:
+        name: What it is called in results.
+        num_segments: Views in time.
+        num_crops: Views in space, of every segment; along the longer side.
+        policy: `"middle"` spreads the frames of one segment over the video as every other command
+            does; `"dense"` and `"uniform"` as `SegmentSampling`.
+        stride: Step from one frame to the next of `"dense"`; None for the others.
+        average: What is averaged over the views of a video. VideoMAE's program averages
+            probabilities: softmax first, then the mean.
+    """
+
+    name: str
+    num_segments: int = 1
+    num_crops: int = 1
+    policy: Literal["middle", "dense", "uniform"] = "middle"
+    stride: int | None = None
+    average: Literal["probabilities", "logits"] = "probabilities"
+
+
 #: The seven retrieval sets by name.
 RETRIEVAL: Mapping[str, RetrievalProtocol] = MappingProxyType(
     {
@@ -94,6 +122,17 @@ RETRIEVAL: Mapping[str, RetrievalProtocol] = MappingProxyType(
             RetrievalProtocol("lsmdc", 96),
             RetrievalProtocol("ssv2-label", 25, has_many_videos=True),
             RetrievalProtocol("ssv2-template", 25, has_many_videos=True),
+        )
+    }
+)
+#: Protocols of classification by name: one view, and VideoMAE's.
+CLASSIFICATION: Mapping[str, ClassificationProtocol] = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            ClassificationProtocol("single"),
+            ClassificationProtocol("kinetics", 5, 3, "dense", 4),
+            ClassificationProtocol("ssv2", 2, 3, "uniform"),
         )
     }
 )
@@ -110,3 +149,52 @@ def retrieval_protocol(name: str) -> RetrievalProtocol:
     if name not in RETRIEVAL:
         raise ValueError(f"protocol must be one of {', '.join(RETRIEVAL)}, got {name!r}. Use one.")
     return RETRIEVAL[name]
+
+
+def classification_protocol(
+    name: str,
+    *,
+    segments: int | None = None,
+    crops: int | None = None,
+    stride: int | None = None,
+    average: Literal["probabilities", "logits"] | None = None,
+) -> ClassificationProtocol:
+    """Return a protocol of classification, with other numbers where they are given.
+
+    Args:
+        name: `single`, `kinetics` or `ssv2`.
+        segments: In place of `num_segments`.
+        crops: In place of `num_crops`.
+        stride: In place of `stride`, for `kinetics` alone.
+        average: In place of `average`.
+
+    Raises:
+        ValueError: If the name is unknown, a number is not positive, or the protocol has no such
+            number.
+    """
+    if name not in CLASSIFICATION:
+        raise ValueError(
+            f"`protocol` must be one of {', '.join(CLASSIFICATION)}, got {name!r}. Use one."
+        )
+    protocol = CLASSIFICATION[name]
+    for flag, number, of_protocols in (
+        ("segments", segments, ("kinetics", "ssv2")),
+        ("crops", crops, ("kinetics", "ssv2")),
+        ("stride", stride, ("kinetics",)),
+    ):
+        if number is None:
+            continue
+        if name not in of_protocols:
+            raise ValueError(
+                f"`{flag}` must come with `protocol={'` or `protocol='.join(of_protocols)}`, got "
+                f"`protocol={name}`. Leave out one of the two."
+            )
+        if number < 1:
+            raise ValueError(f"`{flag}` must be at least 1, got {number}. Pass a positive count.")
+    changes: dict[str, Any] = {
+        "num_segments": segments,
+        "num_crops": crops,
+        "stride": stride,
+        "average": average,
+    }
+    return replace(protocol, **{key: each for key, each in changes.items() if each is not None})

@@ -11,6 +11,7 @@ import torch
 import vidtldr
 from vidtldr.budget.counts import resolved_r
 from vidtldr.evaluate.settings import Settings
+from vidtldr.evaluate.view_classifier import ClassifiedVideo, ViewClassifier
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.flops import count_flops
 from vidtldr.tasks.fingerprint import file_sha256
@@ -55,18 +56,19 @@ class RunRecord:
         schedule: The fields of the `MergeConfig` that was given; None for an unmerged run.
         r: Tokens that each layer removed, with shares and budgets resolved to counts; None for an
             unmerged run.
-        model: The fields of the `UMTConfig`.
+        model: The fields of the model's config.
         device: Where the model ran.
         dtype: dtype of its weights.
         autocast: Half-precision dtype that it computed in; None for none.
-        gflops_per_clip: GFLOPs of the vision encoder for one clip.
+        gflops_per_clip: GFLOPs for one clip.
         flops_rule: How they are counted.
-        clips_per_second: Throughput of the vision encoder, without reading; None if every clip came
+        clips_per_second: Throughput of what is counted, without reading; None if every clip came
             from the cache.
         num_encoded: Clips that were encoded.
-        num_from_cache: Videos whose features came from the cache.
+        num_from_cache: Videos whose features or logits came from the cache.
         num_videos: Videos in the set.
-        failed_videos: Videos that could not be decoded, each with the reason. They are misses.
+        failed_videos: Videos that could not be decoded, each with the reason. They are misses; of a
+            classification they are left out.
         video_notes: What was unusual about other videos.
         files: Annotations, answers and weights.
         versions: vidtldr, torch, python, platform.
@@ -93,39 +95,44 @@ class RunRecord:
 
 
 def record_run(
-    encoding: VideoEncoding,
+    runner: VideoEncoding | ViewClassifier,
     settings: Settings,
     protocol: Any,
-    rows: Sequence[EncodedVideo],
+    rows: Sequence[EncodedVideo] | Sequence[ClassifiedVideo],
     files: Mapping[str, str | os.PathLike[str]],
 ) -> RunRecord:
     """Record a run that has just ended.
 
     Args:
-        encoding: What encoded the videos.
+        runner: What ran the model on the videos.
         settings: How it ran.
         protocol: A protocol of `vidtldr.evaluate.protocols`.
-        rows: The videos; their features are no longer needed.
+        rows: The videos; what was computed of them is no longer needed.
         files: Files that the result depends on, by role; the weights are added.
     """
-    merge = encoding.merge
-    weights = next(encoding.model.parameters())
+    merge = runner.merge
+    weights = next(runner.model.parameters())
     if settings.weights_file is not None:
         files = {**files, "weights": settings.weights_file}
-    rate = encoding.num_encoded / encoding.encode_seconds if encoding.num_encoded else None
+    if isinstance(runner, ViewClassifier):
+        model, flops, counted = runner.config, runner.flops_per_clip(), "whole model"
+    else:
+        model, flops = runner.model.config.to_dict(), _encoder_flops(runner)
+        counted = "vision encoder"
+    rate = runner.num_encoded / runner.encode_seconds if runner.num_encoded else None
     return RunRecord(
         protocol=asdict(protocol),
         schedule_name=settings.schedule_name if merge is not None else None,
         schedule=None if merge is None else merge.to_dict(),
-        r=None if merge is None else resolved_r(merge, find_host(encoding.model)),
-        model=encoding.model.config.to_dict(),
+        r=None if merge is None else resolved_r(merge, find_host(runner.model)),
+        model=model,
         device=_device_name(weights.device),
         dtype=str(weights.dtype).removeprefix("torch."),
-        autocast=None if encoding.autocast is None else str(encoding.autocast)[6:],
-        gflops_per_clip=_gflops_per_clip(encoding),
-        flops_rule="vision encoder, 1 MAC = 2 FLOPs",
+        autocast=None if runner.autocast is None else str(runner.autocast)[6:],
+        gflops_per_clip=flops / 1e9,
+        flops_rule=f"{counted}, 1 MAC = 2 FLOPs",
         clips_per_second=rate,
-        num_encoded=encoding.num_encoded,
+        num_encoded=runner.num_encoded,
         num_from_cache=sum(row.from_cache for row in rows),
         num_videos=len(rows),
         failed_videos=tuple(VideoNote(row.path, row.error) for row in rows if row.error),
@@ -142,12 +149,12 @@ def record_run(
     )
 
 
-def _gflops_per_clip(encoding: VideoEncoding) -> float:
+def _encoder_flops(encoding: VideoEncoding) -> int:
     """Measure on a black clip: how much is merged does not depend on the content."""
     config, weights = encoding.model.config, next(encoding.model.parameters())
     side = config.image_size
     clip = torch.zeros(1, config.num_frames, 3, side, side, device=weights.device)
-    return count_flops(lambda: encoding.encode_pixels(clip)) / 1e9
+    return count_flops(lambda: encoding.encode_pixels(clip))
 
 
 def _device_name(device: torch.device) -> str:

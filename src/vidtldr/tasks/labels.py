@@ -1,5 +1,7 @@
 """Read labels as typed: a file or a comma-separated list. Does not import torch."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -13,11 +15,12 @@ _FILE_ENDINGS = (".txt", ".json", ".csv", ".tsv", ".lst")
 def parse_labels(text: str) -> tuple[str, ...]:
     """Read labels from a file, if `text` is the path of one, or from a comma-separated list.
 
-    A file holds one label per line or a JSON list.
+    A file holds one label per line, a JSON list, or CSV with the header `id,name`, as the label
+    files of ViFi-CLIP.
 
     Raises:
-        ValueError: If a label is empty, there is only one, the file is not a list of names, or the
-            text looks like the path of a file and there is none.
+        ValueError: If a label is empty, there is only one, the file is not a list of names, its ids
+            do not count from 0, or the text looks like the path of a file and there is none.
     """
     is_file = _is_file(text)
     labels = _read_label_file(text) if is_file else _split(text)
@@ -47,6 +50,23 @@ def _is_file(text: str) -> bool:
         return False
 
 
+def _read_numbered(path: str, content: str) -> list[str]:
+    """Read the names behind ids, which must be 0, 1, 2, ... to be the order of the classes."""
+    labels: list[str] = []
+    rows = csv.reader(io.StringIO(content, newline=""))
+    next(rows)
+    for row in rows:
+        if not row:
+            continue
+        if len(row) != 2 or row[0].strip() != str(len(labels)):
+            raise ValueError(
+                f"labels must have the id {len(labels)} and a name in {path!r}, line "
+                f"{rows.line_num}, got {','.join(row)!r}. Sort them by id, and quote commas."
+            )
+        labels.append(row[1].strip())
+    return labels
+
+
 def _split(text: str) -> list[str]:
     return [label.strip() for label in text.split(",")]
 
@@ -54,6 +74,8 @@ def _split(text: str) -> list[str]:
 def _read_label_file(path: str) -> list[str]:
     try:
         content = Path(path).read_text(encoding="utf-8-sig").strip()
+        if content.partition("\n")[0].strip().lower() == "id,name":
+            return _read_numbered(path, content)
         if not content.startswith(("[", "{")):
             return [line.strip() for line in content.split("\n") if line.strip()]
         labels = parse_json(content)

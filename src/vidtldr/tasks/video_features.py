@@ -24,7 +24,8 @@ from vidtldr.patch.compiled_twin import CompiledTwin
 from vidtldr.patch.twin import merged_twin
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead
 from vidtldr.tasks.feature_cache import CachedFeatures, FeatureCache
-from vidtldr.tasks.fingerprint import file_sha256, module_sha256
+from vidtldr.tasks.fingerprint import module_sha256
+from vidtldr.tasks.tensor_cache import sha256_of_video
 from vidtldr.tasks.unchanged import FileWatch
 from vidtldr.video.decode import VideoError
 from vidtldr.video.local_file import is_lack_of_memory
@@ -196,7 +197,7 @@ class VideoEncoding:
         sha256, damage = None, None
         try:
             watch = FileWatch(path)
-            sha256 = None if self.cache is None else _sha256_of_video(path)
+            sha256 = None if self.cache is None else sha256_of_video(path)
             if self.cache is not None and sha256 is not None:
                 found, damage = self.cache.load(sha256)
                 if found is not None:
@@ -297,11 +298,3 @@ def embed_pooled(encoding: VideoEncoding, pooled: Tensor) -> Tensor:
         x = pooled.to(encoding.device, dtype)
         embeddings = model.embed_video(VideoFeatures(x[:, None], x))
     return embeddings.float().cpu().clone()  # the copy is not an inference tensor
-
-
-def _sha256_of_video(path: str) -> str | None:
-    """Hash a regular file's content; None if it is not a regular file or cannot be read."""
-    try:
-        return file_sha256(path) if os.path.isfile(path) else None
-    except OSError:
-        return None

@@ -14,10 +14,10 @@ from vidtldr.video.deadline import OverTimeError, StopFlag, run_within
 from vidtldr.video.frames import Decoding, Scan, decode_frames, scan_packets
 from vidtldr.video.local_file import VideoError, video_error, video_errors
 from vidtldr.video.notes import describe
-from vidtldr.video.sampling import Sampling
 from vidtldr.video.seeking import decode_stretches, plan_stretches
 from vidtldr.video.timeline import Timeline, build_timeline
 from vidtldr.video.transform import VideoTransform
+from vidtldr.video.view_sampling import AnySampling
 
 __all__ = ["Clip", "VideoError", "nothing_decoded", "over_time", "read_clip"]
 
@@ -56,7 +56,7 @@ class Clip:
 
 def read_clip(
     path: str | os.PathLike[str],
-    sampling: Sampling,
+    sampling: AnySampling,
     *,
     max_seconds: float | None = None,
     time_limit_seconds: float = 120.0,
@@ -73,7 +73,7 @@ def read_clip(
 
     Args:
         path: A regular local file in any format that FFmpeg knows.
-        sampling: How many frames to read, and which.
+        sampling: How many frames to read, and which; of a `SegmentSampling`, those of all segments.
         max_seconds: Use only the frames that end within the first `max_seconds`, above 0; None or
             infinity uses all. At a constant rate these are floor(max_seconds * rate) frames.
         time_limit_seconds: Time limit, above 0. A decoder that hangs is abandoned in a daemon
@@ -85,7 +85,7 @@ def read_clip(
             they are.
 
     Returns:
-        The clip, with `sampling.num_frames` frames.
+        The clip, with `sampling.num_frames` frames for each segment.
 
     Raises:
         VideoError: If this is not a local regular file, nothing in it can be decoded, the time
@@ -136,7 +136,7 @@ class _Reading:
     """What to read of which file."""
 
     path: str
-    sampling: Sampling
+    sampling: AnySampling
     max_seconds: float | None
     transform: VideoTransform | None
 

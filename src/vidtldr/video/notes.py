@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 from vidtldr.video.frames import Decoding, Scan, Seen
-from vidtldr.video.sampling import Sampling
 from vidtldr.video.timeline import Timeline
+from vidtldr.video.view_sampling import AnySampling
 
 __all__ = ["describe"]
 
@@ -13,7 +13,7 @@ def describe(
     scan: Scan,
     decoding: Decoding,
     timeline: Timeline,
-    sampling: Sampling,
+    sampling: AnySampling,
     max_seconds: float | None = None,
 ) -> tuple[str, ...]:
     """List everything unusual that was found or done, one sentence each; empty for most files.
@@ -120,7 +120,7 @@ def _times(timeline: Timeline) -> str:
     return "the timestamps contradict the order of the frames: the decoder's order was used"
 
 
-def _repeats(num_frames_in_file: int, sampling: Sampling) -> str:
+def _repeats(num_frames_in_file: int, sampling: AnySampling) -> str:
     repeats = sampling.num_repeats(num_frames_in_file)
     if not repeats:
         return ""

@@ -11,7 +11,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-__all__ = ["Policy", "Sampling", "dense_indices", "middle_indices"]
+__all__ = [
+    "Policy",
+    "Sampling",
+    "dense_indices",
+    "middle_indices",
+    "validate_count",
+    "validate_num_frames",
+]
 
 Policy = Literal["middle", "dense"]
 
@@ -36,8 +43,8 @@ def middle_indices(num_frames_in_file: int, num_frames: int) -> list[int]:
 
     Source: the evaluation protocol of Choi et al., CVPR 2024 ("middle" sampling of UMT).
     """
-    _validate_count("num_frames_in_file", num_frames_in_file)
-    _validate_num_frames(num_frames)
+    validate_count("num_frames_in_file", num_frames_in_file)
+    validate_num_frames(num_frames)
     if num_frames_in_file < num_frames:
         return _clamped(range(num_frames), num_frames_in_file)
     edges = np.linspace(0, num_frames_in_file, num_frames + 1).astype(int).tolist()
@@ -63,9 +70,9 @@ def dense_indices(num_frames_in_file: int, num_frames: int, stride: int) -> list
         ValueError: If a number is out of range.
         TypeError: If a number is not an int.
     """
-    _validate_count("num_frames_in_file", num_frames_in_file)
-    _validate_num_frames(num_frames)
-    _validate_count("stride", stride)
+    validate_count("num_frames_in_file", num_frames_in_file)
+    validate_num_frames(num_frames)
+    validate_count("stride", stride)
     start = max(0, (num_frames_in_file - _window(num_frames, stride)) // 2)
     steps = range(start, start + num_frames * stride, stride)
     return _clamped(steps, num_frames_in_file)
@@ -91,8 +98,8 @@ class Sampling:
     stride: int = 4
 
     def __post_init__(self) -> None:
-        _validate_num_frames(self.num_frames)
-        _validate_count("stride", self.stride)
+        validate_num_frames(self.num_frames)
+        validate_count("stride", self.stride)
         if self.policy not in get_args(Policy):
             raise ValueError(
                 f"policy must be one of {', '.join(get_args(Policy))}, got {self.policy!r}. "
@@ -127,8 +134,14 @@ def _clamped(indices: Sequence[int], num_frames_in_file: int) -> list[int]:
     return [min(index, num_frames_in_file - 1) for index in indices]
 
 
-def _validate_num_frames(value: int) -> None:
-    _validate_count("num_frames", value)
+def validate_num_frames(value: int) -> None:
+    """Check a number of frames that a model takes.
+
+    Raises:
+        ValueError: If it is not in [1, 16384].
+        TypeError: If it is not an int.
+    """
+    validate_count("num_frames", value)
     if value > _MAX_NUM_FRAMES:
         raise ValueError(
             f"num_frames must be at most {_MAX_NUM_FRAMES}, got {value}. Pass the number that the "
@@ -136,7 +149,13 @@ def _validate_num_frames(value: int) -> None:
         )
 
 
-def _validate_count(name: str, value: int) -> None:
+def validate_count(name: str, value: int) -> None:
+    """Check a count of the argument `name`.
+
+    Raises:
+        ValueError: If it is not at least 1.
+        TypeError: If it is not an int.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}. Pass a whole number of frames.")
     if value < 1:

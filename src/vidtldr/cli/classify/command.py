@@ -17,7 +17,7 @@ from vidtldr.cli.run_options import (
 )
 from vidtldr.tasks.labels import parse_labels
 
-__all__ = ["classify"]
+__all__ = ["classify", "validate_model"]
 
 
 @spread_options
@@ -86,7 +86,7 @@ def classify(
             )
         found = find_videos(videos)
         names = None if labels is None else parse_labels(labels)
-        _validate_model(spec, labels)
+        validate_model(spec, labels)
         # Import torch only here, after all checks that do not need it.
         from vidtldr.cli.classify.output import JsonOutput, TableOutput
         from vidtldr.cli.classify.run import prepare_job, run_job
@@ -114,7 +114,12 @@ def classify(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def _validate_model(spec: ModelOptions, labels: str | None) -> None:
+def validate_model(spec: ModelOptions, labels: str | None) -> None:
+    """Check without torch that a model can classify.
+
+    Raises:
+        ValueError, OSError: If it cannot, lacks labels, or has options that are not for it.
+    """
     spec.validate()
     if spec.is_umt and labels is None and not spec.is_bundled:
         raise ValueError(

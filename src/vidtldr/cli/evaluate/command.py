@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vidtldr.cli.classify.command import validate_model
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import (
@@ -31,11 +32,14 @@ from vidtldr.evaluate.annotations import (
     read_questions,
     read_retrieval,
 )
-from vidtldr.evaluate.protocols import retrieval_protocol
+from vidtldr.evaluate.labelled_videos import read_labelled_videos, resolve_labels
+from vidtldr.evaluate.protocols import classification_protocol, retrieval_protocol
 from vidtldr.evaluate.video_folder import VideoFolder
+from vidtldr.tasks.labels import parse_labels
 
 if TYPE_CHECKING:
     from vidtldr.evaluate.answering import AnsweringResult
+    from vidtldr.evaluate.classification import ClassificationResult
     from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
     from vidtldr.evaluate.retrieval import RetrievalResult
     from vidtldr.steps import OnStep
@@ -70,7 +74,7 @@ class EvaluateOptions:
             help="Half-precision dtype to compute in; the paper's protocol uses float16 on a GPU."
         ),
     ] = "none"
-    batch: Annotated[int, typer.Option(min=1, help="Videos per batch.")] = 1
+    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1
     readers: Annotated[int, typer.Option(min=1, help="Threads that decode videos.")] = 2
 
     def validate(self) -> None:
@@ -94,8 +98,9 @@ class EvaluateOptions:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Evaluate UMT by the paper's protocol. A video that cannot be read is listed and counts "
-    "as a miss. Exit codes: 0 all read, 1 some videos failed, 2 nothing could start.",
+    help="Evaluate UMT by the paper's protocol, and classifiers. A video that cannot be read is "
+    "listed, and counts as a miss or, in classification, not at all. Exit codes: 0 all read, 1 "
+    "some videos failed, 2 nothing could start.",
 )
 
 
@@ -240,6 +245,97 @@ def multiple_choice(
         def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "MultipleChoiceResult":
             return evaluate_multiple_choice(
                 model, annotations, options.videos, merge=merge, settings=settings, on_step=on_step
+            )
+
+        result = run_evaluation(evaluate, merge, compare=options.compare)
+        num_failed = show(result, options.output, as_json=run.as_json)
+    _end(num_failed)
+
+
+@app.command("classification")
+@spread_options
+def classification(
+    *,
+    annotations: Annotated[
+        Path,
+        Reads(),
+        typer.Option(
+            metavar="FILE",
+            help="Videos with their labels, by name or index: lines, CSV or JSON.",
+            show_default=False,
+        ),
+    ],
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Views of each video: single, or VideoMAE's for kinetics (5 x 3) or ssv2 (2 x 3)."
+        ),
+    ] = "single",
+    segments: Annotated[
+        int | None, typer.Option(min=1, help="Views in time; default: the protocol's.")
+    ] = None,
+    crops: Annotated[
+        int | None,
+        typer.Option(min=1, help="Views in space, along the longer side; default: the protocol's."),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(min=1, help="Step between frames with --protocol kinetics; default: 4."),
+    ] = None,
+    average: Annotated[
+        Literal["probabilities", "logits"],
+        typer.Option(help="What is averaged over views; VideoMAE's program: probabilities."),
+    ] = "probabilities",
+    labels: Annotated[
+        str | None,
+        Reads(),
+        typer.Option(
+            help="A file or a comma list of labels instead of the model's own; a umt: model has "
+            "none."
+        ),
+    ] = None,
+    spec: ModelOptions,
+    merging: MergeOptions,
+    options: EvaluateOptions,
+    run: RunOptions,
+) -> None:
+    """Evaluate classification by one or many views of each video: top-1 and top-5 accuracy.
+
+    Annotations have a video and its label a line, as the lists of Kinetics and SSv2: a.mp4 3; or
+    they are CSV with the columns video and label, or JSON: [{"video": "a.mp4", "label": "yoga"},
+    ...].
+
+    Example: vidtldr evaluate classification --annotations k400_val.csv --videos K400 --model
+    MCG-NJU/videomae-base-finetuned-kinetics --protocol kinetics
+    """
+    with clear_errors(run.debug, what_is_kept(options.cache)):
+        merge = merging.parse(spec, must_merge=options.compare)
+        validate_model(spec, labels)
+        options.validate()
+        rules = classification_protocol(
+            protocol, segments=segments, crops=crops, stride=stride, average=average
+        )
+        names = None if labels is None else parse_labels(labels)
+        labelled = read_labelled_videos(annotations)
+        if names is not None:
+            resolve_labels(labelled, names)
+        options.find_videos(each.video for each in labelled)
+        from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
+        from vidtldr.cli.load_model import load_classifier
+        from vidtldr.evaluate.classification import evaluate_classification
+
+        pretrained = load_classifier(spec, names)
+        settings = settings_of(pretrained.model, spec, options, merging.preset, run.time_limit)
+
+        def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "ClassificationResult":
+            return evaluate_classification(
+                pretrained,
+                annotations,
+                options.videos,
+                protocol=rules,
+                merge=merge,
+                settings=settings,
+                on_step=on_step,
             )
 
         result = run_evaluation(evaluate, merge, compare=options.compare)

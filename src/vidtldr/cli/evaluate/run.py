@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from vidtldr.cli.evaluate.command import EvaluateOptions
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.terminal import counted, one_line, phases, print_failed_videos, printable
 from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import AnsweringResult
+from vidtldr.evaluate.classification import ClassificationResult
 from vidtldr.evaluate.comparison import Compared, evaluate_both
 from vidtldr.evaluate.metrics import Recall, RetrievalMetrics
 from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
@@ -22,9 +24,9 @@ from vidtldr.evaluate.retrieval import RetrievalResult
 from vidtldr.evaluate.run_record import RunRecord
 from vidtldr.evaluate.settings import Settings
 from vidtldr.files import write_json
-from vidtldr.models.umt.answering import UMTAnswering
-from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.steps import OnStep
+from vidtldr.tasks.fingerprint import WEIGHTS_FILE
+from vidtldr.tasks.model_files import model_directory, model_source
 from vidtldr.tasks.pretrained import DTYPES
 
 __all__ = [
@@ -39,11 +41,13 @@ __all__ = [
     "title",
 ]
 
-ResultT = TypeVar("ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult)
+ResultT = TypeVar(
+    "ResultT", RetrievalResult, AnsweringResult, MultipleChoiceResult, ClassificationResult
+)
 
 
 def settings_of(
-    model: UMTRetrieval | UMTAnswering,
+    model: nn.Module,
     spec: ModelOptions,
     options: EvaluateOptions,
     preset: str | None,
@@ -61,13 +65,22 @@ def settings_of(
         )
     return Settings(
         cache_dir=options.cache,
-        weights_file=spec.checkpoint,
+        weights_file=_weights_of(spec),
         schedule_name=preset,
         autocast=DTYPES.get(options.autocast),
         batch_size=options.batch,
         num_readers=options.readers,
         time_limit_seconds=time_limit_seconds,
     )
+
+
+def _weights_of(spec: ModelOptions) -> Path | None:
+    """Return the weights as `file_sha256` takes them; None if they are several files."""
+    if spec.is_umt:
+        return spec.checkpoint
+    assert spec.model is not None
+    directory = model_directory(model_source(spec.model))  # loaded, and so on this machine
+    return directory if (directory / WEIGHTS_FILE).is_file() else None
 
 
 def run_evaluation(
@@ -94,7 +107,7 @@ def run_evaluation(
         return evaluate_both(side, merge)
 
 
-Result = RetrievalResult | AnsweringResult | MultipleChoiceResult
+Result = RetrievalResult | AnsweringResult | MultipleChoiceResult | ClassificationResult
 Row = tuple[str, str]
 BUDGETS = ("flop_ratio", "num_tokens", "speedup")
 
@@ -103,11 +116,14 @@ MAIN_FIGURE: dict[type, str] = {
     RetrievalResult: "mean R@1",
     AnsweringResult: "accuracy",
     MultipleChoiceResult: "accuracy",
+    ClassificationResult: "top-1",
 }
 
 
-def main_figure(result: Result) -> float:
-    """Return the metric that the paper reports, percent."""
+def main_figure(result: Result) -> float | None:
+    """Return the metric that the paper reports, percent; None if nothing could be classified."""
+    if isinstance(result, ClassificationResult):
+        return result.top1
     if isinstance(result, RetrievalResult):
         return (result.reranked or result.dual).mean_r1
     return result.accuracy
@@ -120,6 +136,8 @@ def title(result: Result) -> str:
     if isinstance(result, RetrievalResult):
         again = f"best {run.protocol['k_test']} scored again by fusion"
         parts += [counted(result.num_texts, "text"), again if result.reranked else "cosines alone"]
+    elif isinstance(result, ClassificationResult):
+        parts += [counted(result.num_labels, "label"), _views(run.protocol)]
     else:
         parts.append(counted(result.num_questions, "question"))
     return f"{run.protocol['name']}: {', '.join(parts)}; {_schedule(run)}"
@@ -132,6 +150,13 @@ def result_rows(result: Result) -> list[Row]:
         if result.reranked is not None:
             rows.append(("mean R@1 by cosines alone", f"{result.dual.mean_r1:.1f}"))
         return rows
+    if isinstance(result, ClassificationResult):
+        return [
+            ("top-1", _percent(result.top1)),
+            ("top-5", _percent(result.top5)),
+            ("videos classified", str(result.num_classified)),
+            ("views a video", str(result.num_views)),
+        ]
     rows = [("accuracy", f"{result.accuracy:.1f}")]
     if isinstance(result, AnsweringResult):
         rows += [
@@ -147,7 +172,7 @@ def cost_rows(run: RunRecord) -> list[Row]:
     return [
         ("GFLOPs a clip", _three_digits(run.gflops_per_clip)),
         ("clips a second", rate),
-        ("clips from the cache", str(run.num_from_cache)),
+        ("videos from the cache", str(run.num_from_cache)),
     ]
 
 
@@ -167,6 +192,18 @@ def _direction_rows(name: str, found: Recall) -> list[Row]:
         *((f"{name} R@{k}", f"{value:.1f}") for k, value in recalls),
         (f"{name} median rank", median),
     ]
+
+
+def _views(protocol: Mapping[str, Any]) -> str:
+    if protocol["num_segments"] * protocol["num_crops"] == 1:
+        return "one view"
+    segments, crops = protocol["num_segments"], protocol["num_crops"]
+    sizes = f"{counted(segments, 'segment')} x {counted(crops, 'crop')}"
+    return f"{sizes}, {protocol['average']} averaged"
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f}"
 
 
 def _three_digits(value: float) -> str:
@@ -227,12 +264,16 @@ def _print_tables(result: Result | Compared[Any]) -> None:
     last = list(sides.values())[-1]
     console.print(Text(one_line(title(last)), style="bold"))
     console.print(_table(sides))
-    console.print(Text("GFLOPs of the vision encoder; 1 MAC = 2 FLOPs.", style="dim"))
+    console.print(Text(f"GFLOPs of the {last.run.flops_rule.replace(', ', '; ')}.", style="dim"))
     if isinstance(result, Compared):
         console.print(Text(_verdict(result), style="bold"))
     _print_notes(console, last)
+    if len({each.run.failed_videos for each in sides.values()}) > 1:
+        console.print(Text("note: not the same videos failed on both sides", style="yellow"))
     failed = list(_failed(sides).items())
-    print_failed_videos(console, failed, last.run.num_videos, ", which count as misses")
+    is_left_out = isinstance(last, ClassificationResult)
+    meaning = "are left out" if is_left_out else "count as misses"
+    print_failed_videos(console, failed, last.run.num_videos, f", which {meaning}")
 
 
 def _table(sides: Mapping[str, Result]) -> Table:
@@ -247,15 +288,18 @@ def _table(sides: Mapping[str, Result]) -> Table:
 
 
 def _verdict(result: Compared[Any]) -> str:
-    change = main_figure(result.merged) - main_figure(result.unmerged)
     parts = [f"FLOPs {result.flops_ratio:.2f}x fewer"]
     if result.speedup is not None:
         parts.append(
             f"{result.speedup:.2f}x the clips a second, one side after the other (vidtldr bench "
             "latency times them in turn)"
         )
-    name = MAIN_FIGURE[type(result.merged)]
-    return "; ".join([*parts, f"{name} {change:+.1f} points"])
+    before, after = main_figure(result.unmerged), main_figure(result.merged)
+    if before is not None and after is not None:
+        parts.append(f"{MAIN_FIGURE[type(result.merged)]} {after - before:+.1f} points")
+    if result.agreement is not None:
+        parts.append(f"the same answer for {result.agreement:.1f} % of the videos")
+    return "; ".join(parts)
 
 
 def _print_notes(console: Console, result: Result) -> None:
