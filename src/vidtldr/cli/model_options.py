@@ -19,11 +19,22 @@ __all__ = [
     "UNMERGED_NOTE",
     "MergeOptions",
     "ModelOptions",
+    "TemplateOption",
     "parse_counts",
     "parse_number",
     "parse_shares",
     "read_schedule",
     "refuse_several",
+]
+
+
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Prompt for a label in a model that reads texts; default: 'a video of {}', for umt: "
+        "the label alone.",
+        show_default=False,
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.model_options import MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import (
     CompareOption,
@@ -39,14 +39,7 @@ def classify(
             "texts have none: umt:, CLIP, SigLIP."
         ),
     ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="Prompt for a label in a model that reads texts; default: 'a video of {}', for "
-            "umt: the label alone.",
-            show_default=False,
-        ),
-    ] = None,
+    template: TemplateOption = None,
     sampling: Annotated[
         Literal["middle", "dense"],
         typer.Option(help="Sample frames from the whole video, or from a window in its middle."),
