@@ -1,5 +1,6 @@
 """Models of transformers by their directories, against the host's own calls on the same pixels."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,24 @@ def test_a_tokenizer_that_is_missing_is_said(tmp_path: Path) -> None:
         (directory / file).unlink(missing_ok=True)
     with pytest.raises(FileNotFoundError, match="must have a tokenizer to read texts, got none of"):
         load_embedder(ModelSpec(str(directory)))
+
+
+@pytest.mark.parametrize("name", ["clip", "vit", "vjepa2"])
+def test_frames_of_another_size_are_refused_before_a_video_is_read(
+    tmp_path: Path, name: str
+) -> None:
+    directory = getattr(tiny_duals, f"write_{name}")(tmp_path / name)
+    for file in directory.glob("*preprocessor_config.json"):
+        config = json.loads(file.read_text()) | {"size": {"height": 48, "width": 48}}
+        file.write_text(json.dumps(config | {"crop_size": 48}))
+    with pytest.raises(ValueError, match=r"preprocessor config for frames of \((40|24), (40|24)\)"):
+        load_embedder(ModelSpec(str(directory)))
+
+
+def test_dinov2_takes_frames_of_any_size(tmp_path: Path, video: str) -> None:
+    directory = tiny_duals.write_dinov2(tmp_path / "dinov2")
+    file = directory / "preprocessor_config.json"
+    config = json.loads(file.read_text()) | {"size": {"height": 48, "width": 48}}
+    file.write_text(json.dumps(config))
+    [row] = embed_videos(load_embedder(ModelSpec(str(directory))), [video])
+    assert row.vector is not None

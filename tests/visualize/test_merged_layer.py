@@ -1,15 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from support import tiny_encoders
 from support.scenes import R, Scene
 from support.tiny_models import clips, videomae, vivit
 
 from vidtldr.method.matching import Match
 from vidtldr.method.saliency import foreground_mask, masked_saliency
-from vidtldr.patch.patching import patched, trace
+from vidtldr.patch.patching import apply_patch, patched, trace
 from vidtldr.patch.trace import Trace
 from vidtldr.visualize.merged_layer import MergedLayer, merged_layers
-from vidtldr.visualize.patch_grid import PatchGrid
+from vidtldr.visualize.patch_grid import PatchGrid, find_patch_grid
 
 
 def layer_by_hand() -> MergedLayer:
@@ -105,3 +108,28 @@ def test_a_grid_of_another_clip_is_refused() -> None:
         model(clips())
     with pytest.raises(ValueError, match="grid must have 48 patches as the traced forward, got 12"):
         merged_layers(recorded, PatchGrid(3, 2, 2))
+
+
+def test_frames_of_a_model_of_images_lie_side_by_side() -> None:
+    model = apply_patch(tiny_encoders.clip(), r=[5, 0, 3], output="tokens")
+    frames = tiny_encoders.images(batch=3)
+    with trace(model) as recorded, torch.inference_mode():
+        model(pixel_values=frames)
+    grid = find_patch_grid(model, frames[None])
+    assert (grid.shape, grid.is_per_frame, grid.num_sequences) == ((3, 5, 5), True, 3)
+    layers = merged_layers(recorded, grid)
+    assert [layer.layer for layer in layers] == [0, 2]
+    for layer, removed in zip(layers, (5, 8), strict=True):
+        assert layer.num_tokens == 3 * (25 - removed)
+        for frame in range(3):
+            own = merged_layers(recorded, replace(grid, num_frames=1, is_per_frame=False), frame)
+            [same] = [each for each in own if each.layer == layer.layer]
+            np.testing.assert_array_equal(
+                layer.group[frame], same.group[0] + frame * same.num_tokens
+            )
+            np.testing.assert_array_equal(layer.weight[frame], same.weight[0])
+            assert layer.saliency is not None
+            assert same.saliency is not None
+            np.testing.assert_array_equal(layer.saliency[frame], same.saliency[0])
+        assert len(np.unique(layer.group)) == layer.num_tokens
+        assert layer.mass.sum() == pytest.approx(layer.weight.sum(), abs=1e-3)

@@ -89,6 +89,7 @@ def load_pretrained(
     config, directory = _read_config(source), model_directory(source)
     model_class = _class_of(config, name)
     transform = _read_transform(directory)
+    _validate_frame_size(config, model_class, transform, name)
     # Checked before memory is allocated.
     num_frames = Sampling(_num_frames(config, model_class, frames)).num_frames
     model = _load_model(source, model_class, dtype)
@@ -134,6 +135,22 @@ def _class_of(config: Any, name: str) -> str:
         f"{saved_as or kind!r} in {name!r}. Pass, for example, a VideoMAE, CLIP, SigLIP, DINOv2 or "
         "V-JEPA 2."
     )
+
+
+def _validate_frame_size(
+    config: Any, model_class: str, transform: VideoTransform, name: str
+) -> None:
+    """Refuse frames of a size that the model has no positions for, before any video is read."""
+    if model_class.startswith(("Dinov2", "DINOv3")):  # these stretch their positions
+        return
+    vision = getattr(config, "vision_config", config)
+    side = getattr(vision, "crop_size" if model_class.startswith("VJEPA2") else "image_size", None)
+    wanted = tuple(side) if isinstance(side, list | tuple) else (side, side)
+    if side is not None and transform.fixed_size not in (None, wanted):
+        raise ValueError(
+            f"`model={name}` must have a preprocessor config for frames of {wanted}, the size in "
+            f"its config.json, got {transform.fixed_size}. Correct one of the two."
+        )
 
 
 def _sees_frames(model_class: str) -> bool:

@@ -28,7 +28,7 @@ class Observation:
         output: What the forward pass returned.
         grid: Where the patches are.
         layers: What merged; empty for an unmerged model.
-        num_tokens: Tokens after each layer, prefix tokens included.
+        num_tokens: Tokens after each layer, prefix tokens included, of all frames.
         features: Output of the last block for the token that each patch is in, shape (N0, C),
             float32, on the CPU.
     """
@@ -77,4 +77,5 @@ def observe(
         x = unmerge_tokens(x, recorded.source)
     features = x[:, grid.num_prefix_tokens :].flatten(0, 1)
     layers = merged_layers(recorded, grid)
-    return Observation(output, grid, layers, recorded.num_tokens, features.float().cpu())
+    num_tokens = [count * grid.num_sequences for count in recorded.num_tokens]
+    return Observation(output, grid, layers, num_tokens, features.float().cpu())

@@ -40,6 +40,11 @@ class PatchGrid:
         return self.num_frames, self.num_rows, self.num_columns
 
     @property
+    def num_sequences(self) -> int:
+        """Sequences of tokens that the model sees: one a frame, or one."""
+        return self.num_frames if self.is_per_frame else 1
+
+    @property
     def num_patches(self) -> int:
         """T * R * K."""
         return self.num_frames * self.num_rows * self.num_columns

@@ -238,12 +238,15 @@ def print_table(results: Sequence[SearchResult], top: int | None) -> None:
     """Print a table, best first, and the failed videos."""
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("rank", "match", "cosine"):
+    is_matched = any(result.match_score is not None for result in results)
+    for name in ("rank", *(("match",) if is_matched else ()), "cosine"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("video", overflow="fold")
     for result in _best(results, top):
         if result.error is None:
-            scores = (_number(result.match_score, 2), _number(result.score, 3))
+            scores = [_number(result.score, 3)]
+            if is_matched:
+                scores.insert(0, _number(result.match_score, 2))
             table.add_row(str(result.rank), *scores, _name_and_notes(result))
     if table.row_count:
         console.print(table)

@@ -246,7 +246,7 @@ def _side(job: Show, name: str, seen: Observation, flops: int, times_ms: tuple[f
         answers=_answers(job.subject, seen),
         num_tokens=seen.num_tokens,
         flops=flops,
-        flops_per_layer=_flops_per_layer(job, config),
+        flops_per_layer=_flops_per_layer(job, config, seen.grid.num_sequences),
         times_ms=times_ms,
         layers=seen.layers,
     )
@@ -257,15 +257,16 @@ def _answers(subject: Subject, seen: Observation) -> list[Answer]:
     return subject.read(seen.output)
 
 
-def _flops_per_layer(job: Show, config: MergeConfig | None) -> list[int] | None:
+def _flops_per_layer(job: Show, config: MergeConfig | None, num_sequences: int) -> list[int] | None:
     host = find_host(job.subject.model)
     r = () if config is None else resolved_r(config, host)
     if host.num_tokens is None or r is None:
         return None
     try:
-        return forward_costs(host, config or MergeConfig(r=())).flops_per_layer(r)
+        costs = forward_costs(host, config or MergeConfig(r=())).flops_per_layer(r)
     except NotImplementedError:  # a model of unknown cost is shown without that chart
         return None
+    return [cost * num_sequences for cost in costs]
 
 
 def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
