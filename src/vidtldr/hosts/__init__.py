@@ -5,14 +5,26 @@ from typing import TYPE_CHECKING
 from vidtldr.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
+    from vidtldr.hosts.host import (
+        Attend,
+        Attended,
+        AttentionFlops,
+        BlockSizes,
+        Host,
+        PoolingStep,
+        is_a,
+        join_heads,
+        split_heads,
+    )
     from vidtldr.hosts.registry import register
 
 __all__ = [
     "Attend",
     "Attended",
+    "AttentionFlops",
     "BlockSizes",
     "Host",
+    "PoolingStep",
     "is_a",
     "join_heads",
     "register",
