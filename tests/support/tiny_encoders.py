@@ -67,6 +67,18 @@ def xclip(**config: Any) -> nn.Module:
     return spread_out_weights(XCLIPVisionModel(XCLIPVisionConfig(**settings)))
 
 
+def xclip_model(**config: Any) -> nn.Module:
+    from transformers import XCLIPConfig, XCLIPModel
+
+    text = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "vocab_size": 99}
+    text |= {"intermediate_size": 96, "bos_token_id": 97, "eos_token_id": 98, "pad_token_id": 1}
+    vision = SIZES | {"num_frames": 2, "mit_hidden_size": 32, "mit_intermediate_size": 64} | config
+    vision |= {"mit_num_attention_heads": 4}
+    heads = {"projection_dim": 32, "prompt_num_attention_heads": 4}
+    settings = XCLIPConfig(text_config=text, vision_config=vision, **heads)
+    return spread_out_weights(XCLIPModel(settings))
+
+
 def timesformer(**config: Any) -> nn.Module:
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 

@@ -42,10 +42,10 @@ class SiglipHost(CLIPHost):
 
 
 class Siglip2Host(SiglipHost):
-    """`Siglip2VisionModel` (NaFlex) and whatever holds one: images of one size, without padding.
+    """`Siglip2VisionModel` (NaFlex) and whatever holds one: without padding.
 
-    With padding it makes a mask of places, which merging refuses. The classifier takes its mean by
-    that mask, so it needs the grid.
+    Images of the same number of patches need none. With padding it makes a mask of places, which
+    merging refuses. The classifier takes its mean by that mask, so it needs the grid.
     """
 
     family = "SigLIP 2 NaFlex (transformers)"
@@ -58,3 +58,7 @@ class Siglip2Host(SiglipHost):
     def of(cls, root: Any) -> Self:
         """The host of that tower, whose input decides the number of tokens."""
         return cls(root, root.encoder.layers, 0, None)
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """As of SigLIP, but none for the classifier."""
+        return () if is_a(self.model, *self.grid_only_classes) else super().pooling_steps()

@@ -283,7 +283,7 @@ class MergingForward(Replacement):
                 "first. If you gave none, transformers made it: for ViViT it does so with "
                 "flex_attention (call model.set_attn_implementation('sdpa')), in torch.export (use "
                 "torch.compile), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
-                "(NaFlex) pass images of one size with pixel_attention_mask=None."
+                "(NaFlex) pass images of the same number of patches."
             )
         if self.module.training and self.walk.attention_dropout(self.module) > 0:
             raise NotImplementedError(
