@@ -13,7 +13,10 @@ from support.tiny_encoders import SIZES, inputs_of, spread_out_weights
 from torch import Tensor, nn
 
 import vidtldr
+from vidtldr.budget.counts import forward_costs
+from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
+from vidtldr.measure.flops import count_flops
 
 
 def siglip_classifier() -> nn.Module:
@@ -192,6 +195,16 @@ def test_it_compiles_in_one_graph(name: str) -> None:
         found = torch.compile(model, fullgraph=True, backend="aot_eager")(**inputs)
     found = found["logits"] if "logits" in found else found["pooler_output"]
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["siglip", "siglip_classifier", "dinov2", "vjepa2"])
+def test_flop_budgets_agree_with_the_counter(name: str) -> None:
+    config = MergeConfig(r=(5, 0, 4), pooling="mass")
+    model = vidtldr.apply_patch(MODELS[name](), config)
+    host = find_host(model)
+    with torch.no_grad():
+        counted = count_flops(lambda: host.root(*inputs_of(model, 1).values()))
+    assert forward_costs(host, config).flops(config.r) == counted
 
 
 def headless() -> nn.Module:
