@@ -147,6 +147,19 @@ def test_a_refused_family_is_a_usage_error_with_the_reason(
     assert "attention_type must be 'divided_space_time'" in line
 
 
+def test_timesformer_merges_whole_tubes(run: Run, tmp_path: Path, video: str) -> None:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    config = TimesformerConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    classifier = TimesformerForVideoClassification(config)
+    directory = write_model(tmp_path / "divided", classifier, VIDEOMAE_PROCESSOR)
+    (row,) = rows(run("classify", video, "--model", directory, "--json", "--r", "3"))
+    assert row["num_tokens"] == [1 + 4 * 13] * 2
+
+
 def test_pickled_code_in_a_checkpoint_is_not_run(
     run: Run, model: str, video: str, tmp_path: Path
 ) -> None:

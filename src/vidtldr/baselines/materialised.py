@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
-from vidtldr.hosts.host import Host, refuse_rotary
+from vidtldr.hosts.host import Host, validate_plain_attention
 from vidtldr.hosts.registry import find_host
 from vidtldr.ops.attention import AttentionOutput, AttentionScore
 from vidtldr.patch.merging_forward import MergingForward
@@ -25,7 +25,7 @@ def eager_twin(model: nn.Module) -> nn.Module:
     """Copy an unpatched model, sharing its weights; the copy stores one map per layer."""
     copied = twin(model)
     host = find_host(copied)
-    refuse_rotary(host, "eager attention")
+    validate_plain_attention(host, "eager attention")
     for block in host.blocks:
         block.__dict__["forward"] = EagerForward(host, block)
     return copied

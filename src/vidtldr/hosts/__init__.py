@@ -11,11 +11,11 @@ if TYPE_CHECKING:
         AttentionFlops,
         BlockSizes,
         Host,
-        PoolingStep,
         is_a,
         join_heads,
         split_heads,
     )
+    from vidtldr.hosts.pooling_step import PoolingStep
     from vidtldr.hosts.registry import register
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "split_heads",
 ]
 
-_HOMES = dict.fromkeys(__all__, f"{__name__}.host") | {"register": f"{__name__}.registry"}
+_HOMES = dict.fromkeys(__all__, f"{__name__}.host")
+_HOMES |= {"PoolingStep": f"{__name__}.pooling_step", "register": f"{__name__}.registry"}
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

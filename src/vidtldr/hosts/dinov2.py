@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, PoolingStep, is_a, join_heads, split_heads
+from vidtldr.hosts.host import Attend, Attended, is_a, join_heads, split_heads
+from vidtldr.hosts.pooling_step import PoolingStep
 from vidtldr.hosts.vit import ViTHost
 
 __all__ = ["Dinov2Host", "Dinov2WithRegistersHost"]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 from torch import Tensor, nn
 
 from vidtldr.config import Output, Pooling
+from vidtldr.hosts.pooling_step import PoolingStep
 from vidtldr.ops.attention import AttentionOutput
 
 __all__ = [
@@ -18,13 +19,12 @@ __all__ = [
     "AttentionFlops",
     "BlockSizes",
     "Host",
-    "PoolingStep",
     "full_name",
     "is_a",
     "join_heads",
-    "refuse_rotary",
     "split_heads",
     "validate_block_classes",
+    "validate_plain_attention",
 ]
 
 
@@ -79,30 +79,6 @@ class AttentionFlops(NamedTuple):
     constant: int
     per_token: int
     per_pair: int
-
-
-class PoolingStep(NamedTuple):
-    """A module between the blocks and a pooled vector, and how the mass of tokens enters it.
-
-    Attributes:
-        module: It is called with the tokens (B, N, C).
-        argument: Which of its positional arguments they are.
-        bias: The keyword by which it takes a bias of its attention's logits, which becomes the log
-            mass of the keys; None if it treats each token by itself.
-        num_bias_heads: H where that bias is (B * H, 1, N); None where it is (B, 1, 1, N).
-        hands_on: What it returns, alone or first in a tuple: `"tokens"`; `"shares"`, patch tokens
-            to be multiplied by their share of the mass, so that their plain mean is their mean by
-            mass; or `"vector"`.
-        config: The config of transformers whose attention must be SDPA, where others would drop the
-            bias or take it for padding; None where any is right.
-    """
-
-    module: nn.Module
-    argument: int = 0
-    bias: str | None = None
-    num_bias_heads: int | None = None
-    hands_on: Literal["tokens", "shares", "vector"] = "tokens"
-    config: Any = None
 
 
 class Host(ABC):
@@ -344,7 +320,7 @@ def full_name(module_class: type) -> str:
     return f"{module_class.__module__}.{module_class.__qualname__}"
 
 
-def refuse_rotary(host: Host, what: str) -> None:
+def validate_plain_attention(host: Host, what: str) -> None:
     """Check that a family's attention depends on nothing but the tokens.
 
     Raises:

@@ -9,7 +9,8 @@ from typing import Any, Self
 from torch import nn
 
 from vidtldr.hosts.clip import CLIPHost
-from vidtldr.hosts.host import PoolingStep, is_a
+from vidtldr.hosts.host import is_a
+from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["Siglip2Host", "SiglipHost"]
 

@@ -14,11 +14,11 @@ from vidtldr.hosts.host import (
     Attended,
     BlockSizes,
     Host,
-    PoolingStep,
     is_a,
     join_heads,
     split_heads,
 )
+from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["VJEPA2Host"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidtldr.hosts.host import Host, PoolingStep
+from vidtldr.hosts.host import Host
+from vidtldr.hosts.pooling_step import PoolingStep
 from vidtldr.patch.merging_forward import mass_of, mass_on, put_mass_on
 from vidtldr.patch.replicas import Replacement
 from vidtldr.patch.under_way import UnderWay
