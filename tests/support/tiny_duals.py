@@ -53,13 +53,34 @@ def _with_scale(model: Any) -> nn.Module:
 
 def write_clip(directory: Path) -> Path:
     """With CLIP's own tokenizer, that knows letters alone."""
+    write_model(directory, clip_model(), CLIP_PROCESSOR)
+    _write_clip_tokenizer(directory)
+    return directory
+
+
+def _write_clip_tokenizer(directory: Path) -> None:
     from transformers import CLIPTokenizer
 
-    write_model(directory, clip_model(), CLIP_PROCESSOR)
     letters = _letters_of_bytes()
     names = [*letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {name: i for i, name in enumerate([*names, "<|startoftext|>", "<|endoftext|>"])}
     CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(directory)
+
+
+def write_xclip(directory: Path) -> Path:
+    """Four frames, that talk to each other by messages; CLIP's tokenizer."""
+    from transformers import XCLIPConfig, XCLIPModel
+
+    ids = {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
+    text = _TOWER | {"vocab_size": 514, "max_position_embeddings": 40} | ids
+    vision = _VISION | {"num_frames": 4, "mit_hidden_size": 16, "mit_intermediate_size": 32}
+    vision |= {"mit_num_hidden_layers": 1, "mit_num_attention_heads": 2}
+    config = XCLIPConfig(
+        text_config=text, vision_config=vision, projection_dim=16, prompt_num_attention_heads=2
+    )
+    model = _with_scale(spread_out_weights(XCLIPModel(config)))
+    write_model(directory, model, CLIP_PROCESSOR)
+    _write_clip_tokenizer(directory)
     return directory
 
 

@@ -230,3 +230,30 @@ def test_dinov2_takes_frames_of_any_size(tmp_path: Path, video: str) -> None:
     file.write_text(json.dumps(config))
     [row] = embed_videos(load_embedder(ModelSpec(str(directory))), [video])
     assert row.vector is not None
+
+
+def test_xclip_reads_labels_together_with_the_clip(tmp_path: Path, video: str) -> None:
+    from transformers import AutoTokenizer, XCLIPModel
+
+    directory = tiny_duals.write_xclip(tmp_path / "xclip")
+    found = load_classifier(ModelSpec(str(directory)), LABELS, "{}")
+    assert (found.num_frames, found.sees_frames) == (4, False)
+    frames = pixels_of(directory, video, 4)
+    host = XCLIPModel.from_pretrained(directory).eval()
+    tokens = AutoTokenizer.from_pretrained(directory)(
+        list(LABELS), padding=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        expected = host(
+            input_ids=tokens["input_ids"],
+            attention_mask=tokens["attention_mask"],
+            pixel_values=frames[None],
+        ).logits_per_video.softmax(dim=-1)
+    probabilities = classify_pixels(found.model, frames[None])
+    torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-5)
+
+    embedder = load_embedder(ModelSpec(str(directory)), MergeConfig(flop_ratio=0.85))
+    [row] = embed_videos(embedder, [video])
+    assert row.vector is not None
+    assert embedder.encode_texts is not None
+    assert embedder.encode_texts(["yoga"], "text").shape == (1, len(row.vector))
