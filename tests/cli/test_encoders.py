@@ -139,6 +139,16 @@ def test_an_encoder_is_shown_without_a_question(
     assert "--text must come with a model that reads texts" in text.stderr
 
 
+@pytest.mark.parametrize("name", ["xclip", "timesformer", "vjepa2", "vit"])
+def test_other_families_are_shown(run: Run, films: VideoSet, tmp_path: Path, name: str) -> None:
+    model = getattr(tiny_duals, f"write_{name}")(tmp_path / "model")
+    page = tmp_path / "page.html"
+    flags = ("--model", model, "--rounds", 1, "--output", page, "--flop-ratio", "0.85")
+    done = run("show", films.paths[0], *flags)
+    assert done.exit_code == 0, done.output
+    assert page.stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("drift", ["feature-cosine", f"labels={LABELS}", "retrieval"])
 def test_a_schedule_is_tuned(
     run: Run, dual: Path, films: VideoSet, tmp_path: Path, drift: str

@@ -131,6 +131,14 @@ def write_vjepa2(directory: Path) -> Path:
     return directory
 
 
+def write_timesformer(directory: Path) -> Path:
+    """A classifier of clips with attention over time and within frames."""
+    names = {i: f"act {i}" for i in range(7)}
+    labels = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    model = tiny_encoders.timesformer(**labels)
+    return write_model(directory, model, {"image_processor_type": "VideoMAEImageProcessor", **SIDE})
+
+
 def _letters_of_bytes() -> list[str]:
     """The 256 letters that byte-level tokenizers write bytes with."""
     from tokenizers.pre_tokenizers import ByteLevel

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from support import tiny_encoders
 from support.tiny_models import clips, videomae, vivit
 from support.tiny_umt import TINY
 from torch import nn
@@ -33,3 +34,11 @@ def test_a_model_that_embeds_no_videos_is_refused() -> None:
     model.videomae.embeddings.patch_embeddings.projection = nn.Linear(3, 3)
     with pytest.raises(NotImplementedError, match="one convolution to be drawn, got 0"):
         find_patch_grid(model, clips())
+
+
+def test_tubes_are_laid_out_as_frames() -> None:
+    grid = find_patch_grid(tiny_encoders.timesformer(), torch.zeros(1, 3, 3, 40, 40))
+    assert (grid.shape, grid.is_tube_major, grid.is_per_frame) == ((3, 5, 5), True, False)
+    tokens = torch.arange(75)  # place by place, the frames of each in a row
+    assert torch.equal(grid.lay_out(tokens)[1], torch.arange(25).view(5, 5) * 3 + 1)
+    assert grid.lay_out(tokens[:, None].expand(-1, 2)).shape == (3, 5, 5, 2)

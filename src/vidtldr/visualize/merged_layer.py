@@ -137,7 +137,7 @@ def _merged_layer(
 
     def on_patches(values: Tensor) -> NDArray[np.float32]:
         value = values[clip : clip + 1].detach().float().cpu()
-        return unmerge_tokens(value, patches_before).reshape(grid.shape).numpy()
+        return grid.lay_out(unmerge_tokens(value, patches_before)[0]).numpy()
 
     score = record.saliency
     group = record.source[clip, prefix:].cpu() - prefix
@@ -147,7 +147,7 @@ def _merged_layer(
         num_tokens_before=int(patches_before.max()) + 1,
         saliency=None if score is None else on_patches(score),
         is_foreground=None if score is None else on_patches(foreground_mask(score)) > 0,
-        group=group.reshape(grid.shape).numpy(),
-        weight=weight.reshape(grid.shape).numpy(),
+        group=grid.lay_out(group).numpy(),
+        weight=grid.lay_out(weight).numpy(),
         mass=record.mass[clip, prefix:].float().cpu().numpy(),
     )

@@ -75,7 +75,7 @@ def observe(
     x = kept[-1]
     if x.shape[1] != recorded.source.shape[1]:  # merged tokens, not the grid
         x = unmerge_tokens(x, recorded.source)
-    features = x[:, grid.num_prefix_tokens :].flatten(0, 1)
+    features = grid.lay_out(x[:, grid.num_prefix_tokens :].flatten(0, 1)).flatten(0, 2)
     layers = merged_layers(recorded, grid)
     num_tokens = [count * grid.num_sequences for count in recorded.num_tokens]
     return Observation(output, grid, layers, num_tokens, features.float().cpu())

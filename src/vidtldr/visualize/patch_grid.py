@@ -15,7 +15,7 @@ __all__ = ["PatchGrid", "find_patch_grid"]
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches of a clip: T times R rows of K columns, in the order of the tokens.
+    """The patches of a clip: T times R rows of K columns.
 
     Attributes:
         num_frames: T, frames after the tubelet embedding.
@@ -25,6 +25,8 @@ class PatchGrid:
         num_prefix_tokens: Class and register tokens before the patches.
         is_per_frame: Whether the model sees every frame by itself, as one of a batch; else all
             tokens of a clip are one sequence.
+        is_tube_major: Whether the T tokens of one place are neighbours in the sequence; else the
+            patches of one frame are.
     """
 
     num_frames: int
@@ -33,6 +35,7 @@ class PatchGrid:
     frames_per_token: int = 1
     num_prefix_tokens: int = 0
     is_per_frame: bool = False
+    is_tube_major: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +51,14 @@ class PatchGrid:
     def num_patches(self) -> int:
         """T * R * K."""
         return self.num_frames * self.num_rows * self.num_columns
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        """Lay out one value a patch, in the order of the tokens: (N0, ...) to (T, R, K, ...)."""
+        rest = values.shape[1:]
+        if not self.is_tube_major:
+            return values.reshape(*self.shape, *rest)
+        by_place = values.reshape(self.num_rows, self.num_columns, self.num_frames, *rest)
+        return by_place.movedim(2, 0)
 
 
 def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
@@ -69,7 +80,8 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
             "model must embed patches by one convolution to be drawn, got "
             f"{len(convolutions)}. Use another model."
         )
-    is_per_frame = isinstance(convolutions[0], nn.Conv2d)
+    is_tube_major = host.tube_length > 1
+    is_per_frame = isinstance(convolutions[0], nn.Conv2d) and not is_tube_major
     *tubelet, height, width = (int(side) for side in convolutions[0].kernel_size)
     depth = tubelet[0] if tubelet else 1
     shape = tuple(pixel_values.shape)
@@ -85,4 +97,5 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
         frames_per_token=depth,
         num_prefix_tokens=host.num_prefix_tokens,
         is_per_frame=is_per_frame,
+        is_tube_major=is_tube_major,
     )
