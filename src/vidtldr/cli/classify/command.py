@@ -17,7 +17,24 @@ from vidtldr.cli.run_options import (
 )
 from vidtldr.tasks.labels import parse_labels
 
-__all__ = ["classify", "validate_model"]
+__all__ = ["LabelsOption", "TemplateOption", "classify", "validate_model"]
+
+LabelsOption = Annotated[
+    str | None,
+    Reads(),
+    typer.Option(
+        help="A file or a comma list of labels instead of the model's own; models that read "
+        "texts have none: umt:, CLIP, SigLIP."
+    ),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Prompt for a label in a model that reads texts; default: 'a video of {}', for "
+        "umt: the label alone.",
+        show_default=False,
+    ),
+]
 
 
 @spread_options
@@ -31,22 +48,8 @@ def classify(
         int | None, typer.Option(min=1, help="Timed runs per model with --compare; default: 5.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels to show.")] = 5,
-    labels: Annotated[
-        str | None,
-        Reads(),
-        typer.Option(
-            help="A file or a comma list of labels instead of the model's own; models that read "
-            "texts have none: umt:, CLIP, SigLIP."
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="Prompt for a label in a model that reads texts; default: 'a video of {}', for "
-            "umt: the label alone.",
-            show_default=False,
-        ),
-    ] = None,
+    labels: LabelsOption = None,
+    template: TemplateOption = None,
     sampling: Annotated[
         Literal["middle", "dense"],
         typer.Option(help="Sample frames from the whole video, or from a window in its middle."),

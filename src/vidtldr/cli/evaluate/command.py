@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidtldr.cli.classify.command import validate_model
+from vidtldr.cli.classify.command import LabelsOption, TemplateOption, validate_model
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import (
@@ -286,14 +286,8 @@ def classification(
         Literal["probabilities", "logits"],
         typer.Option(help="What is averaged over views; VideoMAE's program: probabilities."),
     ] = "probabilities",
-    labels: Annotated[
-        str | None,
-        Reads(),
-        typer.Option(
-            help="A file or a comma list of labels instead of the model's own; a umt: model has "
-            "none."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
+    template: TemplateOption = None,
     spec: ModelOptions,
     merging: MergeOptions,
     options: EvaluateOptions,
@@ -324,7 +318,7 @@ def classification(
         from vidtldr.cli.load_model import load_classifier
         from vidtldr.evaluate.classification import evaluate_classification
 
-        pretrained = load_classifier(spec, names)
+        pretrained = load_classifier(spec, names, template)
         settings = settings_of(pretrained.model, spec, options, merging.preset, run.time_limit)
 
         def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "ClassificationResult":
