@@ -216,3 +216,32 @@ def test_real_footage_is_indexed_searched_and_labelled(
         "--json",
     )  # fmt: skip
     assert sum(row["error"] is None for row in rows(labelled)) >= 4
+
+
+def test_retrieval_is_evaluated(run: Run, dual: Path, films: VideoSet, tmp_path: Path) -> None:
+    texts = ["a dog", "yoga", "a cat", "a book", "a red car"]
+    entries = [{"video": v, "caption": t} for v, t in zip(films.good, texts, strict=True)]
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps(entries))
+    flags = ("--annotations", captions, "--videos", films.directory, "--protocol", "msrvtt")
+    done = run("evaluate", "retrieval", *flags, "--model", dual, "--compare", *MERGE)
+    assert done.exit_code == 0, done.output
+    assert "R@1" in done.stdout
+    again = run("evaluate", "retrieval", *flags, "--model", dual, "--rerank", 3)
+    assert "--rerank must come with a umt: model, got 3" in one_error_line(again)
+
+
+def test_classification_is_evaluated_by_texts(
+    run: Run, dual: Path, films: VideoSet, tmp_path: Path
+) -> None:
+    lists = tmp_path / "labels.csv"
+    names = ["yoga", "a dog", "reading book", "yoga", "a dog"]
+    lists.write_text("".join(f"{v},{n}\n" for v, n in zip(films.good, names, strict=True)))
+    flags = ("--annotations", lists, "--videos", films.directory, "--labels", LABELS)
+    done = run("evaluate", "classification", *flags, "--model", dual, "--json")
+    assert done.exit_code == 0, done.output
+    other = run(
+        "evaluate", "classification", *flags, "--model", dual, "--json", "--template", "no {}"
+    )
+    assert other.exit_code == 0, other.output
+    assert done.stdout != other.stdout

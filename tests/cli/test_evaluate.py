@@ -209,7 +209,7 @@ def test_wrong_annotations_are_found_with_their_line(
         (["--compare"], "flop_ratio must be at least 0.612"),  # 0.6 by default
         (["--flop-ratio", "0.1"], "flop_ratio must be at least 0."),
         (["--preset", "umt-b16/msrvt"], "Use one of umt-b16/msrvtt-"),
-        (["--model", "x"], "--model must be umt:CHECKPOINT here"),
+        (["--model", "x"], "--arch must come with --model umt:CHECKPOINT"),
         (["--videos", "nowhere"], "videos must be a directory, got 'nowhere'"),
         (["--annotations", "nowhere.json"], "nowhere.json"),
         (

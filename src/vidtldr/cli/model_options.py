@@ -17,13 +17,33 @@ from vidtldr.tasks.model_spec import ModelSpec
 __all__ = [
     "SUGGESTED",
     "UNMERGED_NOTE",
+    "LabelsOption",
     "MergeOptions",
     "ModelOptions",
+    "TemplateOption",
     "parse_counts",
     "parse_number",
     "parse_shares",
     "read_schedule",
     "refuse_several",
+]
+
+
+LabelsOption = Annotated[
+    str | None,
+    Reads(),
+    typer.Option(
+        help="A file or a comma list of labels instead of the model's own; models that read texts "
+        "have none: umt:, CLIP, SigLIP."
+    ),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Prompt for a label in a model that reads texts; default: 'a video of {}', for umt: "
+        "the label alone.",
+        show_default=False,
+    ),
 ]
 
 

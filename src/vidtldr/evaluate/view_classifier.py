@@ -90,6 +90,7 @@ class ViewClassifier:
         cache_dir: Directory to cache logits in between runs; None caches nothing.
         autocast: Half-precision dtype to compute in; None uses the model's own.
         time_limit_seconds: Time limit for reading a video.
+        max_seconds: Use only this much of each video; None uses all.
 
     Attributes:
         schedule: The merging schedule, with any budget resolved to counts; None without merging.
@@ -112,6 +113,7 @@ class ViewClassifier:
         cache_dir: str | os.PathLike[str] | None = None,
         autocast: torch.dtype | None = None,
         time_limit_seconds: float = 120.0,
+        max_seconds: float | None = None,
     ) -> None:
         self.model = pretrained.model
         self.views = views
@@ -121,6 +123,7 @@ class ViewClassifier:
         self.encode_seconds = 0.0
         self._note = pretrained.note
         self._time_limit_seconds = time_limit_seconds
+        self._max_seconds = max_seconds
         self.schedule = None
         self._running: nn.Module = self.model
         if merge is not None:
@@ -218,6 +221,7 @@ class ViewClassifier:
         clip = read_clip(
             path,
             self.views.sampling,
+            max_seconds=self._max_seconds,
             time_limit_seconds=self._time_limit_seconds,
             transform=self.views.reading,
         )
@@ -275,7 +279,7 @@ class ViewClassifier:
             "weights": module_sha256(self.model),
             "model": [type(self.model).__qualname__, self.config],
             "merge": None if self.schedule is None else self.schedule.to_dict(),
-            "views": repr(self.views),
+            "views": repr((self.views, self._max_seconds)),
             "dtype": [str(parameter.dtype), str(self.autocast)],
             "device": parameter.device.type,
             "versions": [

@@ -57,58 +57,80 @@ class DualEncoder:
         """Encode clips (B, T, 3, S, S), on the model's device, to unit vectors (B, E), float32."""
         return F.normalize(self.encoder(pixel_values).float(), dim=-1)
 
-    def tokenize(self, texts: Sequence[str], name: str = "text") -> dict[str, Tensor]:
-        """Tokenize user input as the model was trained; nothing is cut off.
+    @property
+    def max_text_tokens(self) -> int:
+        """Tokens of the longest text."""
+        config: Any = self.encoder.config
+        return int(config.text_config.max_position_embeddings)
+
+    def validate(self, texts: Sequence[str], name: str) -> None:
+        """Check user input: nothing that is typed is cut off.
 
         Args:
             texts: At least one.
             name: Name of the argument, for error messages.
 
-        Returns:
-            Arguments of the text tower, shape (K, L), on the CPU.
-
         Raises:
             ValueError: If a text is empty or too long.
         """
-        config: Any = self.encoder.config
-        limit = int(config.text_config.max_position_embeddings)
         for text in texts:
             if not text.strip():
                 raise ValueError(f"{name} must have a word in it, got {text!r}. Write one.")
         ids = self.tokenizer(list(texts))["input_ids"]
         for text, each in zip(texts, ids, strict=True):
-            if len(each) > limit:
+            if len(each) > self.max_text_tokens:
                 raise ValueError(
-                    f"{name} must have at most {limit} tokens, got {len(each)} in {text[:40]!r}. "
-                    "Shorten it."
+                    f"{name} must have at most {self.max_text_tokens} tokens, got {len(each)} in "
+                    f"{text[:40]!r}. Shorten it."
                 )
-        if not self.is_sigmoid:
-            found = self.tokenizer(list(texts), padding=True, return_tensors="pt")
-            return {key: found[key] for key in ("input_ids", "attention_mask")}
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Tokenize texts as the model was trained, cut at its longest.
+
+        Returns:
+            Arguments of the text tower, shape (K, L), on the CPU.
+        """
         # SigLIP reads the last place of a full length, padding and all, and has no mask.
         found = self.tokenizer(
-            list(texts), padding="max_length", max_length=limit, return_tensors="pt"
+            list(texts),
+            padding="max_length" if self.is_sigmoid else True,
+            truncation=True,
+            max_length=self.max_text_tokens,
+            return_tensors="pt",
         )
-        return {"input_ids": found["input_ids"]}
+        names = ["input_ids"] if self.is_sigmoid else ["input_ids", "attention_mask"]
+        return {name: found[name] for name in names}
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str], name: str = "text") -> Tensor:
-        """Encode texts to unit vectors, shape (K, E), float32, on the CPU.
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts, cut at the model's longest, to unit vectors (K, E), float32, on the CPU.
 
         Raises:
-            ValueError: As `tokenize`, or if a vector is not finite.
+            FloatingPointError: If a vector is not finite.
         """
         model: Any = self.encoder.model
         device = next(model.parameters()).device
-        tokens = self.tokenize(texts, name)
         parts = []
         for start in range(0, len(texts), _BATCH):
-            part = {key: x[start : start + _BATCH].to(device) for key, x in tokens.items()}
-            parts.append(model.get_text_features(**part).pooler_output.float().cpu())
+            tokens = self.tokenize(texts[start : start + _BATCH])
+            on_device = {name: x.to(device) for name, x in tokens.items()}
+            parts.append(model.get_text_features(**on_device).pooler_output.float().cpu())
         vectors = F.normalize(torch.cat(parts), dim=-1)
         if not vectors.isfinite().all():
-            raise ValueError("the model's vectors of texts must be finite, got NaN. Use float32.")
-        return vectors.clone()
+            raise FloatingPointError(
+                "the model's vectors of texts must be finite, got NaN or inf. Use float32."
+            )
+        return vectors.clone()  # not an inference tensor
+
+    def encode_typed(self, texts: Sequence[str], name: str) -> Tensor:
+        """As `encode_texts`, of user input.
+
+        Raises:
+            ValueError: As `validate`.
+            FloatingPointError: If a vector is not finite.
+        """
+        self.validate(texts, name)
+        return self.encode_texts(texts)
 
 
 def load_tokenizer(name: str) -> Any:

@@ -185,7 +185,7 @@ def pretrained_embedder(
         device,
         compiled,
         model=model,
-        encode_texts=None if dual is None else dual.encode_texts,
+        encode_texts=None if dual is None else dual.encode_typed,
         sees_frames=pretrained.sees_frames,
     )
 

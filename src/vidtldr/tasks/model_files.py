@@ -34,7 +34,7 @@ def validate_model_name(name: str) -> None:
         raise ValueError(f"`model` must be a directory, got the file {name!r}. {remedy}")
     if _TIMM.fullmatch(name):
         raise ValueError(
-            f"`model` must be a video classifier of transformers, got {name!r} of timm. Use it in "
+            f"`model` must be a model of transformers, got {name!r} of timm. Use it in "
             "Python: timm.create_model, then vidtldr.apply_patch."
         )
     if not _HUB_ID.fullmatch(name):

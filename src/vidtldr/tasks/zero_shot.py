@@ -22,6 +22,7 @@ __all__ = [
     "DUAL_TEMPLATE",
     "DualClassifier",
     "TextClassifier",
+    "classifier_of_texts",
     "dual_classifier",
     "fill_template",
     "text_classifier",
@@ -142,13 +143,26 @@ def dual_classifier(
     """
     _validate_several(labels)
     prompts = fill_template(DUAL_TEMPLATE if template is None else template, labels)
-    tokens = dual.tokenize(prompts, "labels")
-    _validate_different(labels, tokens["input_ids"])
+    dual.validate(prompts, "labels")
+    _validate_different(labels, dual.tokenize(prompts)["input_ids"])
+    return replace(classifier_of_texts(pretrained, dual, prompts), labels=tuple(labels))
+
+
+def classifier_of_texts(
+    pretrained: Pretrained, dual: DualEncoder, texts: Sequence[str]
+) -> Pretrained:
+    """Make a classifier whose classes are texts, cut at the model's longest.
+
+    Args:
+        pretrained: The model, on its device.
+        dual: The same with its tokenizer.
+        texts: The texts, K of them; its logits are those of a clip and each.
+    """
     if hasattr(dual.encoder.model, "prompts_generator"):
-        classifier: nn.Module = XCLIPClassifier(dual.encoder, tokens)
+        classifier: nn.Module = XCLIPClassifier(dual.encoder, dual.tokenize(texts))
     else:
-        classifier = DualClassifier(dual, dual.encode_texts(prompts, "labels"))
-    return replace(pretrained, model=classifier.eval(), labels=tuple(labels))
+        classifier = DualClassifier(dual, dual.encode_texts(texts))
+    return replace(pretrained, model=classifier.eval(), labels=tuple(texts))
 
 
 def text_classifier(

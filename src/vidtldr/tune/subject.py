@@ -158,7 +158,7 @@ def dual_subject(
         ValueError: As `caption_subject`.
     """
     texts = _different_texts(captions)
-    classifier = DualClassifier(dual, dual.encode_texts(texts, "captions")).eval()
+    classifier = DualClassifier(dual, dual.encode_typed(texts, "captions")).eval()
     return _captioned(classifier, _reader_of(pretrained, time_limit_seconds), captions, texts)
 
 

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
-from vidtldr.cli.output_options import Reads
+from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.run_options import (
     CompareOption,
     CompileOption,
@@ -17,24 +16,7 @@ from vidtldr.cli.run_options import (
 )
 from vidtldr.tasks.labels import parse_labels
 
-__all__ = ["LabelsOption", "TemplateOption", "classify", "validate_model"]
-
-LabelsOption = Annotated[
-    str | None,
-    Reads(),
-    typer.Option(
-        help="A file or a comma list of labels instead of the model's own; models that read "
-        "texts have none: umt:, CLIP, SigLIP."
-    ),
-]
-TemplateOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Prompt for a label in a model that reads texts; default: 'a video of {}', for "
-        "umt: the label alone.",
-        show_default=False,
-    ),
-]
+__all__ = ["classify", "validate_model"]
 
 
 @spread_options

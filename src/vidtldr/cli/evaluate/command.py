@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidtldr.cli.classify.command import LabelsOption, TemplateOption, validate_model
+from vidtldr.cli.classify.command import validate_model
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from vidtldr.evaluate.answering import AnsweringResult
     from vidtldr.evaluate.classification import ClassificationResult
     from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
-    from vidtldr.evaluate.retrieval import RetrievalResult
     from vidtldr.steps import OnStep
 
 __all__ = ["AnnotationsOption", "EvaluateOptions", "app"]
@@ -129,36 +128,45 @@ def retrieval(
 ) -> None:
     """Evaluate text-to-video and video-to-text retrieval: R@1, R@5, R@10, median rank.
 
+    Any model that reads texts: umt:, CLIP, SigLIP, X-CLIP; only umt: re-ranks.
+
     Annotations are [{"video": "a.mp4", "caption": "..." or [...]}, ...].
 
     Example: vidtldr evaluate retrieval --annotations msrvtt_test.json --videos MSRVTT --model
     umt:msrvtt.pth --protocol msrvtt
     """
     with clear_errors(run.debug, what_is_kept(options.cache)):
-        merge = _checked(spec, merging, options)
+        merge = merging.parse(spec, must_merge=options.compare)
+        spec.validate()
+        options.validate()
         rules = retrieval_protocol(protocol)
         if rerank:
             rules = replace(rules, k_test=rerank)
-        options.find_videos(read_retrieval(annotations, rules).videos)
-        from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
-        from vidtldr.cli.load_model import load_retrieval
-        from vidtldr.evaluate.retrieval import evaluate_retrieval
-
-        model = load_retrieval(spec)
-        settings = settings_of(model, spec, options, merging.preset, run.time_limit)
-
-        def evaluate(merge: MergeConfig | None, on_step: "OnStep") -> "RetrievalResult":
-            return evaluate_retrieval(
-                model,
-                annotations,
-                options.videos,
-                rules,
-                merge=merge,
-                settings=settings,
-                with_rerank=rerank != 0,
-                on_step=on_step,
+        if rerank and not spec.is_umt:
+            raise ValueError(
+                f"--rerank must come with a umt: model, got {rerank} with {spec.model!r}, which "
+                "has no fusion encoder. Leave it out."
             )
+        options.find_videos(read_retrieval(annotations, rules).videos)
+        from vidtldr.cli.evaluate.run import (
+            dual_evaluation,
+            run_evaluation,
+            settings_of,
+            show,
+            umt_evaluation,
+        )
+        from vidtldr.cli.load_model import load_model, load_retrieval
 
+        if spec.is_umt:
+            umt = load_retrieval(spec)
+            settings = settings_of(umt, spec, options, merging.preset, run.time_limit)
+            where = (annotations, options.videos, rules, settings)
+            evaluate = umt_evaluation(umt, *where, with_rerank=rerank != 0)
+        else:
+            pretrained, dual = load_model(spec)
+            settings = settings_of(pretrained.model, spec, options, merging.preset, run.time_limit)
+            where = (annotations, options.videos, rules, settings)
+            evaluate = dual_evaluation(pretrained, dual, *where)
         result = run_evaluation(evaluate, merge, compare=options.compare)
         num_failed = show(result, options.output, as_json=run.as_json)
     _end(num_failed)

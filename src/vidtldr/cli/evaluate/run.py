@@ -18,16 +18,20 @@ from vidtldr.config import MergeConfig
 from vidtldr.evaluate.answering import AnsweringResult
 from vidtldr.evaluate.classification import ClassificationResult
 from vidtldr.evaluate.comparison import Compared, evaluate_both
+from vidtldr.evaluate.dual_retrieval import evaluate_dual_retrieval
 from vidtldr.evaluate.metrics import Recall, RetrievalMetrics
 from vidtldr.evaluate.multiple_choice import MultipleChoiceResult
-from vidtldr.evaluate.retrieval import RetrievalResult
+from vidtldr.evaluate.protocols import RetrievalProtocol
+from vidtldr.evaluate.retrieval import RetrievalResult, evaluate_retrieval
 from vidtldr.evaluate.run_record import RunRecord
 from vidtldr.evaluate.settings import Settings
 from vidtldr.files import write_json
+from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.steps import OnStep
+from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.fingerprint import WEIGHTS_FILE
 from vidtldr.tasks.model_files import model_directory, model_source
-from vidtldr.tasks.pretrained import DTYPES
+from vidtldr.tasks.pretrained import DTYPES, Pretrained
 
 __all__ = [
     "MAIN_FIGURE",
@@ -81,6 +85,66 @@ def _weights_of(spec: ModelOptions) -> Path | None:
     assert spec.model is not None
     directory = model_directory(model_source(spec.model))  # loaded, and so on this machine
     return directory if (directory / WEIGHTS_FILE).is_file() else None
+
+
+def umt_evaluation(
+    model: UMTRetrieval,
+    annotations: Path,
+    videos: Path,
+    protocol: RetrievalProtocol,
+    settings: Settings,
+    *,
+    with_rerank: bool,
+) -> Callable[[MergeConfig | None, OnStep], RetrievalResult]:
+    """Return the evaluation of UMT's retrieval as `run_evaluation` takes it."""
+
+    def evaluate(merge: MergeConfig | None, on_step: OnStep) -> RetrievalResult:
+        return evaluate_retrieval(
+            model,
+            annotations,
+            videos,
+            protocol,
+            merge=merge,
+            settings=settings,
+            with_rerank=with_rerank,
+            on_step=on_step,
+        )
+
+    return evaluate
+
+
+def dual_evaluation(
+    pretrained: Pretrained,
+    dual: DualEncoder | None,
+    annotations: Path,
+    videos: Path,
+    protocol: RetrievalProtocol,
+    settings: Settings,
+) -> Callable[[MergeConfig | None, OnStep], RetrievalResult]:
+    """Return the evaluation of a dual encoder of transformers as `run_evaluation` takes it.
+
+    Raises:
+        ValueError: If the model reads no texts.
+    """
+    if dual is None:
+        raise ValueError(
+            "`model` must read texts, as UMT, CLIP and SigLIP do, got one that does not. Name "
+            "another."
+        )
+
+    def evaluate(merge: MergeConfig | None, on_step: OnStep) -> RetrievalResult:
+        return evaluate_dual_retrieval(
+            pretrained,
+            dual,
+            annotations,
+            videos,
+            protocol,
+            merge=merge,
+            settings=settings,
+            on_step=on_step,
+        )
+
+    return evaluate
 
 
 def run_evaluation(

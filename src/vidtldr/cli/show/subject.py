@@ -110,7 +110,7 @@ def _of_pretrained(spec: ModelOptions, asked: AskedOptions) -> Subject:
 
 
 def _comparing(pretrained: Pretrained, dual: DualEncoder, texts: list[str]) -> Subject:
-    classifier = DualClassifier(dual, dual.encode_texts(texts)).eval()
+    classifier = DualClassifier(dual, dual.encode_typed(texts, "text")).eval()
 
     def read(output: ClassLogits) -> list[Answer]:
         cosines = (output.logits[0].float() - classifier.bias) / classifier.scale
