@@ -45,6 +45,20 @@ def test_labels_are_texts(run: Run, dual: Path, films: VideoSet) -> None:
     assert [row["labels"] for row in rows(other)] != [row["labels"] for row in rows(done)]
 
 
+def test_labels_of_a_list_are_evaluated(
+    run: Run, dual: Path, films: VideoSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"video,label\n{films.good[0]},a dog\n{films.good[1]},yoga\n")
+    flags = (f"--annotations={path}", f"--videos={films.directory}", "--model", dual, "--json")
+    done = run("evaluate", "classification", *flags, "--labels", LABELS, "--frames", 4)
+    assert done.exit_code == 0, done.output
+    [found] = rows(done)
+    assert (found["num_classified"], found["num_labels"]) == (2, 3)
+    other = run("evaluate", "classification", *flags, "--labels", LABELS, "--template", "no {}")
+    assert rows(other)[0]["predictions"] != found["predictions"]
+
+
 def test_both_sides_are_compared(run: Run, dual: Path, films: VideoSet) -> None:
     done = run(
         "classify", films.paths[0], "--model", dual, "--labels", LABELS, "--compare", "--json",

@@ -51,6 +51,7 @@ NO_FILE = {
     "sizes",
     "split",
     "target",
+    "template",
     "text",
     "tokens",
 }

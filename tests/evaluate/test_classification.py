@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support import tiny_duals
 from support.film import write_film
 from support.tiny_files import VIDEOMAE_PROCESSOR, write_model, write_vivit
 from support.tiny_models import videomae
@@ -360,6 +361,39 @@ def test_umt_with_labels(retrieval, folder, tmp_path, protocol):
         assert best.probability == pytest.approx(expected.max().item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("protocol", [SINGLE, SSV2], ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_dual_encoder_with_labels(folder, annotations, tmp_path, kind, protocol):
+    directory = getattr(tiny_duals, f"write_{kind}")(tmp_path / kind)
+    labels = ("yoga", "a dog", "reading book", "golf", "chess", "boxing", "diving")
+    classifier = load_classifier(ModelSpec(str(directory), frames=3), labels)
+    result = evaluate_classification(
+        classifier, annotations, folder, protocol=protocol, merge=MergeConfig(r=[4, 2])
+    )
+    assert (result.num_classified, result.num_labels) == (4, 7)
+    transform = classifier.transform
+    if protocol is SSV2:
+        transform = replace(transform, resize=transform.resize[0], crop=transform.resize)
+    with vidtldr.patched(classifier.model, MergeConfig(r=[4, 2])):
+        path = folder / "film 1.mp4"
+        logits = logits_slowly(classifier.model, transform, path, protocol, num_frames=3)
+    shares = logits.sigmoid() if kind == "siglip" else logits.softmax(1)
+    expected = shares.mean(0).topk(5)
+    found = result.predictions[1].likeliest
+    assert [each.label for each in found] == [labels[index] for index in expected.indices]
+    probabilities = torch.tensor([each.probability for each in found])
+    assert torch.allclose(probabilities, expected.values, atol=1e-5)
+
+
+def test_a_classifier_of_images(folder, annotations, tmp_path):
+    classifier = load_classifier(ModelSpec(str(tiny_duals.write_vit(tmp_path / "vit"))))
+    path = tmp_path / "list.txt"
+    path.write_text("film 0.mp4 0\nfilm 1.mp4 1\n")
+    result = evaluate_classification(classifier, path, folder, protocol=KINETICS, merge=None)
+    assert result.num_classified == 2
+    assert result.run.model["model_type"] == "vit"
+
+
 def test_averages_by_hand():
     logits = torch.tensor([[0.0, 4.0, 0.0], [3.0, 0.0, 2.9]])
     exact = logits.double()
@@ -368,6 +402,10 @@ def test_averages_by_hand():
     by_logits = average_views(logits, replace(KINETICS, average="logits"))
     assert torch.allclose(by_logits, torch.tensor([1.5, 2.0, 1.45]).double().softmax(0))
     assert by_probabilities.sum().item() == pytest.approx(1)
+    own = average_views(logits, KINETICS, is_sigmoid=True)
+    assert torch.allclose(own, (exact[0].sigmoid() + exact[1].sigmoid()) / 2)
+    own = average_views(logits, replace(KINETICS, average="logits"), is_sigmoid=True)
+    assert torch.allclose(own, torch.tensor([1.5, 2.0, 1.45]).double().sigmoid())
 
 
 def test_ranks_by_hand():

@@ -17,6 +17,7 @@ from vidtldr.tasks.model_spec import ModelSpec
 __all__ = [
     "SUGGESTED",
     "UNMERGED_NOTE",
+    "LabelsOption",
     "MergeOptions",
     "ModelOptions",
     "TemplateOption",
@@ -28,6 +29,14 @@ __all__ = [
 ]
 
 
+LabelsOption = Annotated[
+    str | None,
+    Reads(),
+    typer.Option(
+        help="A file or a comma list of labels instead of the model's own; models that read texts "
+        "have none: umt:, CLIP, SigLIP."
+    ),
+]
 TemplateOption = Annotated[
     str | None,
     typer.Option(

@@ -139,7 +139,10 @@ def evaluate_classification(
         on_step=steps_of(on_step, "videos", len(paths)),
     )
     for row, one, label in zip(classified, labelled, right, strict=True):
-        predictions.append(_predict(row, one.video, label, pretrained.labels, protocol))
+        probabilities = None
+        if row.logits is not None:
+            probabilities = average_views(row.logits, protocol, is_sigmoid=classifier.is_sigmoid)
+        predictions.append(_predict(one.video, label, pretrained.labels, probabilities))
         rows.append(replace(row, logits=None))
     run = record_run(classifier, settings, protocol, rows, {"annotations": annotations})
     return _result(predictions, len(pretrained.labels), classifier.views.num_views, run)
@@ -160,20 +163,25 @@ def views_of(protocol: ClassificationProtocol, pretrained: Pretrained) -> Views:
     return Views(sampling, pretrained.transform, protocol.num_crops)
 
 
-def average_views(logits: Tensor, protocol: ClassificationProtocol) -> Tensor:
+def average_views(
+    logits: Tensor, protocol: ClassificationProtocol, *, is_sigmoid: bool = False
+) -> Tensor:
     """Average over the views of a video.
 
     Args:
         logits: Shape (V, K).
         protocol: What is averaged.
+        is_sigmoid: Whether each class has a probability of its own, the sigmoid of its logit; else
+            they share one, by softmax.
 
     Returns:
         Probabilities, shape (K,), float64.
     """
     logits = logits.double()
     if protocol.average == "logits":
-        return logits.mean(dim=0).softmax(dim=0)
-    return logits.softmax(dim=1).mean(dim=0)
+        logits = logits.mean(dim=0, keepdim=True)
+    probabilities = logits.sigmoid() if is_sigmoid else logits.softmax(dim=1)
+    return probabilities.mean(dim=0)
 
 
 def label_rank(probabilities: Tensor, label: int) -> int:
@@ -213,15 +221,10 @@ def _validate_distinct(labelled: Sequence[LabelledVideo], paths: Sequence[str]) 
 
 
 def _predict(
-    row: ClassifiedVideo,
-    video: str,
-    label: int,
-    labels: Sequence[str],
-    protocol: ClassificationProtocol,
+    video: str, label: int, labels: Sequence[str], probabilities: Tensor | None
 ) -> LabelPrediction:
-    if row.logits is None:
+    if probabilities is None:
         return LabelPrediction(video, labels[label], (), None)
-    probabilities = average_views(row.logits, protocol)
     best = probabilities.sort(descending=True, stable=True)
     likeliest = tuple(
         LabelProbability(labels[index], probability)

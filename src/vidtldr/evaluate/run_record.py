@@ -115,7 +115,7 @@ def record_run(
     if settings.weights_file is not None:
         files = {**files, "weights": settings.weights_file}
     if isinstance(runner, ViewClassifier):
-        model, flops, counted = runner.config, runner.flops_per_clip(), "whole model"
+        model, flops, counted = runner.config, runner.flops_per_clip, "whole model"
     else:
         model, flops = runner.model.config.to_dict(), _encoder_flops(runner)
         counted = "vision encoder"

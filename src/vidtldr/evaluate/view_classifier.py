@@ -94,6 +94,9 @@ class ViewClassifier:
 
     Attributes:
         schedule: The merging schedule, with any budget resolved to counts; None without merging.
+        flops_per_clip: Floating-point operations of one clip; 1 MAC = 2 FLOPs. Measured on a black
+            one, as how much is merged does not depend on the content.
+        is_sigmoid: Whether each class has a probability of its own, see `ClassLogits`.
         num_encoded: Clips that the model classified.
         encode_seconds: Time that the model took for `num_encoded` clips, excluding reading.
 
@@ -128,6 +131,9 @@ class ViewClassifier:
             self._running = merged_twin(self.model, self.schedule)
         elif current_config(self.model) is not None:
             self._running = remove_patch(twin(self.model))
+        black, outputs = torch.zeros(1, views.sampling.num_frames, 3, *views.size), []
+        self.flops_per_clip = count_flops(lambda: outputs.append(self._run(black)))
+        self.is_sigmoid = bool(getattr(outputs[0], "is_sigmoid", False))
         self._cache = None
         if cache_dir is not None:
             self._cache = TensorCache(cache_dir, self._context(), ("logits",))
@@ -148,19 +154,8 @@ class ViewClassifier:
         Returns:
             Shape (B, K), float32, on the CPU.
         """
-        parameter = next(self.model.parameters())
-        x = pixel_values.to(parameter.device, parameter.dtype)
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if self.autocast is not None:
-                stack.enter_context(torch.autocast(parameter.device.type, self.autocast))
-            found: Tensor = self._running(pixel_values=x).logits
-        return found.float().cpu()
-
-    def flops_per_clip(self) -> int:
-        """Measure one clip, a black one: how much is merged does not depend on the content."""
-        clip = torch.zeros(1, self.views.sampling.num_frames, 3, *self.views.size)
-        return count_flops(lambda: self.logits(clip))
+        logits: Tensor = self._run(pixel_values).logits
+        return logits.float().cpu()
 
     def classify_all(
         self,
@@ -191,6 +186,15 @@ class ViewClassifier:
                 yield from self._finish(group, batch_size, on_step)
                 group = []
         yield from self._finish(group, batch_size, on_step)
+
+    def _run(self, pixel_values: Tensor) -> Any:
+        parameter = next(self.model.parameters())
+        x = pixel_values.to(parameter.device, parameter.dtype)
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.autocast is not None:
+                stack.enter_context(torch.autocast(parameter.device.type, self.autocast))
+            return self._running(pixel_values=x)
 
     def _prepare(self, path: str) -> _Waiting:
         """Look a video up in the cache, and read it on a miss; runs in a thread."""

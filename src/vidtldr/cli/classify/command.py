@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions, TemplateOption
-from vidtldr.cli.output_options import Reads
+from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.run_options import (
     CompareOption,
     CompileOption,
@@ -31,14 +30,7 @@ def classify(
         int | None, typer.Option(min=1, help="Timed runs per model with --compare; default: 5.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels to show.")] = 5,
-    labels: Annotated[
-        str | None,
-        Reads(),
-        typer.Option(
-            help="A file or a comma list of labels instead of the model's own; models that read "
-            "texts have none: umt:, CLIP, SigLIP."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     template: TemplateOption = None,
     sampling: Annotated[
         Literal["middle", "dense"],

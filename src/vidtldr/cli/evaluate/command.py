@@ -9,7 +9,7 @@ import typer
 
 from vidtldr.cli.classify.command import validate_model
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions, TemplateOption
+from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -294,14 +294,7 @@ def classification(
         Literal["probabilities", "logits"],
         typer.Option(help="What is averaged over views; VideoMAE's program: probabilities."),
     ] = "probabilities",
-    labels: Annotated[
-        str | None,
-        Reads(),
-        typer.Option(
-            help="A file or a comma list of labels instead of the model's own; models that read "
-            "texts have none: umt:, CLIP, SigLIP."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     template: TemplateOption = None,
     spec: ModelOptions,
     merging: MergeOptions,
