@@ -149,6 +149,8 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
     if probe is not None:  # keys, values and both products for each token, and one query
         every_token += 4 * probe.embed_dim**2 + 4 * probe.embed_dim
         head += 2 * probe.embed_dim**2
+    once, each = host.readout_flops()
+    head, every_token = head + once, every_token + each
     if host.output_of(config.output) == "grid":  # what follows the blocks meets every place
         head, every_token = head + host.num_tokens * every_token, 0
     channels = embedding.out_channels
@@ -164,11 +166,12 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
 def _layer_costs(
     host: Host, block: nn.Module, config: MergeConfig, num_channels: int
 ) -> LayerCosts:
-    num_heads, head_channels, mlp = host.sizes(block)
+    num_heads, head_channels, mlp, projections = host.sizes(block)
+    projected = sum(2 * weight.numel() for weight in projections)
     mlp_per_token = _linear_flops(*mlp)
     shifts = config.score == "representation-shift"
     return LayerCosts(
-        attention_per_token=_linear_flops(block) - mlp_per_token,
+        attention_per_token=_linear_flops(block) - mlp_per_token + projected,
         attention_per_pair=4 * num_heads * head_channels,
         mlp_per_token=mlp_per_token,
         match_per_pair=2 * (head_channels if config.metric == "keys" else num_channels),

@@ -55,11 +55,13 @@ class BlockSizes(NamedTuple):
         head_channels: D.
         mlp: The modules of its second half; every linear layer of the block that is not in them
             belongs to attention.
+        projections: Weights of its attention that belong to no linear layer.
     """
 
     num_heads: int
     head_channels: int
     mlp: tuple[nn.Module, ...]
+    projections: tuple[Tensor, ...] = ()
 
 
 class Host(ABC):
@@ -89,7 +91,7 @@ class Host(ABC):
 
     family: ClassVar[str]
     grid_methods: ClassVar[tuple[str, ...]] = ()
-    is_rotary: ClassVar[bool] = False
+    is_rotary: bool = False
     returns_tuple: ClassVar[bool] = False
     grid_classes: ClassVar[tuple[str, ...]] = ()
     grid_only_classes: ClassVar[tuple[str, ...]] = ()
@@ -204,6 +206,10 @@ class Host(ABC):
     def probe(self) -> nn.MultiheadAttention | None:
         """The attention by which one query reads every token after the blocks, if there is one."""
         return None
+
+    def readout_flops(self) -> tuple[int, int]:
+        """FLOPs after the blocks that no linear layer and no probe shows: once, and each token."""
+        return 0, 0
 
     def warn_about_weights(self) -> None:
         """Warn if a library is known to load this family's weights wrongly; by default never."""
