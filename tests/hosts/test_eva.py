@@ -44,6 +44,13 @@ CONFIGS: list[dict[str, Any]] = [
 R = [5, 0, 4]
 
 
+class Float32Norm(nn.LayerNorm):
+    """What autocast makes of a norm on a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
+
+
 def outputs(model: nn.Module, pixels: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         return model(images() if pixels is None else pixels)
@@ -121,23 +128,6 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
     assert (found[0] - expected).abs().max() < 1e-9
     assert trace.source.tolist() == holders
     assert trace.num_tokens[-1] == prefix + 25 - sum(r)
-
-
-@pytest.mark.parametrize("output", ["tokens", "grid"])
-@pytest.mark.parametrize("pool", ["token", "max", "avg", "map"])
-def test_merging_equal_neighbours_changes_nothing(pool: str, output: str) -> None:
-    """Without positions and with every patch twice, plain merging of all pairs is exact."""
-    model = eva(global_pool=pool, no_embed_class=True).double()
-    with torch.no_grad():
-        model.pos_embed.zero_()
-    pixels = images(2).double().unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3)
-    pixels[:, :, 0:24:2] = pixels[:, :, 1:24:2]  # (B, 3, 25, 8, 8): the last one is alone
-    pixels = pixels.unflatten(2, (5, 5)).transpose(3, 4).reshape(2, 3, 40, 40)
-    expected = outputs(model, pixels)
-    vidtldr.apply_patch(model, r=[12], score=None, output=output)
-    # A mean and an attention pool count the last patch twice as much as the others.
-    weighs_equally = output == "tokens" and pool in ("avg", "map")
-    assert torch.allclose(outputs(model, pixels), expected, atol=1e-9) is not weighs_equally
 
 
 @pytest.mark.parametrize("config", NAMED.values(), ids=NAMED)
@@ -228,8 +218,10 @@ def test_old_promises(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_autocast_is_close_to_float32(name: str) -> None:
-    """Norms of queries and keys return float32 there, and values do not."""
+    """On a GPU norms of queries and keys return float32 there, and values do not."""
     model = vidtldr.apply_patch(eva(**NAMED[name]), r=[0, 0, 0, 1])
+    for block in model.blocks:
+        block.attn.q_norm, block.attn.k_norm = Float32Norm(16), Float32Norm(16)
     expected = outputs(model)
     with torch.autocast("cpu", torch.bfloat16):
         assert (outputs(model).float() - expected).norm() < 0.1 * expected.norm()

@@ -49,6 +49,13 @@ CONFIGS = [*NAMED.values(), *POOLS.values(), {"pos_embed_type": "sin_cos_2d"}]
 R = [5, 0, 4]
 
 
+class Float32Norm(nn.LayerNorm):
+    """What autocast makes of a norm on a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
+
+
 def outputs(model: nn.Module, pixels: Tensor | None = None) -> list[Tensor]:
     """Every tensor that a tower returns."""
     with torch.no_grad():
@@ -255,7 +262,10 @@ def test_old_promises(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_autocast_is_close_to_float32(name: str) -> None:
+    """On a GPU norms of queries and keys return float32 there, and values do not."""
     model = vidtldr.apply_patch(open_clip_vit(**NAMED[name]), r=[0, 0, 0, 1])
+    for block in model.transformer.resblocks if "attention" in name else ():
+        block.attn.ln_q, block.attn.ln_k = Float32Norm(16), Float32Norm(16)
     [expected] = outputs(model)
     with torch.autocast("cpu", torch.bfloat16):
         assert (outputs(model)[0].float() - expected).norm() < 0.1 * expected.norm()
@@ -295,6 +305,8 @@ def test_patches_dropped_in_training_are_not_merged() -> None:
 
 def test_what_cannot_work_is_refused_with_the_reason() -> None:
     model = open_clip_vit(scaled_cosine_attn=True)
+    with pytest.raises(RuntimeError, match="must be a 3D tensor"):
+        model(images())  # by itself
     with pytest.raises(NotImplementedError, match="scaled_cosine_attn must be off"):
         vidtldr.apply_patch(model, r=[1])
     model = open_clip_vit()

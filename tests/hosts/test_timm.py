@@ -169,6 +169,23 @@ def test_a_patched_model_compiles_to_one_graph() -> None:
     assert torch.allclose(torch.compile(model, fullgraph=True)(frames()), logits(model), atol=1e-3)
 
 
+class Float32Norm(nn.LayerNorm):
+    """What autocast makes of a norm on a GPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
+
+
+def test_norms_of_queries_and_keys_work_under_autocast() -> None:
+    """On a GPU they return float32 there, and values do not."""
+    model = vidtldr.apply_patch(build(), r=[0, 0, 0, 1])
+    for block in model.blocks:
+        block.attn.q_norm, block.attn.k_norm = Float32Norm(16), Float32Norm(16)
+    expected = logits(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (logits(model).float() - expected).norm() < 0.1 * expected.norm()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_finite_on_a_blank_frame(dtype: torch.dtype) -> None:
     model = vidtldr.apply_patch(build(), ratio=[0.5, 0.5]).to(dtype)

@@ -120,6 +120,25 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
     assert trace.source.tolist() == holders
 
 
+@pytest.mark.parametrize("output", ["tokens", "grid"])
+@pytest.mark.parametrize("pool", ["token", "max", "avg", "map"])
+@pytest.mark.parametrize("build", [vit, eva])
+def test_merging_equal_neighbours_changes_nothing(build: Any, pool: str, output: str) -> None:
+    """Without positions and with every patch twice, plain merging of all pairs is exact."""
+    model = build(global_pool=pool, no_embed_class=True).double()
+    pixels = images(2).double().unfold(2, 8, 8).unfold(3, 8, 8).flatten(2, 3)
+    pixels[:, :, 0:24:2] = pixels[:, :, 1:24:2]  # (B, 3, 25, 8, 8): the last one is alone
+    pixels = pixels.unflatten(2, (5, 5)).transpose(3, 4).reshape(2, 3, 40, 40)
+    with torch.no_grad():
+        model.pos_embed.zero_()
+        expected = model(pixels)
+        vidtldr.apply_patch(model, r=[12], score=None, output=output)
+        found = model(pixels)
+    # A mean and an attention pool count the last patch twice as much as the others.
+    weighs_equally = output == "tokens" and pool in ("avg", "map")
+    assert torch.allclose(found, expected, atol=1e-9) is not weighs_equally
+
+
 @pytest.mark.parametrize("build", [vit, eva])
 @pytest.mark.parametrize(
     ("pool", "expected"),
@@ -176,3 +195,22 @@ def test_transformers_wrapper_of_timm_is_found() -> None:
     assert after.last_hidden_state.shape == before.last_hidden_state.shape
     assert [x.shape for x in after.hidden_states] == [x.shape for x in before.hidden_states]
     assert not torch.equal(after.last_hidden_state, before.last_hidden_state)
+
+
+def test_the_tower_of_perception_lm_hands_on_the_grid() -> None:
+    from transformers import LlamaConfig, PerceptionLMConfig, PerceptionLMModel, TimmWrapperConfig
+
+    args = {"img_size": 56, "depth": 3, "embed_dim": 64, "num_heads": 4, "global_pool": ""}
+    tower = TimmWrapperConfig(architecture="vit_pe_lang_large_patch14_448", model_args=args)
+    text = LlamaConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=99)
+    config = PerceptionLMConfig(vision_config=tower, text_config=text, projector_pooling_ratio=2)
+    model = PerceptionLMModel(config).eval()
+    pixels = torch.randn(1, 2, 3, 56, 56)
+    with torch.no_grad():
+        before = model.get_image_features(pixels).pooler_output
+        vidtldr.apply_patch(model, r=[3, 0, 2])
+        after = model.get_image_features(pixels).pooler_output
+        assert after.shape == before.shape
+        assert not torch.equal(after, before)
+        with pytest.raises(NotImplementedError, match="a tower inside PerceptionLMModel"):
+            vidtldr.apply_patch(model, r=[3], output="tokens")

@@ -74,7 +74,7 @@ class OpenCLIPHost(Host):
         y = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
         q, k, v = (split_heads(part, attention.num_heads) for part in y.chunk(3, dim=-1))
         is_own = hasattr(attention, "ln_q")
-        if is_own:  # under autocast norms return float32, and values do not
+        if is_own:  # on a GPU norms return float32 under autocast
             q, k = attention.ln_q(q).type_as(v), attention.ln_k(k).type_as(v)
         attended = attend(q, k, v, scale=attention.head_dim**-0.5)
         if is_own:

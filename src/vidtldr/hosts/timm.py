@@ -114,7 +114,7 @@ def attended_by(
     """
     gate = getattr(attention, "gate", None)
     gate = None if gate is None else gate(y).sigmoid()
-    # Under autocast norms return float32, and values do not.
+    # Under autocast on a GPU norms return float32, and values do not.
     q, k = attention.q_norm(q).type_as(v), attention.k_norm(k).type_as(v)
     attended = attend(q, k, v, scale=attention.scale)
     y = attention.norm(join_heads(attended.x))
