@@ -104,6 +104,33 @@ def test_a_gate_and_biases_added_in_a_step_of_their_own_are_walked() -> None:
         assert_walked(model.double(), 1)
 
 
+class PlusOne(nn.Module):
+    """A layer in place of a linear one, of which only its call is known."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        *(("eva02", f"attn.{layer}_proj") for layer in "qkv"),
+        ("perception_encoder", "attn.qkv"),
+        *(("dinov3", layer) for layer in ("attn.proj", "mlp.fc1", "mlp.fc2")),
+    ],
+)
+def test_a_layer_that_adds_one_counts_walked_as_in_the_own_forward(name: str, layer: str) -> None:
+    model = eva(**NAMED[name]).double()
+    block = model.blocks[1]
+    block.set_submodule(layer, PlusOne(block.get_submodule(layer)))
+    with torch.no_grad():
+        assert_walked(model, 1)
+
+
 @pytest.mark.parametrize("output", ["tokens", "grid"])
 @pytest.mark.parametrize("r", [[1], [12], [5, 0, 4], [0, 7, 3, 2]], ids=str)
 @pytest.mark.parametrize("name", NAMED)

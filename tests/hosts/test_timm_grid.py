@@ -71,12 +71,18 @@ def test_every_form_of_intermediates_has_its_unmerged_shape(name: str) -> None:
         {"indices": 2, "stop_early": True, "intermediates_only": True},
         {"output_fmt": "NLC", "return_prefix_tokens": model.num_prefix_tokens > 0},
     ]
-    with torch.no_grad():
-        before = [model.forward_intermediates(images(), **each) for each in asked]
-        vidtldr.apply_patch(model, r=R, output="grid")
-        after = [model.forward_intermediates(images(), **each) for each in asked]
-        vidtldr.remove_patch(model)
-        again = [model.forward_intermediates(images(), **each) for each in asked]
+    layers = getattr(model, "get_intermediate_layers", lambda *_, **__: [])
+
+    def forms() -> list[Any]:
+        with torch.no_grad():
+            found = [model.forward_intermediates(images(), **each) for each in asked]
+            return [*found, layers(images(), n=2, reshape=True)]
+
+    before = forms()
+    vidtldr.apply_patch(model, r=R, output="grid")
+    after = forms()
+    vidtldr.remove_patch(model)
+    again = forms()
     for one, other, removed in zip(*map(tensors_in, (before, after, again)), strict=True):
         assert other.shape == one.shape
         assert torch.equal(removed, one)
