@@ -61,8 +61,10 @@ ROOMS = {
     "hosts": [
         "Attend",
         "Attended",
+        "AttentionFlops",
         "BlockSizes",
         "Host",
+        "PoolingStep",
         "is_a",
         "join_heads",
         "register",

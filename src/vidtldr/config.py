@@ -49,7 +49,8 @@ class MergeConfig:
     applied to a model, which must have a fixed number of tokens.
 
     Attributes:
-        r: Tokens to remove in each layer, first layer first; missing layers are 0.
+        r: Tokens to remove in each layer, first layer first; missing layers are 0. For TimeSformer
+            tubes, the tokens of one place in all frames.
         ratio: The same as shares of the mergeable tokens in each layer, each in [0, 0.5]:
             `int(N * ratio)` are removed.
         flop_ratio: Upper bound on the FLOPs of the transformer's forward, as a share of its
@@ -80,15 +81,17 @@ class MergeConfig:
             Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
             no background (Eq. 5), `"mask"` drops it and weights the rest equally (Eq. 8). Without
             a score every weight is 1.
-        pooling: Weight of a token after UMT's encoder, in mean pooling over the clip and in the
-            attention that texts pay to it: `"tokens"`, all equal (the authors' code); or its
-            `"mass"`, so that merged tokens still count. Other families support only `"tokens"`.
+        pooling: Weight of a token behind the blocks: `"tokens"`, all equal (the authors' code); or
+            its `"mass"`, so that merged tokens still count. For UMT in mean pooling over the clip
+            and in the attention that texts pay to it, for SigLIP in its probe, for V-JEPA 2 in its
+            attentive pooler, for the classifiers of DINOv2 and SigLIP in their mean. Other families
+            support only `"tokens"`.
         output: What the blocks hand on: `"tokens"`, the merged tokens; `"grid"`, a token for every
             original place in the original order, where merged places share one, so that poolers,
             dense heads, hidden states and feature maps work as they do unmerged; `"auto"`, what the
             family's documentation names: tokens where a class token or an unweighted mean is all
             that its published models read, else the grid, which is also what a tower inside another
-            model hands on.
+            model hands on. With pooling by mass it is the tokens.
         impl: Implementation of attention from the first merging layer on: `"auto"`, `"reference"`,
             `"blocked"`, `"native"` or `"triton"`, see `vidtldr.ops.attention.attend`.
 

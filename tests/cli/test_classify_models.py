@@ -18,12 +18,12 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def timesformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of a family that cannot merge."""
+    """A model of a kind that cannot merge."""
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     config = TimesformerConfig(
         image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=1,
-        num_attention_heads=2, intermediate_size=32,
+        num_attention_heads=2, intermediate_size=32, attention_type="joint_space_time",
     )  # fmt: skip
     directory = tmp_path_factory.mktemp("model") / "timesformer"
     return write_model(directory, TimesformerForVideoClassification(config), VIDEOMAE_PROCESSOR)
@@ -144,7 +144,20 @@ def test_a_refused_family_is_a_usage_error_with_the_reason(
     run: Run, video: str, timesformer: Path
 ) -> None:
     line = one_error_line(run("classify", video, "--model", timesformer, "--r", "1"))
-    assert "divided attention reshapes" in line
+    assert "attention_type must be 'divided_space_time'" in line
+
+
+def test_timesformer_merges_whole_tubes(run: Run, tmp_path: Path, video: str) -> None:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    config = TimesformerConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=24, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=32,
+    )  # fmt: skip
+    classifier = TimesformerForVideoClassification(config)
+    directory = write_model(tmp_path / "divided", classifier, VIDEOMAE_PROCESSOR)
+    (row,) = rows(run("classify", video, "--model", directory, "--json", "--r", "3"))
+    assert row["num_tokens"] == [1 + 4 * 13] * 2
 
 
 def test_pickled_code_in_a_checkpoint_is_not_run(

@@ -312,8 +312,8 @@ def test_a_mask_and_attention_dropout_are_refused_where_tokens_merge() -> None:
 
 
 def test_baselines_that_do_not_carry_positions_refuse_rotary_ones_only() -> None:
-    from vidtldr.hosts.host import refuse_rotary
+    from vidtldr.hosts.host import validate_plain_attention
 
-    refuse_rotary(find_host(eva()), "random dropping")
-    with pytest.raises(NotImplementedError, match="without rotary positions, got Eva"):
-        refuse_rotary(find_host(eva(**ROTARY)), "random dropping")
+    validate_plain_attention(find_host(eva()), "random dropping")
+    with pytest.raises(NotImplementedError, match=r"without rotary positions.* got Eva"):
+        validate_plain_attention(find_host(eva(**ROTARY)), "random dropping")

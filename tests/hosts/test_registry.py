@@ -11,15 +11,15 @@ from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import FAMILIES, REFUSED, register
 
 
-def test_divided_timesformer_is_refused_with_the_reason() -> None:
+@pytest.mark.parametrize("kind", ["joint_space_time", "space_only"])
+def test_timesformer_of_another_attention_is_refused_with_the_reason(kind: str) -> None:
     from transformers import TimesformerConfig, TimesformerForVideoClassification
 
     tiny = TimesformerConfig(
         hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
     )
-    with pytest.raises(
-        NotImplementedError, match="divided attention reshapes to the space-time grid"
-    ):
+    tiny.attention_type = kind
+    with pytest.raises(NotImplementedError, match="attention_type must be 'divided_space_time'"):
         vidtldr.apply_patch(TimesformerForVideoClassification(tiny), r=[1])
 
 

@@ -73,6 +73,25 @@ def test_prefix_tokens_take_no_part() -> None:
     assert min(match.kept.min(), match.src.min(), match.dst.min()) >= 3
 
 
+def test_suffix_tokens_take_no_part() -> None:
+    metric = torch.randn(2, 13, 4)
+    metric[:, 9:] = metric[:, 5:9].clone()  # as similar as can be
+    match = match_tokens(metric, 4, num_prefix_tokens=1, num_suffix_tokens=4)
+    alone = match_tokens(metric[:, :9], 4, num_prefix_tokens=1)
+    assert all(torch.equal(a, b) for a, b in zip(match[:3], alone[:3], strict=True))
+    assert (match.num_tokens, match.end, match.num_destinations) == (13, 9, 4)
+
+
+def test_tubes_match_by_the_mean_of_their_tokens() -> None:
+    metric = torch.randn(2, 1 + 7 * 3 + 2, 4)
+    match = match_tokens(metric, 2, num_prefix_tokens=1, num_suffix_tokens=2, tube_length=3)
+    means = torch.stack([metric[:, i : i + 3].mean(1) for i in range(1, 22, 3)], dim=1)
+    of_tubes = match_tokens(means, 2)
+    for found, tubes in zip(match[:3], of_tubes[:3], strict=True):
+        expected = [[1 + 3 * i + t for i in row for t in range(3)] for row in tubes.tolist()]
+        assert found.tolist() == expected
+
+
 @pytest.mark.parametrize("num_tokens", [0, 1])
 def test_fewer_than_two_mergeable_tokens_cannot_merge(num_tokens: int) -> None:
     match = match_tokens(torch.randn(2, 2 + num_tokens, 4), 0, num_prefix_tokens=2)
@@ -104,6 +123,24 @@ def test_an_impossible_request_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         match_tokens(metric, r, prefix)
+
+
+@pytest.mark.parametrize(
+    ("r", "extras", "message"),
+    [
+        (1, (1, 9), r"num_suffix_tokens must be in \[0, 8\] .* got 9"),
+        (1, (1, -1), r"num_suffix_tokens must be in \[0, 8\] .* got -1"),
+        (4, (1, 1), r"r must be in \[0, 3\] \(half of 7 mergeable tokens\), got 4"),
+        (1, (1, 1, 2), "tube_length must divide the 7 mergeable tokens, got 2"),
+        (1, (0, 0, 0), "tube_length must divide the 9 mergeable tokens, got 0"),
+        (2, (0, 0, 3), r"r must be in \[0, 1\] .* got 2"),
+    ],
+)
+def test_impossible_extras_and_tubes_are_refused(
+    r: int, extras: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        match_tokens(_metric(1, 9, 2), r, *extras)
 
 
 @pytest.mark.parametrize("r", [0.25, True, "3"])

@@ -15,11 +15,12 @@ def reference_merge(
 ) -> tuple[list[list[float]], list[float]]:
     """Eq. 10 and 11 for clip `b`, a group at a time, in Python floats (float64)."""
     tokens, m = x[b].double().tolist(), mass[b].double().tolist()
-    p = match.num_prefix_tokens
-    w = [1.0] * (len(tokens) - p) if weights is None else weights[b].double().tolist()
+    p, end, length = match.num_prefix_tokens, match.end, match.tube_length
+    w = [1.0] * (end - p) if weights is None else weights[b].double().tolist()
     pairs = list(zip(match.src[b].tolist(), match.dst[b].tolist(), strict=True))
     out, out_mass = [], []
-    for k in [*range(p), *match.kept[b].tolist(), *range(p + 1, len(tokens), 2)]:
+    destinations = [k for k in range(p, end) if (k - p) // length % 2]
+    for k in [*range(p), *match.kept[b].tolist(), *destinations, *range(end, len(tokens))]:
         group = [(m[k], tokens[k])] + [(m[i] * w[i - p], tokens[i]) for i, j in pairs if j == k]
         total = sum(mi for mi, _ in group)
         out.append([sum(mi * t[c] for mi, t in group) / total for c in range(len(tokens[0]))])
@@ -40,16 +41,25 @@ def test_three_tokens_worked_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("num_tokens", "prefix", "r"), [(8, 0, 4), (9, 0, 3), (13, 1, 6), (14, 5, 2)]
-)
+    ("num_tokens", "prefix", "r", "suffix", "tube"),
+    [(8, 0, 4, 0, 1), (9, 0, 3, 0, 1), (13, 1, 6, 0, 1), (14, 5, 2, 0, 1), (14, 1, 4, 3, 1),
+     (24, 1, 3, 2, 3), (21, 0, 2, 1, 4)],
+)  # fmt: skip
 @pytest.mark.parametrize("weighted", [True, False])
 def test_merging_equals_the_loops(
-    dtype: torch.dtype, num_tokens: int, prefix: int, r: int, weighted: bool
+    dtype: torch.dtype,
+    num_tokens: int,
+    prefix: int,
+    r: int,
+    suffix: int,
+    tube: int,
+    weighted: bool,
 ) -> None:
     x = torch.randn(3, num_tokens, 5, dtype=torch.float64).to(dtype)
     mass = 1 + 9 * torch.rand(3, num_tokens, dtype=torch.promote_types(dtype, torch.float32))
-    weights = torch.rand(3, num_tokens - prefix, dtype=mass.dtype) if weighted else None
-    match = match_tokens(x, r, prefix)
+    num_mergeable = num_tokens - prefix - suffix
+    weights = torch.rand(3, num_mergeable, dtype=mass.dtype) if weighted else None
+    match = match_tokens(x, r, prefix, suffix, tube)
     found, found_mass = merge_tokens(x, mass, match, weights)
     for b in range(3):
         expected, expected_mass = reference_merge(x, mass, match, weights, b)

@@ -3,7 +3,7 @@ import torch
 
 from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
-from vidtldr.method.source import moved_to, unmerge_tokens, update_source
+from vidtldr.method.source import moved_to, places_after, unmerge_tokens, update_source
 
 
 def test_the_new_place_of_each_token_worked_by_hand() -> None:
@@ -15,13 +15,18 @@ def test_the_new_place_of_each_token_worked_by_hand() -> None:
     assert moved_to(match).tolist() == [[0, 1, 3, 4, 4, 2]]
 
 
-@pytest.mark.parametrize(("num_tokens", "prefix"), [(16, 0), (17, 2), (21, 0)])
-def test_two_merges_compose_as_following_each_token_does(num_tokens: int, prefix: int) -> None:
+@pytest.mark.parametrize(
+    ("num_tokens", "prefix", "suffix", "tube"),
+    [(16, 0, 0, 1), (17, 2, 0, 1), (21, 0, 0, 1), (21, 1, 3, 1), (39, 1, 2, 2)],
+)
+def test_two_merges_compose_as_following_each_token_does(
+    num_tokens: int, prefix: int, suffix: int, tube: int
+) -> None:
     x, mass = torch.randn(3, num_tokens, 4), torch.ones(3, num_tokens)
     source = torch.arange(num_tokens).expand(3, -1)
     steps = []
     for r in (5, 3):
-        match = match_tokens(x, r, prefix)
+        match = match_tokens(x, r, prefix, suffix, tube)
         steps.append(moved_to(match))
         source = update_source(source, match)
         x, mass = merge_tokens(x, mass, match, None)
@@ -32,8 +37,23 @@ def test_two_merges_compose_as_following_each_token_does(num_tokens: int, prefix
                 place = int(step[b, place])
             assert int(source[b, token]) == place
     assert source.dtype == torch.int64
-    assert int(source.max()) < x.shape[1]
+    assert int(source.max()) == x.shape[1] - 1
+    behind = torch.arange(x.shape[1] - suffix, x.shape[1]).expand(3, -1)
+    assert torch.equal(source[:, num_tokens - suffix :], behind)
     assert torch.equal(source[:, :prefix], torch.arange(prefix).expand(3, -1))
+
+
+@pytest.mark.parametrize("suffix", [0, 2])
+def test_places_after_a_merge_are_those_of_destinations_and_kept_tokens(suffix: int) -> None:
+    x = torch.randn(2, 13, 4)
+    match = match_tokens(x, 3, 1, suffix)
+    places = torch.arange(13).expand(2, -1)
+    after = places_after(places, match)
+    for b in range(2):
+        merged = set(match.src[b].tolist())
+        assert sorted(after[b].tolist()) == [i for i in range(13) if i not in merged]
+        stays = [i for i in range(13) if i not in merged]
+        assert all(after[b, moved_to(match)[b, i]] == i for i in stays)
 
 
 def test_plain_merging_is_the_mean_of_the_tokens_that_point_to_a_place() -> None:

@@ -21,6 +21,8 @@ class Parts(NamedTuple):
     scale_attention: Callable[[Tensor], Tensor] = lambda x: x
     #: Turns queries or keys (H, N, D) of one clip by the places where its tokens stand.
     rotate: Callable[[Tensor, list[int]], Tensor] = lambda x, places: x
+    #: What the block adds behind its tokens (B, N, C) while they attend, (B, K, C).
+    added: Callable[[Tensor], Tensor] = lambda x: x[:, :0]
 
 
 def vit_parts(block: Any) -> Parts:
@@ -35,6 +37,26 @@ def clip_parts(block: Any) -> Parts:
     attention = block.self_attn
     projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
     return Parts(block.layer_norm1, *projections, lambda x: block.mlp(block.layer_norm2(x)))
+
+
+def xclip_parts(block: Any) -> Parts:
+    attention = block.message_attn
+    heads = attention.num_heads
+
+    def messages(x: Tensor) -> Tensor:
+        found = []
+        for first in range(0, len(x), block.num_frames):
+            said = block.message_fc(x[first : first + block.num_frames, 0])  # (T, C)
+            y = block.message_ln(said)
+            q, k, v = (
+                project(y).unflatten(-1, (heads, -1)).transpose(0, 1)
+                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            heard = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+            found.append(said + attention.out_proj(heard.transpose(0, 1).flatten(1)))
+        return torch.cat(found)[:, None]
+
+    return clip_parts(block)._replace(added=messages)
 
 
 def dinov2_parts(block: Any) -> Parts:
@@ -121,6 +143,9 @@ def merged_tokens(
 def _attention(
     x: Tensor, mass: Tensor, part: Parts, num_heads: int, places: list[list[int]]
 ) -> tuple[Tensor, Tensor]:
+    num_tokens = x.shape[1]
+    x = torch.cat([x, part.added(x)], dim=1)
+    mass = torch.cat([mass, mass.new_ones(len(mass), x.shape[1] - num_tokens)], dim=1)
     y = part.norm(x)
     q, k, v = (
         project(y).unflatten(-1, (num_heads, -1)).transpose(1, 2)
@@ -134,7 +159,7 @@ def _attention(
     attended = (logits + mass.log()[:, None, None]).softmax(-1) @ v
     attention = logits.softmax(-1).mean(1)
     x = x + part.scale_attention(part.out(attended.transpose(1, 2).flatten(2)))
-    return x, (attention * attention.log()).sum(-1)
+    return x[:, :num_tokens], (attention * attention.log()).sum(-1)[:, :num_tokens]
 
 
 def _weights(h: Tensor) -> Tensor:
@@ -144,9 +169,15 @@ def _weights(h: Tensor) -> Tensor:
 
 
 def _merge(
-    x: Tensor, mass: Tensor, weights: Tensor, r: int, num_prefix: int, holders: list[list[int]]
+    x: Tensor,
+    mass: Tensor,
+    weights: Tensor,
+    r: int,
+    num_prefix: int,
+    holders: list[list[int]],
+    metric: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, list[list[int]], list[list[int]]]:
-    match = match_tokens(x, r, num_prefix)
+    match = match_tokens(x if metric is None else metric, r, num_prefix)
     tokens, masses, orders, moved = [], [], [], []
     for b in range(len(x)):
         group_mass, group_sum = mass[b].clone(), mass[b, :, None] * x[b]
@@ -164,3 +195,72 @@ def _merge(
         orders.append(order)
         moved.append([order.index(goes_to.get(i, i)) for i in holders[b]])
     return torch.stack(tokens), torch.stack(masses), orders, moved
+
+
+def merged_tubes(
+    x: Tensor, blocks: Sequence[Any], num_frames: int, r_schedule: Sequence[int]
+) -> tuple[Tensor, list[list[int]]]:
+    """Run TimeSformer's blocks, merging whole tubes, from its submodules.
+
+    Args:
+        x: Tokens that enter the first block, shape (B, 1 + S * T, C), float64.
+        blocks: Its layers.
+        num_frames: T.
+        r_schedule: Tubes to remove in each block; missing ones are 0.
+
+    Returns:
+        As `merged_tokens`.
+    """
+    tubes = x[:, 1:].unflatten(1, (-1, num_frames))  # (B, S, T, C)
+    class_token, mass = x[:, 0], torch.ones(tubes.shape[:2], dtype=torch.float64)
+    holders = [list(range(tubes.shape[1])) for _ in x]
+    for layer, block in enumerate(blocks):
+        class_token, tubes, sharpness = _divided_attention(class_token, tubes, mass, block)
+        r = r_schedule[layer] if layer < len(r_schedule) else 0
+        if r:
+            metric, merged = tubes.mean(2), []
+            for t in range(num_frames):  # the same match in each frame
+                frame = _merge(tubes[:, :, t], mass, _weights(sharpness), r, 0, holders, metric)
+                merged.append(frame)
+            tubes = torch.stack([frame[0] for frame in merged], dim=2)
+            _, mass, _, holders = merged[0]
+        tubes, class_token = (
+            x + block.output(block.intermediate(block.layernorm_after(x)))
+            for x in (tubes, class_token)
+        )
+    of_tokens = [
+        [0, *(1 + i * num_frames + t for i in held for t in range(num_frames))] for held in holders
+    ]
+    return torch.cat([class_token[:, None], tubes.flatten(1, 2)], dim=1), of_tokens
+
+
+def _divided_attention(
+    class_token: Tensor, tubes: Tensor, mass: Tensor, block: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The class token, tubes and sharpness of each tube after one layer's two attentions."""
+    tubes, sharpness, class_tokens = tubes.clone(), torch.zeros_like(mass), []
+    for b, s in ((b, s) for b in range(len(tubes)) for s in range(tubes.shape[1])):
+        y = _plain(block.temporal_layernorm(tubes[b, s]), block.temporal_attention)[0]
+        tubes[b, s] += block.temporal_dense(y)
+    num_frames = tubes.shape[2]
+    for b in range(len(tubes)):
+        of_class = []
+        for t in range(num_frames):
+            frame = torch.cat([class_token[b][None], tubes[b, :, t]])
+            of_keys = torch.cat([mass.new_ones(1), mass[b]])
+            y, attention = _plain(block.layernorm_before(frame), block.attention, of_keys)
+            tubes[b, :, t] += y[1:]
+            of_class.append(y[0])
+            sharpness[b] += (attention * attention.log()).sum(-1)[1:] / num_frames
+        class_tokens.append(class_token[b] + torch.stack(of_class).mean(0))
+    return torch.stack(class_tokens), tubes, sharpness
+
+
+def _plain(y: Tensor, module: Any, mass: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention of tokens (N, C) in proportion to mass, and its mean over heads without."""
+    heads = module.attention.num_heads
+    q, k, v = module.attention.qkv(y).unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+    logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    bias = 0 if mass is None else mass.log()
+    x = ((logits + bias).softmax(-1) @ v).transpose(0, 1).flatten(1)
+    return module.output.dense(x), logits.softmax(-1).mean(0)

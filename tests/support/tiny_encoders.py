@@ -1,6 +1,7 @@
 """Small encoders of transformers with seeded weights and spread-out attention.
 
-Those of images have 25 patches of 8 x 8, that of clips 27 of 2 x 8 x 8.
+Images have 25 patches of 8 x 8. V-JEPA 2 has clips of 27 patches of 2 x 8 x 8, TimeSformer of three
+frames of 25; X-CLIP takes frames in pairs.
 """
 
 from typing import Any
@@ -49,6 +50,40 @@ def siglip(**config: Any) -> nn.Module:
     from transformers import SiglipVisionConfig, SiglipVisionModel
 
     return spread_out_weights(SiglipVisionModel(SiglipVisionConfig(**SIZES | config)))
+
+
+def siglip2(**config: Any) -> nn.Module:
+    from transformers import Siglip2VisionConfig, Siglip2VisionModel
+
+    settings = {name: value for name, value in SIZES.items() if name != "image_size"}
+    settings |= {"num_patches": 36} | config
+    return spread_out_weights(Siglip2VisionModel(Siglip2VisionConfig(**settings)))
+
+
+def xclip(**config: Any) -> nn.Module:
+    from transformers import XCLIPVisionConfig, XCLIPVisionModel
+
+    settings = SIZES | {"num_frames": 2} | config
+    return spread_out_weights(XCLIPVisionModel(XCLIPVisionConfig(**settings)))
+
+
+def xclip_model(**config: Any) -> nn.Module:
+    from transformers import XCLIPConfig, XCLIPModel
+
+    text = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "vocab_size": 99}
+    text |= {"intermediate_size": 96, "bos_token_id": 97, "eos_token_id": 98, "pad_token_id": 1}
+    vision = SIZES | {"num_frames": 2, "mit_hidden_size": 32, "mit_intermediate_size": 64} | config
+    vision |= {"mit_num_attention_heads": 4}
+    heads = {"projection_dim": 32, "prompt_num_attention_heads": 4}
+    settings = XCLIPConfig(text_config=text, vision_config=vision, **heads)
+    return spread_out_weights(XCLIPModel(settings))
+
+
+def timesformer(**config: Any) -> nn.Module:
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    settings = SIZES | {"num_frames": 3, "num_labels": 7} | config
+    return spread_out_weights(TimesformerForVideoClassification(TimesformerConfig(**settings)))
 
 
 def dinov2(**config: Any) -> nn.Module:
@@ -111,6 +146,19 @@ def inputs_of(model: nn.Module, batch: int = 2, seed: int = 0) -> dict[str, Tens
     if "videos" in model.main_input_name:
         generator = torch.Generator().manual_seed(seed)
         return {model.main_input_name: torch.randn(batch, 6, 3, 24, 24, generator=generator)}
+    if "Timesformer" in type(model).__name__:
+        return {"pixel_values": images(3 * batch, seed).unflatten(0, (batch, 3))}
+    if "XCLIP" in type(model).__name__:
+        return {"pixel_values": images(2 * batch, seed)}
+    if "Siglip2" in type(model).__name__:
+        patches = images(batch, seed).unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 4, 5, 1)
+        shapes = torch.tensor([[5, 5]] * batch)
+        pixel_values = patches.reshape(batch, 25, -1)
+        return {
+            "pixel_values": pixel_values,
+            "pixel_attention_mask": torch.ones(batch, 25, dtype=torch.int64),
+            "spatial_shapes": shapes,
+        }
     return {model.main_input_name: images(batch, seed)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Host, refuse_rotary
+from vidtldr.hosts.host import Host, validate_plain_attention
 from vidtldr.hosts.registry import find_host
 from vidtldr.ops.attention import attend
 from vidtldr.patch.twin import twin
@@ -29,7 +29,7 @@ def dropping_twin(model: nn.Module, r: Sequence[int]) -> nn.Module:
     """
     copied = twin(model)
     host = find_host(copied)
-    refuse_rotary(host, "random dropping")
+    validate_plain_attention(host, "random dropping")
     for layer, dropped in enumerate(r):
         if dropped:
             host.blocks[layer].__dict__["forward"] = DroppingForward(host, layer, dropped)

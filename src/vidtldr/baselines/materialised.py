@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
-from vidtldr.hosts.host import Host, refuse_rotary
+from vidtldr.hosts.host import Host, validate_plain_attention
 from vidtldr.hosts.registry import find_host
 from vidtldr.ops.attention import AttentionOutput, AttentionScore
-from vidtldr.patch.merging_forward import MergingForward, PoolingByMass
+from vidtldr.patch.merging_forward import MergingForward
+from vidtldr.patch.pooling import PoolingByMass
 from vidtldr.patch.twin import twin
 
 __all__ = ["eager_twin", "materialised_twin", "two_maps"]
@@ -24,7 +25,7 @@ def eager_twin(model: nn.Module) -> nn.Module:
     """Copy an unpatched model, sharing its weights; the copy stores one map per layer."""
     copied = twin(model)
     host = find_host(copied)
-    refuse_rotary(host, "eager attention")
+    validate_plain_attention(host, "eager attention")
     for block in host.blocks:
         block.__dict__["forward"] = EagerForward(host, block)
     return copied
@@ -41,7 +42,8 @@ def materialised_twin(model: nn.Module, config: MergeConfig) -> nn.Module:
     """
     copied = twin(model)
     host = find_host(copied)
-    schedule = replace(resolve_budget(config, host), output=host.output_of(config.output))
+    output = host.output_of(config.output, config.pooling)
+    schedule = replace(resolve_budget(config, host), output=output)
     schedule.validate_for(len(host.blocks), None)
     for layer, block in enumerate(host.blocks):
         block.__dict__["forward"] = MaterialisedForward(host, layer, schedule, config)

@@ -96,12 +96,12 @@ def scaled_schedule(
 ) -> tuple[int, ...]:
     """Scale a schedule for `num_tokens` to the number of tokens of a model."""
     host = find_host(model)
-    if host.num_tokens is None:
+    if host.num_mergeable is None:
         raise ValueError(
             "model must have a fixed number of tokens for a schedule of its own, got one whose "
             "input decides. Pass `r` or `ratio`."
         )
-    return tuple(each * (host.num_tokens - host.num_prefix_tokens) // num_tokens for each in r)
+    return tuple(each * host.num_mergeable // num_tokens for each in r)
 
 
 def spread_out_attention(model: nn.Module) -> nn.Module:

@@ -34,6 +34,7 @@ class LayerCosts:
         mlp_per_token: The MLP.
         match_per_pair: The similarity of one source and one destination, where the layer merges.
         score_per_token: The cost of the score for each token, where the layer merges.
+        constant: What it costs besides, whatever the number of tokens; may be negative.
     """
 
     attention_per_token: int
@@ -41,6 +42,7 @@ class LayerCosts:
     mlp_per_token: int
     match_per_pair: int
     score_per_token: int = 0
+    constant: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class ForwardCosts:
 
     Attributes:
         layers: First layer first.
-        num_tokens: Tokens that enter the first layer, prefix tokens included.
-        num_prefix_tokens: Class and register tokens, which never merge.
+        num_tokens: Tokens that enter the first layer, extra tokens included; where tubes of tokens
+            merge, tubes and extra tokens.
+        num_prefix_tokens: Class and register tokens and others, in front or behind, which never
+            merge.
         constant: Patch embedding and head.
         per_final_token: The head's cost for every token that leaves the last layer.
     """
@@ -73,6 +77,7 @@ class ForwardCosts:
         missing = [0] * (len(self.layers) - len(r_schedule))
         for layer, r in zip(self.layers, [*r_schedule, *missing], strict=True):
             flops = tokens * layer.attention_per_token + tokens**2 * layer.attention_per_pair
+            flops += layer.constant
             if r:
                 destinations = (tokens - self.num_prefix_tokens) // 2
                 sources = tokens - self.num_prefix_tokens - destinations
@@ -122,30 +127,41 @@ def r_for_flop_ratio(costs: ForwardCosts, flop_ratio: float, layers: tuple[int, 
 
 
 def r_for_num_tokens(
-    num_mergeable: int, num_kept: int, layers: tuple[int, ...], num_prefix_tokens: int = 0
+    num_mergeable: int,
+    num_kept: int,
+    layers: tuple[int, ...],
+    num_prefix_tokens: int = 0,
+    tube_length: int = 1,
 ) -> _Schedule:
     """Find the schedule that keeps a number of tokens, spread as in `r_for_flop_ratio`.
 
     Args:
-        num_mergeable: Tokens that enter the first layer, prefix tokens left out.
-        num_kept: Tokens that leave the last layer, prefix tokens included.
+        num_mergeable: Tokens, or tubes of them, that enter the first layer, extra tokens left out.
+        num_kept: Tokens that leave the last layer, extra tokens included.
         layers: The layers that may merge, 0-based, increasing.
-        num_prefix_tokens: Class and register tokens, which never merge.
+        num_prefix_tokens: Class and register tokens and other extras, which never merge.
+        tube_length: Tokens of a tube; 1 where tokens merge by themselves.
 
     Returns:
-        Tokens to remove in each layer up to the last listed one.
+        Tokens, or tubes, to remove in each layer up to the last listed one.
 
     Raises:
-        ValueError: If that is more tokens than enter, or fewer than the layers can leave; the
-            message names both limits.
+        ValueError: If that is more tokens than enter, or fewer than the layers can leave (the
+            message names both limits), or no whole tubes.
     """
-    removed = num_mergeable + num_prefix_tokens - num_kept
+    num_kept_tubes, rest = divmod(num_kept - num_prefix_tokens, tube_length)
+    if rest:
+        raise ValueError(
+            f"num_tokens must be {num_prefix_tokens} and a multiple of {tube_length} (the frames, "
+            f"whose tokens merge alike), got {num_kept}. Pass {num_kept - rest}."
+        )
+    removed = num_mergeable - num_kept_tubes
     found = first_that_fits(num_mergeable, layers, lambda r: sum(r) >= removed)
     if removed < 0 or found is None:
         lowest = num_mergeable - sum(_even_schedule(num_mergeable, layers, num_mergeable))
         raise ValueError(
-            f"num_tokens must be in [{lowest + num_prefix_tokens}, "
-            f"{num_mergeable + num_prefix_tokens}] where {merging(layers)} (at most "
+            f"num_tokens must be in [{lowest * tube_length + num_prefix_tokens}, "
+            f"{num_mergeable * tube_length + num_prefix_tokens}] where {merging(layers)} (at most "
             f"half of the tokens in each), got {num_kept}. Change it, or let more layers merge."
         )
     return found

@@ -62,8 +62,10 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
         r = r_for_flop_ratio(forward_costs(host, config), config.flop_ratio, layers)
     else:
         assert config.num_tokens is not None
-        prefix = host.num_prefix_tokens
-        r = r_for_num_tokens(host.num_tokens - prefix, config.num_tokens, layers, prefix)
+        assert host.num_mergeable is not None
+        r = r_for_num_tokens(
+            host.num_mergeable, config.num_tokens, layers, host.num_extra_tokens, host.tube_length
+        )
     return replace(config, r=r, flop_ratio=None, num_tokens=None, speedup=None, layers=None)
 
 
@@ -78,9 +80,9 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
         ValueError, NotImplementedError: As `resolve_budget`.
     """
     schedule = resolve_budget(config, host)
-    if host.num_tokens is None:
+    if host.num_mergeable is None:
         return None if schedule.r is None else tuple(schedule.r)
-    tokens, r = host.num_tokens - host.num_prefix_tokens, []
+    tokens, r = host.num_mergeable, []
     for layer in range(len(schedule.schedule)):
         r.append(schedule.num_removed(layer, tokens))
         tokens -= r[-1]
@@ -88,7 +90,7 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
 
 
 def tokens_after_layers(config: MergeConfig | None, host: Host) -> list[int]:
-    """Compute the tokens that leave each layer of one model, prefix tokens included.
+    """Compute the tokens that leave each layer of one model, extra tokens included.
 
     A trace reports the same of a forward; this is for compiled models.
 
@@ -99,11 +101,11 @@ def tokens_after_layers(config: MergeConfig | None, host: Host) -> list[int]:
     Raises:
         ValueError, NotImplementedError: As `resolve_budget`.
     """
-    assert host.num_tokens is not None
+    assert host.num_mergeable is not None
     r = () if config is None else resolved_r(config, host) or ()
     missing = [0] * (len(host.blocks) - len(r))
-    left = accumulate([*r, *missing], operator.sub, initial=host.num_tokens)
-    return list(left)[1:]
+    left = accumulate([*r, *missing], operator.sub, initial=host.num_mergeable)
+    return list(map(host.tokens_of, left))[1:]
 
 
 def latency_model(host: Host, config: MergeConfig) -> LatencyModel:
@@ -141,9 +143,10 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
             f"{len(convolutions)}: what they cost is not known here. Use num_tokens or ratio."
         )
     assert host.num_tokens is not None
+    assert host.num_mergeable is not None
     (embedding,) = convolutions
     every_token = _linear_flops(*host.reads_every_token())
-    num_patches = host.num_tokens - host.num_prefix_tokens
+    num_patches = host.num_tokens - host.num_extra_tokens
     head = _linear_flops(host.root) - _linear_flops(*host.blocks) - every_token
     probe = host.probe()
     if probe is not None:  # keys, values and both products for each token, and one query
@@ -151,13 +154,14 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
         head += 2 * probe.embed_dim**2
     once, each = host.readout_flops()
     head, every_token = head + once, every_token + each
-    if host.output_of(config.output) == "grid":  # what follows the blocks meets every place
+    # What follows the blocks meets every place of the grid.
+    if host.output_of(config.output, config.pooling) == "grid":
         head, every_token = head + host.num_tokens * every_token, 0
     channels = embedding.out_channels
     return ForwardCosts(
         layers=tuple(_layer_costs(host, block, config, channels) for block in host.blocks),
-        num_tokens=host.num_tokens,
-        num_prefix_tokens=host.num_prefix_tokens,
+        num_tokens=host.num_extra_tokens + host.num_mergeable,
+        num_prefix_tokens=host.num_extra_tokens,
         constant=num_patches * 2 * embedding.weight.numel() + head,
         per_final_token=every_token,
     )
@@ -166,16 +170,19 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
 def _layer_costs(
     host: Host, block: nn.Module, config: MergeConfig, num_channels: int
 ) -> LayerCosts:
-    num_heads, head_channels, mlp, projections = host.sizes(block)
-    projected = sum(2 * weight.numel() for weight in projections)
+    _, head_channels, mlp = host.sizes(block)
+    attention = host.attention_flops(block, _linear_flops)
     mlp_per_token = _linear_flops(*mlp)
+    mlp_per_tube = host.tube_length * mlp_per_token
+    extra_tubes = (mlp_per_token - mlp_per_tube) * host.num_extra_tokens  # extras are none
     shifts = config.score == "representation-shift"
     return LayerCosts(
-        attention_per_token=_linear_flops(block) - mlp_per_token + projected,
-        attention_per_pair=4 * num_heads * head_channels,
-        mlp_per_token=mlp_per_token,
+        attention_per_token=attention.per_token,
+        attention_per_pair=attention.per_pair,
+        mlp_per_token=mlp_per_tube,
         match_per_pair=2 * (head_channels if config.metric == "keys" else num_channels),
-        score_per_token=mlp_per_token if shifts else 0,
+        score_per_token=mlp_per_tube if shifts else 0,
+        constant=attention.constant + extra_tubes,
     )
 
 

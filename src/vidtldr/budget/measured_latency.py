@@ -61,14 +61,14 @@ def measured_latency(host: Host, config: MergeConfig, around_ratio: float) -> La
         _KNOWN[file] = _read(file, asked) or _measured_and_kept(host, config, file, asked)
     measured = _KNOWN[file]
     curves = {kind: Curve.fit(measured[kind]) for kind in KINDS}
-    assert host.num_tokens is not None
-    num_layers, tokens = len(host.blocks), host.num_tokens
+    assert host.num_mergeable is not None
+    num_layers, tokens = len(host.blocks), host.num_extra_tokens + host.num_mergeable
     inside = num_layers * (curves["attention"].at(tokens) + curves["mlp"].at(tokens))
     return LatencyModel(
         **curves,
         num_layers=num_layers,
         num_tokens=tokens,
-        num_prefix_tokens=host.num_prefix_tokens,
+        num_prefix_tokens=host.num_extra_tokens,
         around=around_ratio * inside,
     )
 
@@ -139,15 +139,14 @@ def _warn_of_busy(busy: BusyReport) -> None:
 
 
 def _measure(host: Host, config: MergeConfig) -> tuple[Measured, BusyReport]:
-    """Measure each half of the first layer, in seconds, at several numbers of tokens.
+    """Measure each half of the first layer, in seconds, at several numbers of tokens or tubes.
 
     Returns:
         The seconds, and the CPU time other programs took meanwhile.
     """
-    assert host.num_tokens is not None
-    prefix = host.num_prefix_tokens
-    mergeable = host.num_tokens - prefix
-    places = {prefix + max(2, mergeable * part // NUM_SIZES) for part in range(1, NUM_SIZES + 1)}
+    mergeable, extra = host.num_mergeable, host.num_extra_tokens
+    assert mergeable is not None
+    places = {extra + max(2, mergeable * part // NUM_SIZES) for part in range(1, NUM_SIZES + 1)}
     measured: Measured = {kind: {} for kind in KINDS}
     reports: list[BusyReport] = []
     device = next(host.blocks[0].parameters()).device
@@ -165,16 +164,19 @@ def _measure(host: Host, config: MergeConfig) -> tuple[Measured, BusyReport]:
     return measured, busiest(reports)
 
 
-def _runs(host: Host, config: MergeConfig, num_tokens: int) -> dict[str, Callable[[], object]]:
+def _runs(host: Host, config: MergeConfig, num_places: int) -> dict[str, Callable[[], object]]:
+    num_mergeable = num_places - host.num_extra_tokens
+    num_clips, num_tokens = host.batch_multiple, host.tokens_of(num_mergeable)
     block = host.blocks[0]
     weight = next(block.parameters())
     num_channels = linear_layers(block)[0].in_features
-    x = torch.randn(1, num_tokens, num_channels, device=weight.device).to(weight.dtype)
-    mass = 1 + torch.rand(1, num_tokens, device=weight.device)
+    x = torch.randn(num_clips, num_tokens, num_channels, device=weight.device).to(weight.dtype)
+    mass = 1 + torch.rand(num_clips, num_tokens, device=weight.device)
+    of_keys = host.mass_of_keys(block, mass)
     score = None if config.score is None else ATTENTION_SCORES.get(config.score)
-    weighed = partial(attend, mass=mass, impl=config.impl)
-    scored = partial(attend, mass=mass, score=score, impl=config.impl)
-    r = max(1, (num_tokens - host.num_prefix_tokens) // 4)
+    weighed = partial(attend, mass=of_keys, impl=config.impl)
+    scored = partial(attend, mass=of_keys, score=score, impl=config.impl)
+    r = max(1, num_mergeable // 4)
     # A schedule that merges in this layer; the budget itself is not resolved yet.
     one = MergeConfig(
         r=[r],
@@ -187,6 +189,8 @@ def _runs(host: Host, config: MergeConfig, num_tokens: int) -> dict[str, Callabl
         merge_attended,
         num_prefix_tokens=host.num_prefix_tokens,
         mlp_half=partial(host.mlp_half, block),
+        num_suffix_tokens=host.num_suffix_tokens,
+        tube_length=host.tube_length,
     )
     attended = host.attention_half(block, x, scored)
     return {

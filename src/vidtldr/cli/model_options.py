@@ -248,7 +248,7 @@ class MergeOptions:
         typer.Option(
             parser=checked(_choice("pooling", get_args(Pooling))),
             metavar="POOLING",
-            help="How tokens count behind UMT's encoder: tokens (all alike, the default) or mass.",
+            help="How tokens count behind the encoder: tokens (all alike, the default) or mass.",
         ),
     ] = None
 

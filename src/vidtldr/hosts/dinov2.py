@@ -1,7 +1,8 @@
 """DINOv2 of transformers, without and with register tokens behind the class token.
 
 By default it hands on the grid: patch tokens are what the model is used for, its classifier takes
-their mean, and a backbone makes maps of them.
+their mean, and a backbone makes maps of them. With pooling by mass the classifier takes the mean of
+merged tokens by their mass.
 """
 
 from typing import Any, ClassVar, Self
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from vidtldr.hosts.host import Attend, Attended, is_a, join_heads, split_heads
+from vidtldr.hosts.pooling_step import PoolingStep
 from vidtldr.hosts.vit import ViTHost
 
 __all__ = ["Dinov2Host", "Dinov2WithRegistersHost"]
@@ -67,6 +69,13 @@ class Dinov2Host(ViTHost):
         """The layer's forward from the first residual on."""
         y: Tensor = block.drop_path(block.layer_scale2(block.mlp(block.norm2(x)))) + x
         return y
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """The norm before the mean of patches, in the classifier."""
+        if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
+            return ()
+        root: Any = self.root
+        return (PoolingStep(root.layernorm, hands_on="shares"),)
 
 
 class Dinov2WithRegistersHost(Dinov2Host):

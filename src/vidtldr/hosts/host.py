@@ -4,25 +4,27 @@ Letters: `B` clips, `N` tokens now, `C` channels, `H` heads, `D` channels a head
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 from torch import Tensor, nn
 
-from vidtldr.config import Output
+from vidtldr.config import Output, Pooling
+from vidtldr.hosts.pooling_step import PoolingStep
 from vidtldr.ops.attention import AttentionOutput
 
 __all__ = [
     "Attend",
     "Attended",
+    "AttentionFlops",
     "BlockSizes",
     "Host",
     "full_name",
     "is_a",
     "join_heads",
-    "refuse_rotary",
     "split_heads",
     "validate_block_classes",
+    "validate_plain_attention",
 ]
 
 
@@ -30,7 +32,10 @@ class Attend(Protocol):
     """Attention with the mass, score and implementation of the current layer."""
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> AttentionOutput:
-        """Attend with queries, keys and values of shape (B, H, N, D)."""
+        """Attend with queries, keys and values of shape (B, H, N, D).
+
+        B and N are those of the block's tokens, unless `Host.mass_of_keys` says otherwise.
+        """
 
 
 class Attended(NamedTuple):
@@ -55,13 +60,25 @@ class BlockSizes(NamedTuple):
         head_channels: D.
         mlp: The modules of its second half; every linear layer of the block that is not in them
             belongs to attention.
-        projections: Weights of its attention that belong to no linear layer.
     """
 
     num_heads: int
     head_channels: int
     mlp: tuple[nn.Module, ...]
-    projections: tuple[Tensor, ...] = ()
+
+
+class AttentionFlops(NamedTuple):
+    """FLOPs of a block's first half as a polynomial in the tokens, or tubes, that enter it.
+
+    Attributes:
+        constant: Whatever their number.
+        per_token: For each of them, extra tokens included.
+        per_pair: For each pair of them.
+    """
+
+    constant: int
+    per_token: int
+    per_pair: int
 
 
 class Host(ABC):
@@ -79,14 +96,22 @@ class Host(ABC):
         grid_classes: Classes that read a token of every place in a way that merged tokens would
             change, by full name: anywhere in the model, they make `output="auto"` the grid.
         grid_only_classes: Those of them that fail or are silently wrong without the grid.
+        mass_classes: Those of these that are right without it where pooling is by mass.
         pooling_method: Method of the root that pools the last block's tokens by their mean, and by
             their mass if that is its second argument; None where the family has none.
         root: The module of the family that owns the blocks.
         model: The module that holds the root, or the root itself.
         blocks: Its transformer blocks, first layer first.
         num_prefix_tokens: Class and register tokens at the front of the sequence.
-        num_tokens: Tokens that enter the first block, prefix included; None if it depends
-            on the input.
+        num_tokens: Tokens that enter the first block, prefix and suffix included; None if it
+            depends on the input.
+        num_suffix_tokens: Tokens at the back of the sequence that are attended to and never scored
+            or merged, as those in front.
+        tube_length: T where only tubes merge, the T neighbouring tokens of one place in all frames,
+            because attention over time takes them for one place; counts in a schedule are tubes
+            then. Else 1.
+        batch_multiple: The batch of the blocks is a multiple of it: frames of one clip that
+            exchange something. Else 1.
     """
 
     family: ClassVar[str]
@@ -95,6 +120,7 @@ class Host(ABC):
     returns_tuple: ClassVar[bool] = False
     grid_classes: ClassVar[tuple[str, ...]] = ()
     grid_only_classes: ClassVar[tuple[str, ...]] = ()
+    mass_classes: ClassVar[tuple[str, ...]] = ()
     pooling_method: ClassVar[str | None] = None
 
     def __init__(
@@ -103,11 +129,34 @@ class Host(ABC):
         blocks: Sequence[nn.Module],
         num_prefix_tokens: int,
         num_tokens: int | None,
+        *,
+        num_suffix_tokens: int = 0,
+        tube_length: int = 1,
+        batch_multiple: int = 1,
     ) -> None:
         self.root = self.model = root
         self.blocks = list(blocks)
         self.num_prefix_tokens = num_prefix_tokens
         self.num_tokens = num_tokens
+        self.num_suffix_tokens = num_suffix_tokens
+        self.tube_length = tube_length
+        self.batch_multiple = batch_multiple
+
+    @property
+    def num_extra_tokens(self) -> int:
+        """Tokens in front and behind that never merge."""
+        return self.num_prefix_tokens + self.num_suffix_tokens
+
+    @property
+    def num_mergeable(self) -> int | None:
+        """Tokens, or tubes, of the first block that may merge; None if the input decides."""
+        if self.num_tokens is None:
+            return None
+        return (self.num_tokens - self.num_extra_tokens) // self.tube_length
+
+    def tokens_of(self, num_mergeable: int) -> int:
+        """Number of tokens with so many mergeable tokens, or tubes."""
+        return self.num_extra_tokens + num_mergeable * self.tube_length
 
     @staticmethod
     @abstractmethod
@@ -130,8 +179,17 @@ class Host(ABC):
         """Run a block's attention and residual on x (B, N, C).
 
         Where the family is rotary, `attend` gets queries and keys as they were projected and turns
-        them itself, by `rotate`.
+        them itself, by `rotate`. What is returned belongs to the tokens of x, also where other
+        queries and keys attend (`mass_of_keys`).
         """
+
+    @staticmethod
+    def mass_of_keys(block: nn.Module, mass: Tensor) -> Tensor:
+        """Mass of the keys that `attention_half` attends with, from that of the tokens (B, N).
+
+        The same, unless a block adds tokens for its attention, or frames attend by themselves.
+        """
+        return mass
 
     @staticmethod
     def rotate(
@@ -163,14 +221,43 @@ class Host(ABC):
     def sizes(block: nn.Module) -> BlockSizes:
         """Sizes that the block's cost depends on."""
 
-    def output_of(self, output: Output) -> Literal["tokens", "grid"]:
+    @classmethod
+    def attention_flops(cls, block: nn.Module, linear_flops: Callable[..., int]) -> AttentionFlops:
+        """FLOPs of a block's first half.
+
+        Args:
+            block: The block.
+            linear_flops: Counts those of all linear layers in some modules, for one token.
+        """
+        sizes = cls.sizes(block)
+        per_token = linear_flops(block) - linear_flops(*sizes.mlp)
+        return AttentionFlops(0, per_token, 4 * sizes.num_heads * sizes.head_channels)
+
+    @property
+    def pools_by_mass(self) -> bool:
+        """Whether `pooling="mass"` means something for the model at hand."""
+        return self.pooling_method is not None or bool(self.pooling_steps())
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """The modules from the last block to a pooled vector, in order, if tokens pool there."""
+        return ()
+
+    def grid_modules(self) -> tuple[nn.Module, ...]:
+        """Modules that refuse to run while merged tokens are handed on."""
+        return ()
+
+    def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
         """What the blocks hand on, with `"auto"` resolved for the model at hand.
+
+        Pooling by mass is for tokens: on the grid every place counts once.
 
         Raises:
             NotImplementedError: If `"tokens"` would break the model or make it silently wrong.
         """
         if output == "grid":
             return "grid"
+        if self.pooling_method is None and pooling == "mass":
+            output = "tokens"
         names = (*self.grid_classes, *self.grid_only_classes)
         readers = [module for module in self.model.modules() if is_a(module, *names)]
         if output == "auto":
@@ -180,8 +267,11 @@ class Host(ABC):
                 f"output must be 'grid' for a tower inside {type(self.model).__name__}, which may "
                 "read every place, got 'tokens'. Pass output='grid', or patch the tower itself."
             )
+        refusing = set(self.grid_only_classes)
+        if pooling == "mass":
+            refusing -= set(self.mass_classes)
         for reader in readers:
-            if is_a(reader, *self.grid_only_classes):
+            if is_a(reader, *refusing):
                 raise NotImplementedError(
                     f"output must be 'grid' for {type(reader).__name__}, which needs a token at "
                     "every place, got 'tokens'. Pass output='grid'."
@@ -234,16 +324,17 @@ def full_name(module_class: type) -> str:
     return f"{module_class.__module__}.{module_class.__qualname__}"
 
 
-def refuse_rotary(host: Host, what: str) -> None:
+def validate_plain_attention(host: Host, what: str) -> None:
     """Check that a family's attention depends on nothing but the tokens.
 
     Raises:
-        NotImplementedError: If it turns queries and keys by position.
+        NotImplementedError: If it turns queries and keys by position, or takes neighbouring tokens
+            for one place.
     """
-    if host.is_rotary:
+    if host.is_rotary or host.tube_length > 1 or host.num_suffix_tokens:
         raise NotImplementedError(
-            f"{what} must be used on a model without rotary positions, got {host.family}. Compare "
-            "with another baseline."
+            f"{what} must be used on a model without rotary positions, divided attention or tokens "
+            f"behind the patches, got {host.family}. Compare with another baseline."
         )
 
 

@@ -25,7 +25,8 @@ class Merged(NamedTuple):
         x: Tokens, shape (B, N - r, C).
         mass: Their mass, shape (B, N - r).
         match: Which tokens merged into which.
-        score: Score of the mergeable tokens before it, shape (B, N - prefix); None without one.
+        score: Score of the mergeable tokens before it, those between prefix and suffix, (B, M);
+            None without one. Tokens of a tube have its mean.
         weights: Merge weight of each of them, shaped like `score`; None without a score.
     """
 
@@ -44,24 +45,33 @@ def merge_attended(
     *,
     num_prefix_tokens: int,
     mlp_half: Callable[[Tensor], Tensor],
+    num_suffix_tokens: int = 0,
+    tube_length: int = 1,
 ) -> Merged:
     """Score, match and merge tokens between attention and MLP.
 
     Args:
         attended: The block half way.
         mass: Mass of each token, shape (B, N).
-        r: Tokens to remove.
+        r: Tokens, or tubes, to remove.
         config: Gives the score, weighting and metric.
         num_prefix_tokens: Tokens at the front that never merge.
         mlp_half: The rest of the block: its MLP and residual.
+        num_suffix_tokens: Tokens at the back that never merge.
+        tube_length: T, neighbouring tokens that merge as one, by one score and one match.
     """
     score = token_score(config.score, attended.x, attended.score, mlp_half)
     weights = None
     if score is not None:
         assert config.score is not None
-        score = level_noise(score[:, num_prefix_tokens:], config.score, attended.x.dtype)
+        score = score[:, num_prefix_tokens : score.shape[1] - num_suffix_tokens]
+        if tube_length > 1:
+            of_tubes = score.reshape(len(score), -1, tube_length).mean(dim=2)
+            score = of_tubes.repeat_interleave(tube_length, dim=1)
+        score = level_noise(score, config.score, attended.x.dtype)
         weights = WEIGHTINGS[config.weighting](score)
-    match = match_tokens(_metric(config.metric, attended), r, num_prefix_tokens)
+    metric = _metric(config.metric, attended)
+    match = match_tokens(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
     x, mass = merge_tokens(attended.x, mass, match, weights)
     return Merged(x, mass, match, score, weights)
 

@@ -7,15 +7,17 @@ grid where a mean, an attention pool or a decoder reads many.
 Does not import open_clip, which would load torchvision: classes are recognised by module and name.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidtldr.config import Output
+from vidtldr.config import Output, Pooling
 from vidtldr.hosts.host import (
     Attend,
     Attended,
+    AttentionFlops,
     BlockSizes,
     Host,
     full_name,
@@ -106,11 +108,15 @@ class OpenCLIPHost(Host):
 
     @staticmethod
     def sizes(block: Any) -> BlockSizes:
-        """Heads of its attention, its MLP, and the one weight that projects to q, k and v."""
-        attention = block.attn
-        return BlockSizes(
-            attention.num_heads, attention.head_dim, (block.mlp,), (attention.in_proj_weight,)
-        )
+        """Heads of its attention, and its MLP."""
+        return BlockSizes(block.attn.num_heads, block.attn.head_dim, (block.mlp,))
+
+    @classmethod
+    def attention_flops(cls, block: Any, linear_flops: Callable[..., int]) -> AttentionFlops:
+        """FLOPs of the first half, with the one weight that projects to q, k and v."""
+        flops = super().attention_flops(block, linear_flops)
+        projected = 2 * block.attn.in_proj_weight.numel()
+        return flops._replace(per_token=flops.per_token + projected)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:
@@ -119,7 +125,7 @@ class OpenCLIPHost(Host):
         own = getattr(attention, "attn_drop", None)
         return float(attention.dropout if own is None else own.p)
 
-    def output_of(self, output: Output) -> Literal["tokens", "grid"]:
+    def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
         """What the blocks hand on, with `"auto"` resolved by what pools their tokens.
 
         Raises:
@@ -127,7 +133,7 @@ class OpenCLIPHost(Host):
         """
         root: Any = self.root
         reads_one = root.attn_pool is None and root.pool_type == "tok" and not root.output_tokens
-        return "grid" if output == "auto" and not reads_one else super().output_of(output)
+        return "grid" if output == "auto" and not reads_one else super().output_of(output, pooling)
 
     def readout_flops(self) -> tuple[int, int]:
         """Attention pools, and the projection into the space shared with text."""

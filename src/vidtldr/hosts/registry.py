@@ -10,13 +10,15 @@ from vidtldr.hosts.dinov3 import DINOv3Host
 from vidtldr.hosts.eva import EvaHost
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.open_clip import OpenCLIPHost
-from vidtldr.hosts.siglip import SiglipHost
+from vidtldr.hosts.siglip import Siglip2Host, SiglipHost
+from vidtldr.hosts.timesformer import TimesformerHost
 from vidtldr.hosts.timm import TimmHost
 from vidtldr.hosts.umt import UMTHost
 from vidtldr.hosts.videomae import VideoMAEHost
 from vidtldr.hosts.vit import DeiTHost, ViTHost
 from vidtldr.hosts.vivit import VivitHost
 from vidtldr.hosts.vjepa2 import VJEPA2Host
+from vidtldr.hosts.xclip import XCLIPHost
 
 __all__ = [
     "FAMILIES",
@@ -38,6 +40,9 @@ FAMILIES: list[type[Host]] = [
     CLIPHost,
     MetaCLIP2Host,
     SiglipHost,
+    Siglip2Host,
+    XCLIPHost,
+    TimesformerHost,
     Dinov2Host,
     Dinov2WithRegistersHost,
     DINOv3Host,
@@ -62,13 +67,6 @@ _PER_FRAME = (
 REFUSED: dict[str, str] = {
     "transformers.models.videomae.modeling_videomae.VideoMAEForPreTraining": (
         "its decoder puts every visible token back in its place"
-    ),
-    "transformers.models.timesformer.": (
-        "divided attention reshapes to the space-time grid in every layer, and attention does not "
-        "go through a function that could be exchanged"
-    ),
-    "transformers.models.x_clip.": (
-        "it joins a message token to each frame and slices the sequence by its old length"
     ),
     "transformers.models.qwen2_vl.": f"{_ROPE}, and its patch merger needs every 2x2 group",
     "transformers.models.qwen2_5_vl.": (

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
-from vidtldr.config import Output
+from vidtldr.config import Output, Pooling
 from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads
 
 __all__ = ["TimmHost", "attended_by"]
@@ -85,7 +85,7 @@ class TimmHost(Host):
         """`p` of the block's `attn_drop`."""
         return float(block.attn.attn_drop.p)
 
-    def output_of(self, output: Output) -> Literal["tokens", "grid"]:
+    def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
         """What the blocks hand on, with `"auto"` resolved by what pools their tokens.
 
         Raises:
@@ -93,7 +93,7 @@ class TimmHost(Host):
         """
         root: Any = self.root
         is_blind = root.attn_pool is None and root.global_pool in _BLIND_TO_COUNTS
-        return "grid" if output == "auto" and not is_blind else super().output_of(output)
+        return "grid" if output == "auto" and not is_blind else super().output_of(output, pooling)
 
 
 def attended_by(

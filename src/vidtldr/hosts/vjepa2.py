@@ -1,6 +1,7 @@
 """V-JEPA 2 of transformers: no class token, rotary positions in time, height and width.
 
-It hands on the grid: the predictor and the attentive pooler read a token of every place.
+It hands on the grid: the predictor and the attentive pooler read a token of every place. With
+pooling by mass the pooler attends to merged tokens instead, and the predictor is out of use.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,16 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
+from vidtldr.hosts.host import (
+    Attend,
+    Attended,
+    BlockSizes,
+    Host,
+    is_a,
+    join_heads,
+    split_heads,
+)
+from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["VJEPA2Host"]
 
@@ -25,6 +35,7 @@ class VJEPA2Host(Host):
     is_rotary = True
     returns_tuple = True
     grid_only_classes = (f"{_MODELING}.VJEPA2Model",)
+    mass_classes = grid_only_classes
 
     @staticmethod
     def matches(module: nn.Module) -> bool:
@@ -82,6 +93,25 @@ class VJEPA2Host(Host):
         attention = block.attention
         heads, channels = attention.num_attention_heads, attention.attention_head_size
         return BlockSizes(heads, channels, (block.mlp,))
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """The last norm and the layers of the attentive pooler, in models that have one."""
+        root: Any = self.root
+        poolers = self._found("VJEPA2AttentivePooler")
+        if len(poolers) != 1:
+            return ()
+        (pooler,) = poolers
+        of_keys = PoolingStep(pooler, bias="attention_mask", config=root.config)
+        layers = [of_keys._replace(module=layer) for layer in pooler.self_attention_layers]
+        last = of_keys._replace(module=pooler.cross_attention_layer, argument=1, hands_on="vector")
+        return (PoolingStep(root.layernorm), *layers, last)
+
+    def grid_modules(self) -> tuple[nn.Module, ...]:
+        """The predictor, which takes token k for place k."""
+        return tuple(self._found("VJEPA2Predictor"))
+
+    def _found(self, name: str) -> list[Any]:
+        return [m for m in self.model.modules() if is_a(m, f"{_MODELING}.{name}")]
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

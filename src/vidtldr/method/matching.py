@@ -18,14 +18,17 @@ __all__ = ["Match", "match_tokens"]
 class Match(NamedTuple):
     """Who merges into whom in one layer; indices are on the token axis before the merge.
 
-    Token order after the merge: prefix tokens, `kept`, destinations.
+    Token order after the merge: prefix tokens, `kept`, destinations, suffix tokens. Where tubes of
+    T tokens merge, each index of a tube stands for its T tokens, which follow each other.
 
     Attributes:
         kept: Sources that do not merge, in their original order, shape (B, S - r), int64.
         src: Sources that merge, best match first, shape (B, r), int64.
         dst: The destination that each of `src` merges into, shape (B, r), int64.
-        num_tokens: N before the merge, prefix tokens included.
+        num_tokens: N before the merge, prefix and suffix tokens included.
         num_prefix_tokens: Class and register tokens at the front, which take no part.
+        num_suffix_tokens: Tokens at the back, which take no part.
+        tube_length: T, tokens of a tube; 1 where each token merges by itself.
     """
 
     kept: Tensor
@@ -33,47 +36,99 @@ class Match(NamedTuple):
     dst: Tensor
     num_tokens: int
     num_prefix_tokens: int
+    num_suffix_tokens: int = 0
+    tube_length: int = 1
+
+    @property
+    def end(self) -> int:
+        """Where the suffix begins."""
+        return self.num_tokens - self.num_suffix_tokens
+
+    @property
+    def num_destinations(self) -> int:
+        """Number of tokens that others may merge into."""
+        num_tubes = (self.end - self.num_prefix_tokens) // self.tube_length
+        return num_tubes // 2 * self.tube_length
+
+    def destinations_of(self, x: Tensor) -> Tensor:
+        """Take the destinations, in order, of one value per token (B, N, ...)."""
+        mergeable = x[:, self.num_prefix_tokens : self.end]
+        if self.tube_length == 1:
+            return mergeable[:, 1::2]
+        tubes = mergeable.reshape(len(x), -1, self.tube_length, *x.shape[2:])
+        return tubes[:, 1::2].flatten(1, 2)
+
+    def count_among_destinations(self, index: Tensor) -> Tensor:
+        """Turn indices of destinations into their numbers among the destinations."""
+        index, length = index - self.num_prefix_tokens, self.tube_length
+        if length == 1:
+            return index // 2
+        return index // (2 * length) * length + index % length
 
 
-def match_tokens(metric: Tensor, r: int, num_prefix_tokens: int = 0) -> Match:
+def match_tokens(
+    metric: Tensor,
+    r: int,
+    num_prefix_tokens: int = 0,
+    num_suffix_tokens: int = 0,
+    tube_length: int = 1,
+) -> Match:
     """Pair the `r` most similar (source, destination) tokens of each clip.
 
-    Behind the prefix, even tokens are sources and odd tokens are destinations. Each source proposes
-    to its most similar destination by cosine; the `r` best proposals win, ties going to
-    the earlier. A token of zero length is similar to nothing (cosine 0).
+    Between prefix and suffix, even tokens are sources and odd tokens are destinations. Each source
+    proposes to its most similar destination by cosine; the `r` best proposals win, ties going to
+    the earlier. A token of zero length is similar to nothing (cosine 0). Tubes are matched by the
+    mean of their tokens, and token k of a tube merges into token k of the other.
 
     Args:
         metric: The features compared, shape (B, N, C). Half types are compared in float32.
-        r: Tokens to remove, in [0, (N - num_prefix_tokens) // 2].
+        r: Tokens, or tubes of them, to remove: at most half of those between prefix and suffix.
         num_prefix_tokens: Tokens at the front that are never matched.
+        num_suffix_tokens: Tokens at the back that are never matched.
+        tube_length: T, neighbouring tokens that merge as one.
 
     Returns:
-        The match. Its shapes depend only on B, N and r.
+        The match. Its shapes depend only on B, N, r and T.
 
     Raises:
-        ValueError: If `metric` is not (B, N, C), or `r` or `num_prefix_tokens` is out of range.
+        ValueError: If `metric` is not (B, N, C), `r` or a number of tokens is out of range, or the
+            mergeable tokens are no whole tubes.
         TypeError: If `metric` is not floating point or `r` is not an int.
 
     Source: Bolya et al., ICLR 2023 (bipartite soft matching); Choi et al., CVPR 2024 (on the
     residual stream).
     """
-    num_tokens = _validate_metric(metric, r, num_prefix_tokens)
-    best_similarity, best_destination = _propose(metric.detach()[:, num_prefix_tokens:])
+    num_tokens = _validate_metric(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
+    mergeable = metric.detach()[:, num_prefix_tokens : num_tokens - num_suffix_tokens]
+    best_similarity, best_destination = _propose(mergeable, tube_length)
     order = best_similarity.argsort(dim=-1, descending=True, stable=True)
     merged, kept = order[:, :r], order[:, r:].sort(dim=-1).values
+    chosen = best_destination.gather(-1, merged)
     return Match(
-        kept=num_prefix_tokens + 2 * kept,
-        src=num_prefix_tokens + 2 * merged,
-        dst=num_prefix_tokens + 2 * best_destination.gather(-1, merged) + 1,
+        kept=num_prefix_tokens + _tokens_of(2 * kept, tube_length),
+        src=num_prefix_tokens + _tokens_of(2 * merged, tube_length),
+        dst=num_prefix_tokens + _tokens_of(2 * chosen + 1, tube_length),
         num_tokens=num_tokens,
         num_prefix_tokens=num_prefix_tokens,
+        num_suffix_tokens=num_suffix_tokens,
+        tube_length=tube_length,
     )
 
 
-def _propose(metric: Tensor) -> tuple[Tensor, Tensor]:
+def _tokens_of(tubes: Tensor, length: int) -> Tensor:
+    """Indices of the tokens of some tubes (B, K): (B, K * T)."""
+    if length == 1:
+        return tubes
+    steps = torch.arange(length, device=tubes.device)
+    return (tubes.unsqueeze(-1) * length + steps).flatten(1)
+
+
+def _propose(metric: Tensor, tube_length: int) -> tuple[Tensor, Tensor]:
     """Similarity and index of each source's best destination, both (B, S)."""
     if metric.dtype != torch.float64:
         metric = metric.float()
+    if tube_length > 1:
+        metric = metric.reshape(len(metric), -1, tube_length, metric.shape[-1]).mean(dim=2)
     metric = F.normalize(metric, dim=-1)
     sources, destinations = metric[:, 0::2], metric[:, 1::2]
     if destinations.shape[1] == 0:  # one mergeable token: no destination
@@ -86,7 +141,9 @@ def _propose(metric: Tensor) -> tuple[Tensor, Tensor]:
     return best.values, best.indices
 
 
-def _validate_metric(metric: Tensor, r: int, num_prefix_tokens: int) -> int:
+def _validate_metric(
+    metric: Tensor, r: int, num_prefix_tokens: int, num_suffix_tokens: int, tube_length: int
+) -> int:
     if metric.dim() != 3:
         raise ValueError(
             f"metric must be (B, N, C), got shape {tuple(metric.shape)}. Flatten or average the "
@@ -102,5 +159,16 @@ def _validate_metric(metric: Tensor, r: int, num_prefix_tokens: int) -> int:
             f"num_prefix_tokens must be in [0, {num_tokens}] (the number of tokens), got "
             f"{num_prefix_tokens}. Count class and register tokens only."
         )
-    validate_r(r, num_tokens - num_prefix_tokens)
+    if not 0 <= num_suffix_tokens <= num_tokens - num_prefix_tokens:
+        raise ValueError(
+            f"num_suffix_tokens must be in [0, {num_tokens - num_prefix_tokens}] (the tokens "
+            f"behind the prefix), got {num_suffix_tokens}. Count tokens that never merge only."
+        )
+    num_mergeable = num_tokens - num_prefix_tokens - num_suffix_tokens
+    if tube_length < 1 or num_mergeable % tube_length:
+        raise ValueError(
+            f"tube_length must divide the {num_mergeable} mergeable tokens, got {tube_length}. "
+            "Pass the number of frames."
+        )
+    validate_r(r, num_mergeable // tube_length)
     return num_tokens

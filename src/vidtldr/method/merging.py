@@ -25,13 +25,13 @@ def merge_tokens(
         x: Tokens, shape (B, N, C).
         mass: Mass of each token, shape (B, N), at least 1 for every destination.
         match: The result of `match_tokens` on these N tokens.
-        weights: Masked saliency of the mergeable tokens, shape (B, N - num_prefix_tokens), in [0,
-            1]; None for plain merging, all weights 1.
+        weights: Masked saliency of the mergeable tokens, those between prefix and suffix, shape
+            (B, M), in [0, 1]; None for plain merging, all weights 1.
 
     Returns:
         Tokens, shape (B, N - r, C), dtype of `x`, and their mass, shape (B, N - r), dtype of
-        `mass`. Order: prefix tokens, kept sources in their order, destinations. Sums are taken in
-        float32 or better.
+        `mass`. Order: prefix tokens, kept sources in their order, destinations, suffix tokens. Sums
+        are taken in float32 or better.
 
     Raises:
         ValueError: If a shape does not fit the match.
@@ -44,8 +44,8 @@ def merge_tokens(
     src_mass = mass.gather(1, match.src)  # (B, r)
     if weights is not None:
         src_mass = src_mass * weights.to(mass.dtype).gather(1, match.src - prefix)
-    dst_place = (match.dst - prefix) // 2  # (B, r), counted among the destinations
-    old_mass = mass[:, prefix + 1 :: 2]
+    dst_place = match.count_among_destinations(match.dst)  # (B, r)
+    old_mass = match.destinations_of(mass)
     dst_mass = old_mass.scatter_add(1, dst_place, src_mass)
     # Shares of the group's mass: (B, N - S) and (B, r). Exactly 1 and 0 where nothing arrives.
     dst_share, src_share = old_mass / dst_mass, src_mass / dst_mass.gather(1, dst_place)
@@ -59,10 +59,12 @@ def merge_tokens(
         sources[:, num_kept:].to(work),
     )  # (B, S - r, C), (B, r, C)
     arriving = arriving * src_share.to(work).unsqueeze(-1)
-    merged = x[:, prefix + 1 :: 2].to(work) * dst_share.to(work).unsqueeze(-1)  # (B, N - S, C)
+    merged = match.destinations_of(x).to(work) * dst_share.to(work).unsqueeze(-1)  # (B, N - S, C)
     merged = _add_at(merged, dst_place, arriving).to(x.dtype)
-    x = torch.cat([x[:, :prefix], kept, merged], dim=1)
-    mass = torch.cat([mass[:, :prefix], mass.gather(1, match.kept), dst_mass], dim=1)
+    behind = slice(match.end, None)
+    x = torch.cat([x[:, :prefix], kept, merged, x[:, behind]], dim=1)
+    kept_mass = mass.gather(1, match.kept)
+    mass = torch.cat([mass[:, :prefix], kept_mass, dst_mass, mass[:, behind]], dim=1)
     return x, mass
 
 
@@ -96,9 +98,9 @@ def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | No
             f"mass must be {tuple(x.shape[:2])}, one a token, got shape {tuple(mass.shape)}. Pass "
             "its mass."
         )
-    expected = (x.shape[0], match.num_tokens - match.num_prefix_tokens)
+    expected = (x.shape[0], match.end - match.num_prefix_tokens)
     if weights is not None and weights.shape != expected:
         raise ValueError(
             f"weights must be {expected}, one a mergeable token, got shape "
-            f"{tuple(weights.shape)}. Leave the prefix tokens out."
+            f"{tuple(weights.shape)}. Leave prefix and suffix tokens out."
         )

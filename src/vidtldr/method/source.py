@@ -19,16 +19,16 @@ def moved_to(match: Match) -> Tensor:
         destination's.
     """
     batch, num_kept = match.kept.shape
-    prefix = match.num_prefix_tokens
-    places = torch.empty(batch, match.num_tokens, dtype=torch.long, device=match.kept.device)
-    places[:, :prefix] = torch.arange(prefix, device=places.device)
-    num_destinations = (match.num_tokens - prefix) // 2
-    first_destination = prefix + num_kept
-    places[:, prefix + 1 :: 2] = first_destination + torch.arange(
-        num_destinations, device=places.device
-    )
-    kept_places = prefix + torch.arange(num_kept, device=places.device)
-    places = places.scatter(1, match.kept, kept_places.expand(batch, -1))
+    device, first_destination = match.kept.device, match.num_prefix_tokens + num_kept
+    first_behind = first_destination + match.num_destinations
+    before = torch.arange(match.num_tokens, device=device).expand(batch, -1)
+    places = before  # where prefix tokens stay; the suffix moves up behind the destinations
+    if match.num_suffix_tokens:
+        places = torch.where(before < match.end, before, before - match.end + first_behind)
+    destinations = match.destinations_of(before)
+    for moved, start in ((match.kept, match.num_prefix_tokens), (destinations, first_destination)):
+        new = start + torch.arange(moved.shape[1], device=device)
+        places = places.scatter(1, moved, new.expand(batch, -1))
     return places.scatter(1, match.src, places.gather(1, match.dst))
 
 
@@ -65,9 +65,9 @@ def places_after(places: Tensor, match: Match) -> Tensor:
     Returns:
         The places after the merge, shape (B, N after), int64.
     """
-    prefix = match.num_prefix_tokens
+    before, behind = places[:, : match.num_prefix_tokens], places[:, match.end :]
     kept = places.gather(1, match.kept)
-    return torch.cat([places[:, :prefix], kept, places[:, prefix + 1 :: 2]], dim=1)
+    return torch.cat([before, kept, match.destinations_of(places), behind], dim=1)
 
 
 def unmerge_tokens(x: Tensor, source: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import nn
 
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
-from vidtldr.patch.merging_forward import MergingForward, PoolingByMass, merging_forward_of
+from vidtldr.patch.merging_forward import MergingForward, merging_forward_of
+from vidtldr.patch.pooling import PoolingByMass, StepByMass
 from vidtldr.patch.replicas import Replacement, Replicating
 from vidtldr.patch.under_way import UnderWay
 
@@ -51,17 +52,23 @@ def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -
     under_way = UnderWay()
     for name in host.grid_methods if schedule.output == "tokens" else ():
         host.root.__dict__[name] = NoGrid(name)
-    if host.pooling_method is not None and schedule.pooling == "mass":
-        _put(PoolingByMass(host, under_way), host.pooling_method)
+    for module in host.grid_modules() if schedule.output == "tokens" else ():
+        module.__dict__["forward"] = NoGrid(type(module).__name__)
+    if schedule.pooling == "mass":
+        if host.pooling_method is not None:
+            _put(PoolingByMass(host, under_way), host.pooling_method)
+        for step in host.pooling_steps():
+            _put(StepByMass(host, step, under_way))
     # The last layer first: tokens that merge find every later layer merging.
     for layer in reversed(range(first, len(host.blocks))):
-        # Where an accelerate hook replaced `forward`, it calls `_old_forward`.
-        name = "_old_forward" if "_old_forward" in vars(host.blocks[layer]) else "forward"
-        _put(MergingForward(host, layer, schedule, asked, under_way), name)
+        _put(MergingForward(host, layer, schedule, asked, under_way))
 
 
-def _put(replacement: Replacement, name: str) -> None:
+def _put(replacement: Replacement, name: str | None = None) -> None:
     module = replacement.module
+    if name is None:
+        # Where an accelerate hook replaced `forward`, it calls `_old_forward`.
+        name = "_old_forward" if "_old_forward" in vars(module) else "forward"
     module.__dict__[name] = replacement
     module.__dict__["_replicate_for_data_parallel"] = Replicating(module)
 

@@ -21,7 +21,7 @@ from vidtldr.patch.replicas import Replacement
 from vidtldr.patch.trace import active_traces_of
 from vidtldr.patch.under_way import UnderWay
 
-__all__ = ["MergingForward", "PoolingByMass", "num_tokens_of"]
+__all__ = ["MergingForward", "mass_of", "mass_on", "num_tokens_of", "put_mass_on"]
 
 # Mass travels from block to block as an attribute of the tensor that a block returns, and so do the
 # merged tokens where that tensor is the grid, and the places of tokens where positions enter every
@@ -77,6 +77,8 @@ class MergingForward(Replacement):
         self.under_way = under_way or UnderWay()
         self.walk = type(host)
         self.num_prefix_tokens = host.num_prefix_tokens
+        self.num_suffix_tokens = host.num_suffix_tokens
+        self.tube_length = host.tube_length
         self.layer = layer
         self.is_first = layer == config.first_merging_layer
         # The next block reads the mass, and pooling by mass reads it after the last.
@@ -112,7 +114,7 @@ class MergingForward(Replacement):
         if torch.compiler.is_compiling():  # a compiled patch is not removed
             return self._as_the_block_does(self._merge_in_block(x, args, kwargs))
         self.under_way.keep(x)
-        if self.under_way.is_over and (self.is_first or _mass_on(x) is None):
+        if self.under_way.is_over and (self.is_first or mass_on(x) is None):
             self.under_way.end()
             kwargs.pop("hidden_states", None)
             unmerged: Tensor = type(self.module).forward(self.module, x, *args, **kwargs)
@@ -156,7 +158,7 @@ class MergingForward(Replacement):
         )
 
     def _state_of(self, x: Tensor) -> _State:
-        mass = _mass_of(x, f"layer {self.layer}", self.layer - 1, is_grid=self.gives_grid)
+        mass = mass_of(x, f"layer {self.layer}", self.layer - 1, is_grid=self.gives_grid)
         return _State(
             getattr(x, _TOKENS) if self.gives_grid else x,
             mass,
@@ -172,7 +174,8 @@ class MergingForward(Replacement):
             setattr(grid, _SOURCE, source)
             x = grid
         if self.hands_on_mass:
-            setattr(x, _MASS, mass)
+            assert mass is not None  # every layer from the first merging one on has it
+            put_mass_on(x, mass)
             if places is not None:
                 setattr(x, _PLACES, places)
         return x
@@ -186,12 +189,14 @@ class MergingForward(Replacement):
         *,
         inputs: Mapping[str, Any],
     ) -> _State:
-        r = self.config.num_removed(self.layer, x.shape[1] - self.num_prefix_tokens)
+        num_mergeable = x.shape[1] - self.num_prefix_tokens - self.num_suffix_tokens
+        r = self.config.num_removed(self.layer, num_mergeable // self.tube_length)
         score: AttentionScore | None = None
         if r and self.config.score is not None:
             score = ATTENTION_SCORES.get(self.config.score)
 
-        attend_here = partial(self._attend, mass=mass, score=score)
+        of_keys = None if mass is None else self.walk.mass_of_keys(self.module, mass)
+        attend_here = partial(self._attend, mass=of_keys, score=score)
         if places is not None:
             attend_here = partial(self._attend_at, attend_here, places, inputs)
         attended = self.walk.attention_half(self.module, x, attend_here)
@@ -249,6 +254,8 @@ class MergingForward(Replacement):
             self.config,
             num_prefix_tokens=self.num_prefix_tokens,
             mlp_half=partial(self.walk.mlp_half, self.module),
+            num_suffix_tokens=self.num_suffix_tokens,
+            tube_length=self.tube_length,
         )
         for recorded in active_traces_of(self.module):
             recorded.record_merge(
@@ -267,13 +274,16 @@ class MergingForward(Replacement):
     def _refuse_what_cannot_work(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         validate_bypassed(self.walk, self.module, self.layer)  # it may have come after the patch
         masks = [*args, kwargs.get("attention_mask"), kwargs.get("attn_mask")]
-        if any(mask is not None for mask in masks) or kwargs.get("is_causal"):
+        # TimeSformer passes `output_attentions` by position.
+        is_masked = any(mask is not None and not isinstance(mask, bool) for mask in masks)
+        if is_masked or kwargs.get("is_causal"):
             raise NotImplementedError(
                 "attention_mask must be None where tokens merge, got a mask: it is made for "
                 "tokens that are merged away. Run clips without padding, or remove_patch(model) "
                 "first. If you gave none, transformers made it: for ViViT it does so with "
                 "flex_attention (call model.set_attn_implementation('sdpa')), in torch.export (use "
-                "torch.compile), and before 5.18 in torch.compile (upgrade it)."
+                "torch.compile), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
+                "(NaFlex) pass images of the same number of patches."
             )
         if self.module.training and self.walk.attention_dropout(self.module) > 0:
             raise NotImplementedError(
@@ -283,36 +293,29 @@ class MergingForward(Replacement):
             )
 
 
-class PoolingByMass(Replacement):
-    """Replacement for a root's pooling method: each token counts by its mass."""
-
-    def __init__(self, host: Host, under_way: UnderWay | None = None) -> None:
-        assert host.pooling_method is not None  # other families are refused
-        self.module, self.name = host.root, host.pooling_method
-        self.last_layer = len(host.blocks) - 1
-        self.under_way = under_way or UnderWay()
-
-    def __call__(self, x: Tensor) -> Any:
-        """Pool the last block's tokens (B, N, C).
-
-        Raises:
-            RuntimeError: If they do not come from that block.
-        """
-        pool = getattr(type(self.module), self.name)
-        if torch.compiler.is_compiling():
-            return pool(self.module, x, _mass_of(x, self.name, self.last_layer))
-        self.under_way.end()
-        if self.under_way.is_over and _mass_on(x) is None:
-            return pool(self.module, x)
-        return pool(self.module, x, _mass_of(x, self.name, self.last_layer))
-
-
-def _mass_on(x: Tensor) -> Tensor | None:
+def mass_on(x: Tensor) -> Tensor | None:
+    """The mass that tokens carry, shape (B, N), or None."""
     return getattr(x, _MASS, None)
 
 
-def _mass_of(x: Tensor, reader: str, writer_layer: int, *, is_grid: bool = False) -> Tensor:
-    mass = _mass_on(x)
+def put_mass_on(x: Tensor, mass: Tensor) -> None:
+    """Let tokens, or the grid that carries them, carry their mass."""
+    setattr(x, _MASS, mass)
+
+
+def mass_of(x: Tensor, reader: str, writer_layer: int, *, is_grid: bool = False) -> Tensor:
+    """The mass that tokens carry from the layer before.
+
+    Args:
+        x: Tokens, shape (B, N, C), or the grid that carries them.
+        reader: Who reads them, for the message.
+        writer_layer: The layer that they come from.
+        is_grid: Whether `x` is the grid.
+
+    Raises:
+        RuntimeError: If `x` is another tensor than that layer's output.
+    """
+    mass = mass_on(x)
     tokens: Tensor | None = getattr(x, _TOKENS, None) if is_grid else x
     if mass is None or tokens is None or mass.shape != tokens.shape[:2]:
         raise RuntimeError(

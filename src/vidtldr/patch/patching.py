@@ -19,6 +19,7 @@ from vidtldr.patch.refusals import (
     refuse_compiled,
     refuse_several_devices,
     validate_blocks,
+    validate_pooling_steps,
 )
 from vidtldr.patch.trace import Trace, activated, active_traces_of
 from vidtldr.patch.under_way import changing
@@ -103,16 +104,20 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
 def _change(model: nn.Module, host: Host, config: MergeConfig) -> None:
     refuse_compiled(model)
     refuse_several_devices(model)
-    num_mergeable = None if host.num_tokens is None else host.num_tokens - host.num_prefix_tokens
-    if config.pooling == "mass" and host.pooling_method is None:
+    if config.pooling == "mass" and not host.pools_by_mass:
         raise NotImplementedError(
-            f"pooling must be 'tokens' for {host.family}, got 'mass'. Leave it out."
+            f"pooling must be 'tokens' for {type(host.model).__name__} ({host.family}), got "
+            "'mass': nothing known in it pools tokens by mass. Pass output='grid' if it takes "
+            "their mean, or leave it out."
         )
-    schedule = replace(resolve_budget(config, host), output=host.output_of(config.output))
-    schedule.validate_for(len(host.blocks), num_mergeable)
+    output = host.output_of(config.output, config.pooling)
+    schedule = replace(resolve_budget(config, host), output=output)
+    schedule.validate_for(len(host.blocks), host.num_mergeable)
     first = schedule.first_merging_layer
     if first is not None:
         validate_blocks(host, first)
+        if config.pooling == "mass":
+            validate_pooling_steps(host)
     host.warn_about_weights()
     refuse_forwards_elsewhere(model)
     remove(model)

@@ -5,11 +5,13 @@ from torch import nn
 from vidtldr.hosts.host import Host, validate_block_classes
 from vidtldr.patch.bypassed import validate_bypassed, validate_own_forward
 from vidtldr.patch.merging_forward import merging_forward_of
+from vidtldr.patch.replicas import Replacement
 
 __all__ = [
     "refuse_compiled",
     "refuse_several_devices",
     "validate_blocks",
+    "validate_pooling_steps",
 ]
 
 
@@ -63,3 +65,19 @@ def validate_blocks(host: Host, first: int) -> None:
         if merging_forward_of(block) is None:
             validate_own_forward(block, layer)
         validate_bypassed(type(host), block, layer)
+
+
+def validate_pooling_steps(host: Host) -> None:
+    """Check that the modules that pool tokens run their class's own forward.
+
+    Raises:
+        NotImplementedError: If something else replaced one.
+    """
+    for step in host.pooling_steps():
+        own = vars(step.module).get("_old_forward", vars(step.module).get("forward"))
+        is_own = getattr(own, "__func__", None) is type(step.module).forward
+        if own is not None and not is_own and not isinstance(own, Replacement):
+            raise NotImplementedError(
+                f"{type(step.module).__name__} must have its class's own forward to pool by mass, "
+                f"got {own!r}. Undo that, or leave out pooling='mass'."
+            )
