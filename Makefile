@@ -4,6 +4,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Two processes of one thread each: two threads of one process wait for each other, on a busy machine
 # for most of the time. A file's tests stay together, with what they share.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/video/test_processors.py
 
 .PHONY: demo example test test-triton test-slow test-timm lint types readme docs clean help
 
@@ -22,7 +23,7 @@ help:  ## Show the targets
 
 .venv-timm/ready: pyproject.toml constraints-timm.txt
 	$(PYTHON) -m venv .venv-timm
-	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm]' pytest
+	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm,open_clip]' pytest
 	touch $@
 
 .venv-docs/ready: requirements-docs.txt
@@ -46,8 +47,8 @@ test-triton: .venv/ready  ## Run the GPU kernels' tests on the CPU, in Triton's 
 test-slow: .venv/ready  ## Run the tests that take longer
 	$(PYTEST) -m 'slow and not timm and not triton and not gpu'
 
-test-timm: .venv-timm/ready  ## Run timm's tests in an environment of their own (timm needs torchvision)
-	.venv-timm/bin/python -m pytest -m timm tests/hosts/test_timm.py tests/video/test_processors.py
+test-timm: .venv-timm/ready  ## Run timm's and open_clip's tests in an environment of their own (they need torchvision)
+	.venv-timm/bin/python -m pytest -m timm $(TIMM_TESTS)
 
 lint: .venv/ready  ## Check the style
 	.venv/bin/ruff check .

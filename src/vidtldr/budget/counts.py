@@ -152,6 +152,8 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
     if probe is not None:  # keys, values and both products for each token, and one query
         every_token += 4 * probe.embed_dim**2 + 4 * probe.embed_dim
         head += 2 * probe.embed_dim**2
+    once, each = host.readout_flops()
+    head, every_token = head + once, every_token + each
     # What follows the blocks meets every place of the grid.
     if host.output_of(config.output, config.pooling) == "grid":
         head, every_token = head + host.num_tokens * every_token, 0

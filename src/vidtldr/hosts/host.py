@@ -116,7 +116,7 @@ class Host(ABC):
 
     family: ClassVar[str]
     grid_methods: ClassVar[tuple[str, ...]] = ()
-    is_rotary: ClassVar[bool] = False
+    is_rotary: bool = False
     returns_tuple: ClassVar[bool] = False
     grid_classes: ClassVar[tuple[str, ...]] = ()
     grid_only_classes: ClassVar[tuple[str, ...]] = ()
@@ -296,6 +296,10 @@ class Host(ABC):
     def probe(self) -> nn.MultiheadAttention | None:
         """The attention by which one query reads every token after the blocks, if there is one."""
         return None
+
+    def readout_flops(self) -> tuple[int, int]:
+        """FLOPs after the blocks that no linear layer and no probe shows: once, and each token."""
+        return 0, 0
 
     def warn_about_weights(self) -> None:
         """Warn if a library is known to load this family's weights wrongly; by default never."""

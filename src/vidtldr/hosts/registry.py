@@ -7,7 +7,9 @@ from torch import nn
 from vidtldr.hosts.clip import CLIPHost, MetaCLIP2Host
 from vidtldr.hosts.dinov2 import Dinov2Host, Dinov2WithRegistersHost
 from vidtldr.hosts.dinov3 import DINOv3Host
+from vidtldr.hosts.eva import EvaHost
 from vidtldr.hosts.host import Host
+from vidtldr.hosts.open_clip import OpenCLIPHost
 from vidtldr.hosts.siglip import Siglip2Host, SiglipHost
 from vidtldr.hosts.timesformer import TimesformerHost
 from vidtldr.hosts.timm import TimmHost
@@ -32,6 +34,8 @@ FAMILIES: list[type[Host]] = [
     VideoMAEHost,
     VivitHost,
     TimmHost,
+    EvaHost,
+    OpenCLIPHost,
     UMTHost,
     CLIPHost,
     MetaCLIP2Host,
@@ -51,6 +55,11 @@ _GRID = (
     "it lays the tokens out on their grid again after the blocks, and a merged sequence has none"
 )
 _ROPE = "each layer turns tokens by rotary positions that are computed for the whole grid"
+_POST_NORM = (
+    "it normalises what attention and MLP return, not what they read; merging is made for the "
+    "other order and not tried in this one"
+)
+_PARALLEL = "attention and MLP read the same tokens side by side, and merging belongs between them"
 _PER_FRAME = (
     "its later stages take token k of every frame for the same place, which merging would mix up"
 )
@@ -69,11 +78,14 @@ REFUSED: dict[str, str] = {
     "transformers.models.internvl.": _GRID,
     "transformers.models.video_llava.": _GRID,
     "transformers.models.videoprism.": _PER_FRAME,
-    "timm.models.eva.": f"{_ROPE}, or its attention adds a bias per pair of positions",
+    "timm.models.eva.EvaBlockPostNorm": _POST_NORM,
+    "timm.models.vision_transformer.ResPostBlock": _POST_NORM,
+    "timm.models.vision_transformer.ParallelScalingBlock": _PARALLEL,
+    "timm.models.vision_transformer.DiffParallelScalingBlock": _PARALLEL,
+    "timm.models.vision_transformer.ParallelThingsBlock": _PARALLEL,
     "timm.models.beit.": "its attention adds a bias per pair of positions",
     "timm.models.hiera.": "its layers pool over a fixed order of tokens",
     "timm.models.mvitv2.": "its layers pool over the grid",
-    "timm.models._features.": "it lays every stage's tokens out on their grid",
     "timm.models.swin_transformer.": "its attention works in windows of the grid",
 }
 
