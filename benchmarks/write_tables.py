@@ -31,6 +31,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "busy": partial(busy_tables, machines.BUSY),
     "latency": speed.latency,
     "compiled": speed.compiled,
+    "encoders": speed.encoders,
     "peak_memory": speed.peak_memory,
     "attention_of_a_layer": speed.attention_of_a_layer,
     "stored_maps": speed.stored_maps,

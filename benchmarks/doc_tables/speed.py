@@ -86,6 +86,32 @@ def compiled() -> str:
     return "\n\n".join([table(head, lines), *map(made_by, reports)])
 
 
+def encoders() -> str:
+    """Encoders of images and clips, on every machine that timed them."""
+    head = ["model", "tokens", "merged to", "GFLOPs", "unmerged, SDPA", "merged", "speed-up"]
+    head += ["of the FLOP gain"]
+    blocks = []
+    for file in sorted((RESULTS / "encoders").glob("*.json")):
+        report = read(f"encoders/{file.stem}")
+        rows = [
+            [
+                result["title"],
+                str(result["num_tokens"]),
+                side["side"],
+                f"{result['sides'][0]['gflops']:.0f} to {side['gflops']:.0f}",
+                f"{result['sides'][0]['median_ms']:.0f} ms",
+                f"{side['median_ms']:.0f} ms",
+                f"**{side['speedup']['median']:.2f}x** ({side['speedup']['lowest']:.2f} to "
+                f"{side['speedup']['highest']:.2f})",
+                f"{side['share_of_flop_gain']:.2f}",
+            ]
+            for result in report["results"]
+            for side in result["sides"][1:]
+        ]
+        blocks += [table(head, rows), f"{made_by(report)} float32, random weights."]
+    return "\n\n".join(blocks)
+
+
 def peak_memory() -> str:
     """Peak resident memory, and a breakdown of it in bfloat16."""
     report = read(MEMORY)
