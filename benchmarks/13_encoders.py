@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidtldr.bench.speed import forward_of
 from vidtldr.bench.subject import build_subject
@@ -64,9 +65,12 @@ def measure(case: Case) -> dict[str, Any]:
     configs = {name: resolve_budget(config, host) for name, config in asked.items()}
     twins = {name: merged_twin(subject.model, config) for name, config in configs.items()}
     runs = {name: forward_of(m, x) for name, m in ({"unmerged": subject.model} | twins).items()}
-    outputs = {name: run() for name, run in runs.items()}
+    outputs: dict[str, Tensor] = {}
+    gflops = {
+        name: count_flops(lambda name=name, run=run: outputs.update({name: run()})) / 1e9
+        for name, run in runs.items()
+    }
     assert all(output.isfinite().all() for output in outputs.values())
-    gflops = {name: count_flops(run) / 1e9 for name, run in runs.items()}
     timings = time_in_turn(runs, num_repeats=case.num_rounds, num_warmups=0, device=CPU)
     sides = []
     for name, timing in timings.items():
