@@ -33,7 +33,7 @@ from vidtldr.ops.attention import AttentionOutput
 from vidtldr.patch.merging_forward import MergingForward
 from vidtldr.patch.twin import merged_twin, twin
 
-NUM_THREADS, NUM_WARMUPS, NUM_PROFILES, BUDGET = 2, 2, 5, 0.6
+NUM_THREADS, NUM_WARMUPS, NUM_PROFILES, BUDGET = 2, 2, 3, 0.6
 CPU = torch.device("cpu")
 PARTS = {
     "linear layers": ("aten::addmm", "aten::mm", "aten::convolution", "aten::mkldnn_convolution"),
