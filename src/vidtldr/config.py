@@ -84,8 +84,8 @@ class MergeConfig:
         pooling: Weight of a token behind the blocks: `"tokens"`, all equal (the authors' code); or
             its `"mass"`, so that merged tokens still count. For UMT in mean pooling over the clip
             and in the attention that texts pay to it, for SigLIP in its probe, for V-JEPA 2 in its
-            attentive pooler, for the classifiers of DINOv2 and SigLIP in their mean. Other families
-            support only `"tokens"`.
+            attentive pooler, for the classifiers of DINOv2, SigLIP, CLIP and VideoMAE in their
+            mean. Other models support only `"tokens"`.
         output: What the blocks hand on: `"tokens"`, the merged tokens; `"grid"`, a token for every
             original place in the original order, where merged places share one, so that poolers,
             dense heads, hidden states and feature maps work as they do unmerged; `"auto"`, what the

@@ -1,11 +1,13 @@
 """`vidtldr classify` with UMT, which takes labels as texts."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import Result
 from support.outcomes import one_error_line, rows
+from support.tiny_files import write_vivit
 from support.umt_files import UMTFiles
 from support.umt_sets import CONFIG, VideoSet
 
@@ -17,10 +19,15 @@ from vidtldr.tasks.video_features import VideoEncoding
 Run = Callable[..., Result]
 
 
-def test_pooling_by_mass_is_for_umt_alone(run: Run, model: str, video: str) -> None:
-    flags = ("classify", video, "--model", model, "--r", "9")
+def test_pooling_by_mass_is_for_models_that_pool(
+    run: Run, model: str, video: str, tmp_path: Path
+) -> None:
+    flags = ("classify", video, "--model", write_vivit(tmp_path / "vivit"), "--r", "9")
     line = one_error_line(run(*flags, "--pooling", "mass"))
-    assert "pooling must be 'tokens' for VideoMAE" in line
+    assert "pooling must be 'tokens' for VivitForVideoClassification" in line
+    flags = ("classify", video, "--model", model, "--r", "9")
+    by_mass = rows(run(*flags, "--pooling", "mass", "--json"))
+    assert by_mass != rows(run(*flags, "--json"))
     assert rows(run(*flags, "--pooling", "tokens", "--json")) == rows(run(*flags, "--json"))
     refused = run(*flags, "--pooling", "max")
     assert refused.exit_code == 2

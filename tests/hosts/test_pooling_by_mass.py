@@ -10,6 +10,7 @@ import pytest
 import torch
 from support import tiny_encoders
 from support.tiny_encoders import SIZES, inputs_of, spread_out_weights
+from support.tiny_models import clips, videomae
 from torch import Tensor, nn
 
 import vidtldr
@@ -30,19 +31,33 @@ def two_layer_pooler() -> nn.Module:
     return tiny_encoders.vjepa2(num_pooler_layers=2)
 
 
+def clip_classifier() -> nn.Module:
+    from transformers import CLIPConfig, CLIPForImageClassification
+
+    config = CLIPConfig(text_config={}, vision_config=SIZES, num_labels=5)
+    return spread_out_weights(CLIPForImageClassification(config))
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "siglip": tiny_encoders.siglip,
     "siglip2": tiny_encoders.siglip2,
     "siglip_classifier": siglip_classifier,
+    "clip_classifier": clip_classifier,
+    "videomae": videomae,
     "dinov2": tiny_encoders.dinov2,
     "dinov2_registers": tiny_encoders.dinov2_registers,
     "vjepa2": two_layer_pooler,
 }
 
 
+def inputs_for(model: nn.Module, batch: int = 2) -> dict[str, Tensor]:
+    is_videomae = "VideoMAE" in type(model).__name__
+    return {"pixel_values": clips(batch)} if is_videomae else inputs_of(model, batch)
+
+
 def pooled(model: nn.Module, batch: int = 2) -> Tensor:
     dtype = next(model.parameters()).dtype
-    inputs = inputs_of(model, batch)
+    inputs = inputs_for(model, batch)
     with torch.no_grad():
         out = model(**{k: x.to(dtype) if x.is_floating_point() else x for k, x in inputs.items()})
     found: Tensor = out["logits"] if "logits" in out else out["pooler_output"]
@@ -149,6 +164,20 @@ def test_the_mean_of_dinov2_weighs_by_mass(name: str) -> None:
     assert torch.allclose(found, expected, atol=1e-10)
 
 
+@torch.no_grad()
+def test_the_mean_of_videomae_weighs_by_mass() -> None:
+    model = vidtldr.apply_patch(videomae().double(), r=[9, 0, 5], pooling="mass")
+    seen: list[Tensor] = []
+    last = find_host(model).blocks[-1]
+    handle = last.register_forward_hook(lambda _, __, x: seen.append(x))
+    with vidtldr.trace(model) as trace:
+        found = pooled(model)
+    handle.remove()
+    mass = trace.mass[..., None]
+    mean = (seen[0] * mass).sum(1) / mass.sum(1)
+    assert torch.allclose(found, model.classifier(model.fc_norm(mean)), atol=1e-10)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_undone_copied_and_pickled(name: str) -> None:
     model = MODELS[name]()
@@ -176,7 +205,7 @@ def test_gradients_flow_and_checkpointing_keeps_them(name: str) -> None:
         if checkpointed:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.zero_grad()
-        out = model(**inputs_of(model))
+        out = model(**inputs_for(model))
         (out["logits"] if "logits" in out else out["pooler_output"]).square().sum().backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() != set()
@@ -185,11 +214,13 @@ def test_gradients_flow_and_checkpointing_keeps_them(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["siglip", "siglip_classifier", "dinov2", "vjepa2"])
+@pytest.mark.parametrize(
+    "name", ["siglip", "siglip_classifier", "clip_classifier", "videomae", "dinov2", "vjepa2"]
+)
 def test_it_compiles_in_one_graph(name: str) -> None:
     model = vidtldr.apply_patch(MODELS[name](), r=[5, 0, 4], pooling="mass")
     torch._dynamo.reset()
-    inputs = inputs_of(model)
+    inputs = inputs_for(model)
     with torch.no_grad():
         expected = pooled(model)
         found = torch.compile(model, fullgraph=True, backend="aot_eager")(**inputs)
@@ -211,11 +242,8 @@ def headless() -> nn.Module:
     return tiny_encoders.siglip(vision_use_head=False)
 
 
-def clip_classifier() -> nn.Module:
-    from transformers import CLIPConfig, CLIPForImageClassification
-
-    config = CLIPConfig(text_config={}, vision_config=SIZES, num_labels=5)
-    return spread_out_weights(CLIPForImageClassification(config))
+def first_token() -> nn.Module:
+    return videomae(use_mean_pooling=False)
 
 
 def naflex_classifier() -> nn.Module:
@@ -230,7 +258,8 @@ def naflex_classifier() -> nn.Module:
     "build",
     [
         headless,
-        clip_classifier,
+        first_token,
+        tiny_encoders.clip,
         naflex_classifier,
         tiny_encoders.vit,
         tiny_encoders.vjepa2_model,

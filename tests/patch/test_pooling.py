@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 import torch
-from support.tiny_models import videomae
+from support.tiny_models import vivit
 from support.tiny_world_model import tiny_world_model
 from torch import Tensor
 
@@ -63,6 +63,6 @@ def test_removing_the_patch_gives_the_mean_back(encoder: VisionEncoder, clips: T
     assert torch.equal(vidtldr.remove_patch(encoder)(clips).pooled, before)
 
 
-def test_families_without_it_are_refused() -> None:
-    with pytest.raises(NotImplementedError, match="pooling must be 'tokens' for VideoMAE"):
-        vidtldr.apply_patch(videomae(), r=[3], pooling="mass")
+def test_models_that_pool_nothing_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match="pooling must be 'tokens' for Vivit"):
+        vidtldr.apply_patch(vivit(), r=[3], pooling="mass")

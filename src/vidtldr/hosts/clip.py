@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
+from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["CLIPHost", "MetaCLIP2Host"]
 
@@ -68,6 +69,13 @@ class CLIPHost(Host):
         """Heads of its attention, and its MLP."""
         attention = block.self_attn
         return BlockSizes(attention.num_heads, attention.head_dim, (block.mlp,))
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """The encoder, before a classifier's mean of patches."""
+        if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
+            return ()
+        root: Any = self.root
+        return (PoolingStep(root.encoder, None, hands_on="shares"),)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

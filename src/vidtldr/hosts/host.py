@@ -44,7 +44,7 @@ class Attended(NamedTuple):
     Attributes:
         x: Tokens, shape (B, N, C).
         score: Score of each token, shape (B, N), or None.
-        keys: Keys of the attention, shape (B, H, N, D).
+        keys: Keys of the attention, shape (B, H, N, D), or their mean over heads, (B, 1, N, D).
     """
 
     x: Tensor

@@ -15,7 +15,8 @@ class PoolingStep(NamedTuple):
 
     Attributes:
         module: It is called with the tokens (B, N, C).
-        argument: Which of its positional arguments they are.
+        argument: Which of its positional arguments they are; None for the encoder itself, which
+            returns the last block's tokens as `last_hidden_state`.
         bias: The keyword by which it takes a bias of its attention's logits, which becomes the log
             mass of the keys; None if it treats each token by itself.
         num_bias_heads: H where that bias is (B * H, 1, N); None where it is (B, 1, 1, N).
@@ -27,7 +28,7 @@ class PoolingStep(NamedTuple):
     """
 
     module: nn.Module
-    argument: int = 0
+    argument: int | None = 0
     bias: str | None = None
     num_bias_heads: int | None = None
     hands_on: Literal["tokens", "shares", "vector"] = "tokens"

@@ -63,25 +63,27 @@ class TimesformerHost(Host):
         tubes = patches.reshape(-1, num_frames, x.shape[-1])  # (B * S, T, C)
         y = block.drop_path(block.temporal_attention(block.temporal_layernorm(tubes))[0])
         patches = patches + block.temporal_dense(y.view_as(patches))
-        x = torch.cat([class_token, patches], dim=1)
 
         attention = block.attention.attention
-        y = block.layernorm_before(_by_frame(x, num_frames))
+        y = block.layernorm_before(_by_frame(class_token, patches, num_frames))
         qkv = attention.qkv(y).unflatten(-1, (3, attention.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # 3 x (B * T, H, 1 + S, D)
         attended = attend(q, k, v, scale=attention.scale)
         y = block.drop_path(block.attention.output(join_heads(attended.x)))
+        of_class, of_patches = _by_tube(y, num_frames)
+        x = torch.cat([class_token + of_class, patches + of_patches], dim=1)
         score = attended.score
-        return Attended(
-            x + _by_tube(y, num_frames),
-            None if score is None else _by_tube(score.unsqueeze(-1), num_frames).squeeze(-1),
-            _by_tube(k.transpose(1, 2), num_frames).transpose(1, 2),
-        )
+        if score is not None:
+            score = torch.cat(_by_tube(score.unsqueeze(-1), num_frames), dim=1).squeeze(-1)
+        # All that is read of keys is their mean over heads, which is less to copy.
+        keys = torch.cat(_by_tube(k.mean(dim=1), num_frames), dim=1).unsqueeze(1)
+        return Attended(x, score, keys)
 
     @staticmethod
     def mass_of_keys(block: Any, mass: Tensor) -> Tensor:
         """In each frame, the class token and one token of each tube."""
-        return _by_frame(mass.unsqueeze(-1), block.config.num_frames).squeeze(-1)
+        mass = mass.unsqueeze(-1)
+        return _by_frame(mass[:, :1], mass[:, 1:], block.config.num_frames).squeeze(-1)
 
     @staticmethod
     def mlp_half(block: Any, x: Tensor) -> Tensor:
@@ -121,18 +123,19 @@ class TimesformerHost(Host):
         return float(block.attention.attention.attn_drop.p)
 
 
-def _by_frame(x: Tensor, num_frames: int) -> Tensor:
-    """Tokens (B, 1 + S * T, ...) as a class token and those of each frame, (B * T, 1 + S, ...)."""
-    frames = x[:, 1:].reshape(len(x), -1, num_frames, *x.shape[2:]).transpose(1, 2)
-    class_tokens = x[:, None, :1].expand(-1, num_frames, *(-1,) * (x.dim() - 1))
+def _by_frame(class_token: Tensor, patches: Tensor, num_frames: int) -> Tensor:
+    """A class token (B, 1, C) and patches (B, S * T, C), frame by frame: (B * T, 1 + S, C)."""
+    num_clips, _, num_channels = patches.shape
+    frames = patches.reshape(num_clips, -1, num_frames, num_channels).transpose(1, 2)
+    class_tokens = class_token.unsqueeze(1).expand(-1, num_frames, -1, -1)
     return torch.cat([class_tokens, frames], dim=2).flatten(0, 1)
 
 
-def _by_tube(x: Tensor, num_frames: int) -> Tensor:
-    """Tokens of each frame (B * T, 1 + S, ...) as those of the clip, (B, 1 + S * T, ...).
+def _by_tube(x: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+    """The class token (B, 1, C) and patches (B, S * T, C) of tokens in frames, (B * T, 1 + S, C).
 
-    The class token becomes its mean over frames, as in the layer.
+    The class token is the mean of those of the frames, as in the layer.
     """
-    x = x.reshape(-1, num_frames, *x.shape[1:])  # (B, T, 1 + S, ...)
+    x = x.reshape(-1, num_frames, *x.shape[1:])  # (B, T, 1 + S, C)
     class_token, tubes = x[:, :, 0].mean(dim=1, keepdim=True), x[:, :, 1:].transpose(1, 2)
-    return torch.cat([class_token, tubes.flatten(1, 2)], dim=1)
+    return class_token, tubes.flatten(1, 2)

@@ -1,6 +1,6 @@
 """VideoMAE of transformers: no class token, joint space-time attention.
 
-The head's mean over tokens stays unweighted, as in the authors' code.
+The head's mean over tokens is unweighted, as in the authors' code, unless pooling is by mass.
 """
 
 from typing import Any, Self
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vidtldr.hosts.host import Attend, Attended, BlockSizes, Host, is_a, join_heads, split_heads
 from vidtldr.hosts.lost_biases import warn_about_lost_biases
+from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["VideoMAEHost"]
 
@@ -68,6 +69,14 @@ class VideoMAEHost(Host):
         """Warn of biases that some versions of transformers lose while loading."""
         layers: list[Any] = self.blocks
         warn_about_lost_biases(layer.attention.attention.query.bias for layer in layers)
+
+    def pooling_steps(self) -> tuple[PoolingStep, ...]:
+        """The encoder, before a classifier's mean; none if it reads the first token instead."""
+        root: Any = self.root
+        is_classifier = is_a(self.model, f"{_MODELING}.VideoMAEForVideoClassification")
+        if not is_classifier or not root.config.use_mean_pooling:
+            return ()
+        return (PoolingStep(root.encoder, None, hands_on="shares"),)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

@@ -60,18 +60,26 @@ class StepByMass(Replacement):
             NotImplementedError: If the bias would be lost in the implementation of attention.
             RuntimeError: If the tokens do not come from the last block.
         """
-        forward, tokens = type(self.module).forward, args[self.step.argument]
+        forward, out = type(self.module).forward, None
+        if self.step.argument is None:
+            out = forward(self.module, *args, **kwargs)
+            tokens = out.last_hidden_state
+        else:
+            tokens = args[self.step.argument]
         is_compiling = torch.compiler.is_compiling()
         if not is_compiling and self.under_way.is_over and mass_on(tokens) is None:
             self.under_way.end()
-            return forward(self.module, *args, **kwargs)
+            return forward(self.module, *args, **kwargs) if out is None else out
         mass = mass_of(tokens, type(self.module).__name__, self.last_layer)
         if self.step.bias is not None:
             self._refuse_other_attention()
             kwargs[self.step.bias] = self._bias(mass).to(tokens.dtype)
-        out = forward(self.module, *args, **kwargs)
-        if self.step.hands_on == "shares":
-            out = self._by_shares(out, mass)
+        if out is not None:
+            out.last_hidden_state = self._by_shares(tokens, mass)
+        elif self.step.hands_on == "shares":
+            out = self._by_shares(forward(self.module, *args, **kwargs), mass)
+        else:
+            out = forward(self.module, *args, **kwargs)
         if self.step.hands_on == "tokens":
             handed_on = out[0] if isinstance(out, tuple) else out
             put_mass_on(handed_on, mass)
