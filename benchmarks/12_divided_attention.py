@@ -146,7 +146,7 @@ def measure(num_rounds: int) -> dict[str, Any]:
                 "busy": timing.busy.to_dict(),
             }
         gain = result["sides"]["merged"]["speedup_over_fused"]["median"]
-        result["share_of_the_flop_gain"] = gain * result["flop_ratio"]
+        result["speedup_over_flop_reduction"] = gain * result["flop_ratio"]
     return result
 
 

@@ -83,8 +83,8 @@ def measure(case: Case) -> dict[str, Any]:
             side |= {
                 "r": configs[name].r,
                 "speedup": speedup,
-                "fewer_flops": fewer,
-                "share_of_flop_gain": speedup["median"] / fewer,
+                "flop_reduction": fewer,
+                "speedup_over_flop_reduction": speedup["median"] / fewer,
                 "drift": drift.item(),
             }
         sides.append(side)

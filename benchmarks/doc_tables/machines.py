@@ -41,12 +41,12 @@ def gains() -> str:
                         f"{model}, {frames} frames of {side}²",
                         dtype,
                         ", ".join(map(str, details["r"])),
-                        f"{rows[0]['figures']['flop_gain']:.2f}x",
+                        f"{rows[0]['figures']['flop_reduction']:.2f}x",
                         f"**{gain_of(rows)}**",
                         f"{len(rows)} of {len(reports)}",
                     ]
                 )
-    head = ["model", "dtype", "tokens removed per layer", "fewer FLOPs", "speed-up", "machines"]
+    head = ["model", "dtype", "tokens removed per layer", "FLOP reduction", "speed-up", "machines"]
     machines = " and ".join(map(processor_of, reports))
     note = (
         f"Against the unmerged model on PyTorch's fused attention (SDPA), on {machines}; batch 1, "
@@ -97,8 +97,8 @@ def small_models() -> str:
     lines = []
     for model, (one, several) in SMALL.items():
         alone, batched = rows_named(one), rows_named(several)
-        flop_gain = alone[0]["figures"]["flop_gain"]
+        flop_reduction = alone[0]["figures"]["flop_reduction"]
         size = batched[0]["details"]["batch"]
-        lines.append([model, f"{flop_gain:.2f}x", gain_of(alone), gain_of(batched)])
-    head = ["model, float32", "fewer FLOPs", "speed-up, batch 1", f"speed-up, batch {size}"]
+        lines.append([model, f"{flop_reduction:.2f}x", gain_of(alone), gain_of(batched)])
+    head = ["model, float32", "FLOP reduction", "speed-up, batch 1", f"speed-up, batch {size}"]
     return table(head, lines)

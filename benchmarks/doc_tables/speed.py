@@ -89,7 +89,7 @@ def compiled() -> str:
 def encoders() -> str:
     """Encoders of images and clips, on every machine that timed them."""
     head = ["model", "tokens", "merged to", "GFLOPs", "unmerged, SDPA", "merged", "speed-up"]
-    head += ["of the FLOP gain"]
+    head += ["of the FLOP reduction"]
     blocks = []
     for file in sorted((RESULTS / "encoders").glob("*.json")):
         report = read(f"encoders/{file.stem}")
@@ -103,7 +103,7 @@ def encoders() -> str:
                 f"{side['median_ms']:.0f} ms",
                 f"**{side['speedup']['median']:.2f}x** ({side['speedup']['lowest']:.2f} to "
                 f"{side['speedup']['highest']:.2f})",
-                f"{side['share_of_flop_gain']:.2f}",
+                f"{side['speedup_over_flop_reduction']:.2f}",
             ]
             for result in report["results"]
             for side in result["sides"][1:]

@@ -86,7 +86,7 @@ def _table(rows: Sequence[SpeedRow]) -> dict[str, Any]:
             row.to_dict()
             | {
                 "speedup_over_best_unmerged": paired_ratios(best.timing, row.timing),
-                "flop_gain": unmerged.flops / row.flops,
+                "flop_reduction": unmerged.flops / row.flops,
                 "peak_over_unmerged": _ratio(row.peak_bytes, unmerged.peak_bytes),
             }
             for row in rows

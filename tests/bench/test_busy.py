@@ -98,7 +98,7 @@ def test_a_busy_process_that_has_ended_is_noticed() -> None:
 def test_a_row_has_gains_quiet_and_busy_and_the_share_that_is_kept(group: object) -> None:
     assert callable(group)
     (row,) = group(Settings(num_rounds=2, num_warmups=1, tiny=True))
-    assert set(row.figures) == {"quiet_gain", "busy_gain", "flop_gain", "kept_share"}
+    assert set(row.figures) == {"quiet_gain", "busy_gain", "flop_reduction", "kept_share"}
     times = row.details["times_ms"]
     assert set(times) == {"quiet", "busy"}
     assert all(len(measured) == 2 for state in times.values() for measured in state.values())

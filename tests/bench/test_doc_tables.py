@@ -83,7 +83,7 @@ def machine(processor: str, gains: dict[str, float], *, is_native: bool) -> dict
     def row(name: str, gain: float) -> dict[str, Any]:
         spread = {"median": gain, "lowest": gain - 0.1, "highest": gain + 0.1}
         details = {"input_shape": [1, 12, 3, 224, 224], "r": [600, 200, 100]}
-        figures = {"gain": spread, "flop_gain": 1.7}
+        figures = {"gain": spread, "flop_reduction": 1.7}
         return {"name": name, "figures": figures, "details": details}
 
     environment = ENVIRONMENT | {"has_native_bfloat16": is_native, "device": "AMD EPYC"}

@@ -158,7 +158,7 @@ def test_the_smoke_run_does_every_stage(tmp_path: Path) -> None:
     assert set(eager["refused"]) == {"unmerged on cudnn", "unmerged on efficient"}
     variants = {row["peer"]: row for row in eager["rows"]}
     assert set(variants) == {"unmerged", "unmerged on flash", "merged", "ToMe", "materialised"}
-    assert variants["merged"]["flop_gain"] > 1
+    assert variants["merged"]["flop_reduction"] > 1
     layers = reports["layers-videomae-b-batch-2"]["result"]["layers"]
     assert [layer["layer"] for layer in layers] == [0, 1, 2]
     compiled = reports["compiled-videomae-b-batch-2"]["result"]["rows"]

@@ -15,7 +15,7 @@ MADE = MACHINE | {"commit": "abc", "date": "2026-01-01", "command": "never_slowe
 
 def row(name: str, gain: float = 1.5) -> Row:
     target = Target("gain", at_least=1.2)
-    return Row(name, f"workload {name}", {"gain": gain, "flop_gain": 2.0}, target)
+    return Row(name, f"workload {name}", {"gain": gain, "flop_reduction": 2.0}, target)
 
 
 def rows_in(path: Path) -> dict[str, dict[str, Any]]:

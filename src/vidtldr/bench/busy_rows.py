@@ -29,7 +29,7 @@ def _rows_of(name: str, build: Callable[[bool], Workload], settings: Settings) -
     figures: dict[str, float | Spread] = {
         "quiet_gain": gains[QUIET],
         "busy_gain": gains[BUSY],
-        "flop_gain": flops[UNMERGED] / flops[MERGED],
+        "flop_reduction": flops[UNMERGED] / flops[MERGED],
         "kept_share": _kept_share(times),
     }
     details |= {"times_ms": times, "num_busy_processes": len(available_cores())}

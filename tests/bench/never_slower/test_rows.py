@@ -133,8 +133,8 @@ def test_the_gain_is_that_of_pairs_and_is_set_against_the_flops() -> None:
     figures = gain_figures(Timing((4.0, 6.0, 9.0)), Timing((4.0, 3.0, 3.0)), flops)
     assert figures == {
         "gain": {"median": 2.0, "lowest": 1.0, "highest": 3.0},
-        "flop_gain": 1.5,
-        "gain_over_flop_gain": {"median": 2 / 1.5, "lowest": 1 / 1.5, "highest": 2.0},
+        "flop_reduction": 1.5,
+        "speedup_over_flop_reduction": {"median": 2 / 1.5, "lowest": 1 / 1.5, "highest": 2.0},
     }
 
 

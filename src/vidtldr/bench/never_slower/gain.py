@@ -71,11 +71,13 @@ def gain_figures(
     unmerged: Timing, merged: Timing, flops: Mapping[str, int]
 ) -> dict[str, float | Spread]:
     """Return the gain in time, the gain in FLOPs, and their ratio."""
-    gain, flop_gain = paired_ratios(unmerged, merged), flops[UNMERGED] / flops[MERGED]
+    gain, flop_reduction = paired_ratios(unmerged, merged), flops[UNMERGED] / flops[MERGED]
     return {
         "gain": gain,
-        "flop_gain": flop_gain,
-        "gain_over_flop_gain": {name: ratio / flop_gain for name, ratio in gain.items()},
+        "flop_reduction": flop_reduction,
+        "speedup_over_flop_reduction": {
+            name: ratio / flop_reduction for name, ratio in gain.items()
+        },
     }
 
 
