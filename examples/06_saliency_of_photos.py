@@ -91,7 +91,7 @@ def load_saliency() -> nn.Module:
         for shape in ((1, 1, 384), (1, (SIDE // PATCH) ** 2, 384))
     )
     backbone["embeddings.position_embeddings"] = torch.cat([class_token, places], dim=1)
-    backbone["embeddings.mask_token"] = torch.zeros(1, 384)  # for training alone
+    backbone["embeddings.mask_token"] = torch.zeros(1, 384)  # only for training
     config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=SIDE, patch_size=PATCH)
     model, info = Dinov2Model.from_pretrained(
         None, config=config, state_dict=backbone, output_loading_info=True

@@ -86,12 +86,12 @@ class MergeConfig:
             and in the attention that texts pay to it, for SigLIP in its probe, for V-JEPA 2 in its
             attentive pooler, for the classifiers of DINOv2, SigLIP, CLIP and VideoMAE in their
             mean. Other models support only `"tokens"`.
-        output: What the blocks hand on: `"tokens"`, the merged tokens; `"grid"`, a token for every
+        output: What the blocks pass on: `"tokens"`, the merged tokens; `"grid"`, a token for every
             original place in the original order, where merged places share one, so that poolers,
             dense heads, hidden states and feature maps work as they do unmerged; `"auto"`, what the
             family's documentation names: tokens where a class token or an unweighted mean is all
             that its published models read, else the grid, which is also what a tower inside another
-            model hands on. With pooling by mass it is the tokens.
+            model passes on. With pooling by mass it is the tokens.
         impl: Implementation of attention from the first merging layer on: `"auto"`, `"reference"`,
             `"blocked"`, `"native"` or `"triton"`, see `vidtldr.ops.attention.attend`.
 

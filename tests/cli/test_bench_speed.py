@@ -236,7 +236,7 @@ def test_every_size_is_checked_before_the_first_is_timed(
     ("arguments", "message"),
     [
         (["--sizes", "64"], "--sizes must be left out for weights that are loaded, got 64"),
-        (["--frames", "4"], "--frames must be left out for a model of clips, got 4"),
+        (["--frames", "4"], "--frames must be left out for a video model, got 4"),
         (["--baselines", "fast"], "baselines must be among unmerged; unmerged, eager; "),
     ],
 )

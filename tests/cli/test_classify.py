@@ -273,7 +273,7 @@ def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
         (["--schedule", "nowhere.json"], "--schedule must be a JSON file, got 'nowhere.json', w"),
         (["--schedule", __file__], "--schedule must have a schedule in"),
         (["--schedule", "a.json", "--ratio", "0.1"], "--ratio and --schedule must not be given"),
-        (["--labels", "a,b"], "labels must be 7 names, one a class of the model, got 2"),
+        (["--labels", "a,b"], "labels must be 7 names, one per class of the model, got 2"),
         (["--labels", "lables.txt"], "labels must be names or a file that exists, got 'lables."),
         (["--labels", "a,,c"], "labels must be names that are not empty"),
         (["--dtype", "float16", "--device", "cpu"], "dtype must be float32 or bfloat16 on a CPU"),

@@ -137,9 +137,7 @@ def test_directories_that_are_no_classifier_are_usage_errors(
     text = tmp_path / "bert"
     text.mkdir()
     (text / "config.json").write_text('{"model_type": "bert"}')
-    assert "classifier of images or videos" in one_error_line(
-        run("classify", video, "--model", text)
-    )
+    assert "image or video classifier" in one_error_line(run("classify", video, "--model", text))
 
 
 def test_a_refused_family_is_a_usage_error_with_the_reason(

@@ -14,7 +14,7 @@ Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
 MERGE = ("--flop-ratio", "0.8")  # the least that four layers allow is 0.63
 LABELS = "yoga,a dog,reading book"
-FRAMES_NOTE = "note: a model of images: it sees 8 frames one by one, and their"
+FRAMES_NOTE = "note: an image model sees 8 frames one by one, and their"
 
 
 @pytest.fixture(scope="module", params=["clip", "siglip"])

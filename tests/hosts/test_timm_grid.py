@@ -1,4 +1,4 @@
-"""What timm's models hand on: tokens, or the grid for feature maps and pools that count."""
+"""What timm's models pass on: tokens, or the grid for feature maps and pools that count."""
 
 import pickle
 from typing import Any
@@ -203,7 +203,7 @@ def test_transformers_wrapper_of_timm_is_found() -> None:
     assert not torch.equal(after.last_hidden_state, before.last_hidden_state)
 
 
-def test_the_tower_of_perception_lm_hands_on_the_grid() -> None:
+def test_the_tower_of_perception_lm_passes_on_the_grid() -> None:
     from transformers import LlamaConfig, PerceptionLMConfig, PerceptionLMModel, TimmWrapperConfig
 
     args = {"img_size": 56, "depth": 3, "embed_dim": 64, "num_heads": 4, "global_pool": ""}

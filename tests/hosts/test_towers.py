@@ -81,7 +81,7 @@ TOWERS = [llava, llava_onevision, llava_next_video]
 
 
 @pytest.mark.parametrize("build", TOWERS)
-def test_a_tower_hands_on_the_grid_and_the_language_model_is_unchanged(build: Any) -> None:
+def test_a_tower_passes_on_the_grid_and_the_language_model_is_unchanged(build: Any) -> None:
     model, inputs = build()
     with torch.no_grad():
         before = model(**inputs).logits

@@ -87,7 +87,7 @@ def test_unmerging_after_no_merge_is_the_identity() -> None:
 def test_maps_that_do_not_fit_are_refused() -> None:
     x = torch.randn(2, 6, 3)
     with pytest.raises(
-        ValueError, match=r"source must be \(2, N0\), a row a clip, got shape \(3, 4\)"
+        ValueError, match=r"source must be \(2, N0\), one row per clip, got shape \(3, 4\)"
     ):
         unmerge_tokens(x, torch.zeros(3, 4, dtype=torch.long))
     with pytest.raises(TypeError, match=r"source must be int64, got torch.int32"):

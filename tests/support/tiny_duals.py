@@ -1,4 +1,4 @@
-"""Small CLIP and SigLIP directories with real tokenizers, and other models of images, on disk."""
+"""Small CLIP and SigLIP directories with real tokenizers, and other image models, on disk."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,7 @@ def write_siglip(directory: Path) -> Path:
 
 
 def write_dinov2(directory: Path) -> Path:
-    """An encoder of images that reads no texts."""
+    """An image encoder that reads no texts."""
     from transformers import Dinov2Config, Dinov2Model
 
     sizes = {name: size for name, size in _VISION.items() if name != "intermediate_size"}
@@ -114,7 +114,7 @@ def write_dinov2(directory: Path) -> Path:
 
 
 def write_vit(directory: Path) -> Path:
-    """A classifier of images."""
+    """An image classifier."""
     names = {i: f"thing {i}" for i in range(5)}
     model = tiny_encoders.vit(id2label=names, label2id={name: i for i, name in names.items()})
     return write_model(directory, model, {"image_processor_type": "ViTImageProcessor", **SIDE})

@@ -180,7 +180,7 @@ def test_a_model_of_clips_has_its_own_number_of_frames(tmp_path: Path, video: st
         expected = host(pixel_values_videos=frames[None]).logits.softmax(dim=-1)
     probabilities = classify_pixels(found.model, frames[None])
     torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-6)
-    with pytest.raises(ValueError, match="`frames` must be left out for a model of clips, got 4"):
+    with pytest.raises(ValueError, match="`frames` must be left out for a video model, got 4"):
         load_classifier(ModelSpec(str(directory), frames=4))
 
 

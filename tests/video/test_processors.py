@@ -254,5 +254,8 @@ def test_a_file_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> 
 
 
 def test_a_folder_without_a_processor_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"directory must hold video_preprocessor_config"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"directory must hold .* or processor_config\.json, got",
+    ):
         VideoTransform.from_pretrained(tmp_path)

@@ -60,7 +60,7 @@ def embed(
     """Write one row per video: id (a hash of its content), path, seconds, vector.
 
     Vectors of a model that reads texts are unit vectors in the space it shares with them; those of
-    a classifier are the input of its last layer. A model of images sees the frames one by one, and
+    a classifier are the input of its last layer. An image model sees the frames one by one, and
     their vectors are averaged. A video that cannot be read has a row with its
     error and no vector. The file appears once it is complete, and only with a vector in it.
 

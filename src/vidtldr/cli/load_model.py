@@ -63,10 +63,9 @@ def notes_on_stderr() -> Iterator[None]:
 
 
 def _say_frames(num_frames: int, what: str) -> None:
-    """Print that a model of images sees single frames, and what becomes of them."""
+    """Print that an image model sees single frames, and what becomes of them."""
     typer.echo(
-        f"note: a model of images: it sees {num_frames} frames one by one, and their {what} are "
-        "averaged",
+        f"note: an image model sees {num_frames} frames one by one, and their {what} are averaged",
         err=True,
     )
 
@@ -86,7 +85,7 @@ def load_answering(options: ModelOptions) -> UMTAnswering:
 def load_classifier(
     options: ModelOptions, labels: Sequence[str] | None, template: str | None = None
 ) -> Pretrained:
-    """Call `tasks.load.load_classifier`; print a note if the model is bundled, or of images."""
+    """Call `tasks.load.load_classifier`; print a note if it is bundled or an image model."""
     with _loading(options):
         pretrained = load.load_classifier(options, labels, template)
     if pretrained.sees_frames:
@@ -97,7 +96,7 @@ def load_classifier(
 def load_model(
     options: ModelOptions, labels: Sequence[str] | None = None
 ) -> tuple[Pretrained, DualEncoder | None]:
-    """Call `tasks.load.load_model`; print a note if the model is of images."""
+    """Call `tasks.load.load_model`; print a note if it is an image model."""
     with _loading(options):
         pretrained, dual = load.load_model(options, labels)
     if pretrained.sees_frames:

@@ -33,15 +33,15 @@ LabelsOption = Annotated[
     str | None,
     Reads(),
     typer.Option(
-        help="A file or a comma list of labels instead of the model's own; models that read texts "
-        "have none: umt:, CLIP, SigLIP."
+        help="A file or a comma list of labels instead of the model's own. Models that read texts "
+        "(umt:, CLIP, SigLIP, X-CLIP) have none of their own, so it is needed."
     ),
 ]
 TemplateOption = Annotated[
     str | None,
     typer.Option(
-        help="Prompt for a label in a model that reads texts; default: 'a video of {}', for umt: "
-        "the label alone.",
+        help="Prompt for each label, for a model that reads texts; default: 'a video of {}', for "
+        "umt: just the label.",
         show_default=False,
     ),
 ]
@@ -59,7 +59,7 @@ class ModelOptions(ModelSpec):
         typer.Option(
             help="A directory or hub id of transformers: VideoMAE, ViViT, V-JEPA 2, CLIP, SigLIP, "
             "DINOv2 and others; umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one. Default: "
-            "the bundled shapes model, which knows coloured shapes alone.",
+            "the bundled shapes model, which knows only coloured shapes.",
             show_default=False,
         ),
     ] = None
@@ -77,8 +77,8 @@ class ModelOptions(ModelSpec):
         int | None,
         typer.Option(
             min=1,
-            help="Frames of a umt: model (12 fine-tuned, the default; 4 zero-shot), or for a model "
-            "of images (default: 8).",
+            help="Frames of a umt: model (12 fine-tuned, the default; 4 zero-shot), or for an "
+            "image model (default: 8).",
         ),
     ] = None
     device: DeviceOption = "auto"

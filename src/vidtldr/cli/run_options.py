@@ -93,7 +93,7 @@ def parse_seconds(name: str, typed: str) -> float:
 
 VIDEOS_HELP = (
     "Video files; folders, searched to any depth; patterns in quotes; lists, which end in .txt and "
-    "have a path a line; - for a list on the standard input."
+    "have one path per line; - for a list on the standard input."
 )
 VideosArgument = Annotated[
     list[str],
@@ -110,7 +110,10 @@ CompileOption = Annotated[
 CacheOption = Annotated[
     Path | None,
     Reads(),
-    typer.Option(metavar="DIR", help="Cache directory for video features."),
+    typer.Option(
+        metavar="DIR",
+        help="Directory that keeps what the model computed of each video, to continue later.",
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ Letters: `V` videos, `T` texts.
 """
 
 import os
+from dataclasses import replace
 
 import torch
 
@@ -83,7 +84,7 @@ def evaluate_dual_retrieval(
     for index, row in enumerate(scored):
         if row.logits is not None:
             scores[index] = row.logits[0, columns]
-        rows.append(ClassifiedVideo(row.path, None, row.notes, row.error, row.from_cache))
+        rows.append(replace(row, logits=None))
     dual_metrics = measure(Scores(scores, scores.T), retrieval)
     run = record_run(scorer, settings, protocol, rows, {"annotations": annotations})
     return RetrievalResult(dual_metrics, None, len(retrieval.texts), run)

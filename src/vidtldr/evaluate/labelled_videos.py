@@ -14,7 +14,8 @@ from vidtldr.evaluate.video_folder import EXTENSIONS
 
 __all__ = ["LabelledVideo", "read_labelled_videos", "resolve_labels"]
 
-# Each run of separators can be read in one way alone, so hostile lines take no time.
+# Each run of separators can be read in only one way, so that a hostile line cannot make the
+# expression backtrack for long.
 _SPLIT = r"(?:[ \t]*,[ \t]*|[ \t]+)"
 _QUOTED = re.compile(rf'"((?:[^"]|"")+)"{_SPLIT}(.+)')
 _EXTENSION = re.compile(rf"{EXTENSIONS.pattern}(?={_SPLIT}[^ \t,])", re.IGNORECASE)
@@ -50,10 +51,10 @@ def read_labelled_videos(path: str | os.PathLike[str]) -> tuple[LabelledVideo, .
       too.
     - A first line with the columns `label` and `video` (or `path`, `filename`): CSV, with commas or
       tabs. Kinetics' own columns `youtube_id`, `time_start` and `time_end` name a video, too.
-    - Otherwise a video and a label a line, separated by a space, a tab or a comma, as the lists of
-      VideoMAE and mmaction2 are. The name may contain spaces and commas if it has the extension of
-      a video or the label is a number; the label may if the name has such an extension, or is a
-      single word before a comma.
+    - Otherwise one video and its label per line, separated by a space, a tab or a comma, as in the
+      lists of VideoMAE and mmaction2. The name may contain spaces and commas if it has the
+      extension of a video or the label is a number; the label may if the name has such an
+      extension, or is a single word before a comma.
 
     Args:
         path: The file, UTF-8. Empty lines are skipped, other keys and columns ignored.
@@ -191,7 +192,9 @@ def _video_columns(columns: Sequence[str]) -> bool:
 def _of_line(entry: Entry, line: str) -> LabelledVideo:
     parts = _split(line)
     if parts is None:
-        entry.refuse("the line must be a video and a label, whose border is clear", line, _REMEDY)
+        entry.refuse(
+            "the line must be a video and a label, with one place to split them", line, _REMEDY
+        )
     video, label = (part.strip(" \t") for part in parts)
     if len(label) > 1 and label[0] == label[-1] == '"':
         label = label[1:-1].replace('""', '"')
@@ -201,7 +204,7 @@ def _of_line(entry: Entry, line: str) -> LabelledVideo:
 
 
 def _split(line: str) -> tuple[str, str] | None:
-    """Part a line at the one place where it can be parted; None if there is none, or several."""
+    """Split a line at the only place where it can be split; None if there is none, or several."""
     quoted = _QUOTED.fullmatch(line)
     if quoted:
         return quoted[1].replace('""', '"'), quoted[2]

@@ -165,7 +165,7 @@ def classification_protocol(
         name: `single`, `kinetics` or `ssv2`.
         segments: In place of `num_segments`.
         crops: In place of `num_crops`.
-        stride: In place of `stride`, for `kinetics` alone.
+        stride: In place of `stride`, only for `kinetics`.
         average: In place of `average`.
 
     Raises:

@@ -75,7 +75,7 @@ class CLIPHost(Host):
         if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
             return ()
         root: Any = self.root
-        return (PoolingStep(root.encoder, None, hands_on="shares"),)
+        return (PoolingStep(root.encoder, None, returns="shares"),)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

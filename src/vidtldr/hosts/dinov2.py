@@ -1,6 +1,6 @@
 """DINOv2 of transformers, without and with register tokens behind the class token.
 
-By default it hands on the grid: patch tokens are what the model is used for, its classifier takes
+By default it passes on the grid: patch tokens are what the model is used for, its classifier takes
 their mean, and a backbone makes maps of them. With pooling by mass the classifier takes the mean of
 merged tokens by their mass.
 """
@@ -75,7 +75,7 @@ class Dinov2Host(ViTHost):
         if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
             return ()
         root: Any = self.root
-        return (PoolingStep(root.layernorm, hands_on="shares"),)
+        return (PoolingStep(root.layernorm, returns="shares"),)
 
 
 class Dinov2WithRegistersHost(Dinov2Host):

@@ -1,6 +1,6 @@
 """DINOv3 of transformers: a class token, register tokens, and rotary positions of patches.
 
-By default it hands on the grid, as DINOv2 does.
+By default it passes on the grid, as DINOv2 does.
 """
 
 import sys

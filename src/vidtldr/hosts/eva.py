@@ -22,7 +22,7 @@ _ROPE_ATTENTION = "timm.layers.attention.AttentionRope"
 class EvaHost(TimmHost):
     """`Eva` of plain `EvaBlock`, with either of its attentions and any kind of rotary positions.
 
-    By default it hands on tokens or the grid as `VisionTransformer` does.
+    By default it passes on tokens or the grid as `VisionTransformer` does.
     """
 
     family = "Eva (timm)"

@@ -89,7 +89,7 @@ class Host(ABC):
     Attributes:
         family: The family's name, as errors and the README list it.
         grid_methods: Methods of the root that lay tokens out on their grid; they raise while the
-            model merges and hands on merged tokens.
+            model merges and passes on merged tokens.
         is_rotary: Whether each block turns queries and keys by the positions of their tokens.
         returns_tuple: Whether a block returns its tokens as the first element of a pair, behind
             which come attention maps.
@@ -243,11 +243,11 @@ class Host(ABC):
         return ()
 
     def grid_modules(self) -> tuple[nn.Module, ...]:
-        """Modules that refuse to run while merged tokens are handed on."""
+        """Modules that refuse to run while merged tokens are passed on."""
         return ()
 
     def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
-        """What the blocks hand on, with `"auto"` resolved for the model at hand.
+        """What the blocks pass on, with `"auto"` resolved for the model at hand.
 
         Pooling by mass is for tokens: on the grid every place counts once.
 
@@ -285,7 +285,7 @@ class Host(ABC):
         """
         own = type(self.root).__module__.rpartition(".")[0]
         packages = {type(module).__module__.rpartition(".")[0] for module in self.model.modules()}
-        # Transformers' wrapper of timm hands on what timm's model makes of its tokens.
+        # Transformers' wrapper of timm passes on what timm's model makes of its tokens.
         others = packages - {own, "transformers.models.timm_wrapper"}
         return any(package.startswith("transformers.models.") for package in others)
 

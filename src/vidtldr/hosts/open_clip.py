@@ -1,7 +1,7 @@
 """open_clip's own vision tower: frames of videos as a batch, a class token in front.
 
 The text tower has blocks of the same class and is not touched. Towers of timm inside open_clip are
-found by the hosts of timm. By default it hands on tokens where the class token is read, and the
+found by the hosts of timm. By default it passes on tokens where the class token is read, and the
 grid where a mean, an attention pool or a decoder reads many.
 
 Does not import open_clip, which would load torchvision: classes are recognised by module and name.
@@ -126,7 +126,7 @@ class OpenCLIPHost(Host):
         return float(attention.dropout if own is None else own.p)
 
     def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
-        """What the blocks hand on, with `"auto"` resolved by what pools their tokens.
+        """What the blocks pass on, with `"auto"` resolved by what pools their tokens.
 
         Raises:
             NotImplementedError: If `"tokens"` would break the model or make it silently wrong.

@@ -20,7 +20,7 @@ class PoolingStep(NamedTuple):
         bias: The keyword by which it takes a bias of its attention's logits, which becomes the log
             mass of the keys; None if it treats each token by itself.
         num_bias_heads: H where that bias is (B * H, 1, N); None where it is (B, 1, 1, N).
-        hands_on: What it returns, alone or first in a tuple: `"tokens"`; `"shares"`, patch tokens
+        returns: What it returns, alone or first in a tuple: `"tokens"`; `"shares"`, patch tokens
             to be multiplied by their share of the mass, so that their plain mean is their mean by
             mass; or `"vector"`.
         config: The config of transformers whose attention must be SDPA, where others would drop the
@@ -31,5 +31,5 @@ class PoolingStep(NamedTuple):
     argument: int | None = 0
     bias: str | None = None
     num_bias_heads: int | None = None
-    hands_on: Literal["tokens", "shares", "vector"] = "tokens"
+    returns: Literal["tokens", "shares", "vector"] = "tokens"
     config: Any = None

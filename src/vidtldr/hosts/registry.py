@@ -56,8 +56,8 @@ _GRID = (
 )
 _ROPE = "each layer turns tokens by rotary positions that are computed for the whole grid"
 _POST_NORM = (
-    "it normalises what attention and MLP return, not what they read; merging is made for the "
-    "other order and not tried in this one"
+    "it normalises what attention and MLP return, not what they read, and merging has not been "
+    "tried in that order"
 )
 _PARALLEL = "attention and MLP read the same tokens side by side, and merging belongs between them"
 _PER_FRAME = (

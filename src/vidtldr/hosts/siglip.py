@@ -33,12 +33,12 @@ class SiglipHost(CLIPHost):
         """The last norm and the probe's attention, or the norm before a classifier's mean."""
         root: Any = self.root
         if is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
-            return (PoolingStep(root.post_layernorm, hands_on="shares"),)
+            return (PoolingStep(root.post_layernorm, returns="shares"),)
         attention = self.probe()
         if attention is None:
             return ()
         heads = attention.num_heads
-        probe = PoolingStep(attention, 1, "attn_mask", num_bias_heads=heads, hands_on="vector")
+        probe = PoolingStep(attention, 1, "attn_mask", num_bias_heads=heads, returns="vector")
         return (PoolingStep(root.post_layernorm), probe)
 
 

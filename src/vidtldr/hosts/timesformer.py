@@ -49,7 +49,7 @@ class TimesformerHost(Host):
         if kind != "divided_space_time":
             raise NotImplementedError(
                 f"attention_type must be 'divided_space_time' to merge, got {kind!r}, which is not "
-                "known here. Use a model of the other kind."
+                "supported. Use a model with divided attention."
             )
         num_tokens = 1 + root.embeddings.num_patches * num_frames
         return cls(root, root.encoder.layer, 1, num_tokens, tube_length=num_frames)

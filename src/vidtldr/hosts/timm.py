@@ -1,7 +1,8 @@
 """`VisionTransformer` of timm: images, or frames of videos as a batch.
 
-By default it hands on tokens where one of them is read, such as the class token, and the grid where
-many are: a mean or an attention pool counts a merged token once, and feature maps need every place.
+By default it passes on tokens where one of them is read, such as the class token, and the grid
+where many are: a mean or an attention pool counts a merged token once, and feature maps need every
+place.
 
 Does not import timm, which would load torchvision: classes are recognised by module and name.
 """
@@ -19,8 +20,8 @@ _MODEL = "timm.models.vision_transformer.VisionTransformer"
 _BLOCK = "timm.models.vision_transformer.Block"
 _ATTENTION = "timm.layers.attention.Attention"
 
-# Pooling that a token merged of many does not change by being there only once.
-_BLIND_TO_COUNTS = ("token", "max")
+# Pooling to which it makes no difference how many places a merged token stands for.
+_IGNORES_COUNTS = ("token", "max")
 
 
 class TimmHost(Host):
@@ -86,14 +87,16 @@ class TimmHost(Host):
         return float(block.attn.attn_drop.p)
 
     def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
-        """What the blocks hand on, with `"auto"` resolved by what pools their tokens.
+        """What the blocks pass on, with `"auto"` resolved by what pools their tokens.
 
         Raises:
             NotImplementedError: If `"tokens"` would break the model or make it silently wrong.
         """
         root: Any = self.root
-        is_blind = root.attn_pool is None and root.global_pool in _BLIND_TO_COUNTS
-        return "grid" if output == "auto" and not is_blind else super().output_of(output, pooling)
+        ignores_counts = root.attn_pool is None and root.global_pool in _IGNORES_COUNTS
+        if output == "auto" and not ignores_counts:
+            return "grid"
+        return super().output_of(output, pooling)
 
 
 def attended_by(

@@ -76,7 +76,7 @@ class VideoMAEHost(Host):
         is_classifier = is_a(self.model, f"{_MODELING}.VideoMAEForVideoClassification")
         if not is_classifier or not root.config.use_mean_pooling:
             return ()
-        return (PoolingStep(root.encoder, None, hands_on="shares"),)
+        return (PoolingStep(root.encoder, None, returns="shares"),)
 
     @staticmethod
     def attention_dropout(block: Any) -> float:

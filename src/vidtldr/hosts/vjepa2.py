@@ -1,6 +1,6 @@
 """V-JEPA 2 of transformers: no class token, rotary positions in time, height and width.
 
-It hands on the grid: the predictor and the attentive pooler read a token of every place. With
+It passes on the grid: the predictor and the attentive pooler read a token of every place. With
 pooling by mass the pooler attends to merged tokens instead, and the predictor is out of use.
 """
 
@@ -103,7 +103,7 @@ class VJEPA2Host(Host):
         (pooler,) = poolers
         of_keys = PoolingStep(pooler, bias="attention_mask", config=root.config)
         layers = [of_keys._replace(module=layer) for layer in pooler.self_attention_layers]
-        last = of_keys._replace(module=pooler.cross_attention_layer, argument=1, hands_on="vector")
+        last = of_keys._replace(module=pooler.cross_attention_layer, argument=1, returns="vector")
         return (PoolingStep(root.layernorm), *layers, last)
 
     def grid_modules(self) -> tuple[nn.Module, ...]:

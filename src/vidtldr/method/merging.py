@@ -54,11 +54,8 @@ def merge_tokens(
     num_kept = match.kept.shape[1]
     # Kept and merged sources in one gather: small models are limited by the number of operators.
     sources = _take(x, torch.cat([match.kept, match.src], dim=1))
-    kept, arriving = (
-        sources[:, :num_kept],
-        sources[:, num_kept:].to(work),
-    )  # (B, S - r, C), (B, r, C)
-    arriving = arriving * src_share.to(work).unsqueeze(-1)
+    kept = sources[:, :num_kept]  # (B, S - r, C)
+    arriving = sources[:, num_kept:].to(work) * src_share.to(work).unsqueeze(-1)  # (B, r, C)
     merged = match.destinations_of(x).to(work) * dst_share.to(work).unsqueeze(-1)  # (B, N - S, C)
     merged = _add_at(merged, dst_place, arriving).to(x.dtype)
     behind = slice(match.end, None)
@@ -95,12 +92,12 @@ def _validate_shapes(x: Tensor, mass: Tensor, match: Match, weights: Tensor | No
         )
     if mass.shape != x.shape[:2]:
         raise ValueError(
-            f"mass must be {tuple(x.shape[:2])}, one a token, got shape {tuple(mass.shape)}. Pass "
-            "its mass."
+            f"mass must be {tuple(x.shape[:2])}, one per token, got shape {tuple(mass.shape)}. "
+            "Pass its mass."
         )
     expected = (x.shape[0], match.end - match.num_prefix_tokens)
     if weights is not None and weights.shape != expected:
         raise ValueError(
-            f"weights must be {expected}, one a mergeable token, got shape "
+            f"weights must be {expected}, one per mergeable token, got shape "
             f"{tuple(weights.shape)}. Leave prefix and suffix tokens out."
         )

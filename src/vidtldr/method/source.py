@@ -49,7 +49,7 @@ def update_source(source: Tensor, match: Match) -> Tensor:
     """
     if source.dim() != 2 or source.shape[0] != match.kept.shape[0]:
         raise ValueError(
-            f"source must be ({match.kept.shape[0]}, N0), a row a clip, got shape "
+            f"source must be ({match.kept.shape[0]}, N0), one row per clip, got shape "
             f"{tuple(source.shape)}. Pass the map of the same batch."
         )
     return moved_to(match).gather(1, source)
@@ -96,8 +96,8 @@ def unmerge_tokens(x: Tensor, source: Tensor) -> Tensor:
         )
     if source.dim() != 2 or source.shape[0] != x.shape[0]:
         raise ValueError(
-            f"source must be ({x.shape[0]}, N0), a row a clip, got shape {tuple(source.shape)}. "
-            "Pass trace.source."
+            f"source must be ({x.shape[0]}, N0), one row per clip, got shape "
+            f"{tuple(source.shape)}. Pass trace.source."
         )
     if source.dtype != torch.int64:
         raise TypeError(f"source must be int64, got {source.dtype}. Pass trace.source as it is.")

@@ -35,13 +35,13 @@ _PLACES = "_vidtldr_places"
 
 
 class _State(NamedTuple):
-    """What blocks hand on.
+    """What blocks pass on.
 
     Attributes:
         x: Tokens, shape (B, N, C).
         mass: Their mass, shape (B, N); None before the first merging layer, where all is 1.
         source: Index of the token that holds each original place, shape (B, N0), int64; None where
-            tokens are handed on without a grid.
+            tokens are passed on without a grid.
         places: Index of the place where each token stands, shape (B, N), int64; None where no layer
             reads positions.
     """
@@ -82,7 +82,7 @@ class MergingForward(Replacement):
         self.layer = layer
         self.is_first = layer == config.first_merging_layer
         # The next block reads the mass, and pooling by mass reads it after the last.
-        self.hands_on_mass = layer < len(host.blocks) - 1 or config.pooling == "mass"
+        self.passes_on_mass = layer < len(host.blocks) - 1 or config.pooling == "mass"
         self.gives_grid = config.output == "grid"
         self.is_rotary, self.returns_tuple = host.is_rotary, host.returns_tuple
         self.config = config
@@ -124,7 +124,7 @@ class MergingForward(Replacement):
         except BaseException:
             self.under_way.end()
             raise
-        if self.hands_on_mass:
+        if self.passes_on_mass:
             self.under_way.keep(out)
         else:
             self.under_way.end()
@@ -173,7 +173,7 @@ class MergingForward(Replacement):
             setattr(grid, _TOKENS, x)
             setattr(grid, _SOURCE, source)
             x = grid
-        if self.hands_on_mass:
+        if self.passes_on_mass:
             assert mass is not None  # every layer from the first merging one on has it
             put_mass_on(x, mass)
             if places is not None:
@@ -328,7 +328,7 @@ def mass_of(x: Tensor, reader: str, writer_layer: int, *, is_grid: bool = False)
 
 
 def num_tokens_of(output: Tensor | tuple[Tensor, ...]) -> int:
-    """Number of tokens that a block hands on, merged ones where its output is the grid."""
+    """Number of tokens that a block passes on, merged ones where its output is the grid."""
     x = output[0] if isinstance(output, tuple) else output
     tokens: Tensor = getattr(x, _TOKENS, x)
     return tokens.shape[1]

@@ -76,15 +76,15 @@ class StepByMass(Replacement):
             kwargs[self.step.bias] = self._bias(mass).to(tokens.dtype)
         if out is not None:
             out.last_hidden_state = self._by_shares(tokens, mass)
-        elif self.step.hands_on == "shares":
+        elif self.step.returns == "shares":
             out = self._by_shares(forward(self.module, *args, **kwargs), mass)
         else:
             out = forward(self.module, *args, **kwargs)
-        if self.step.hands_on == "tokens":
-            handed_on = out[0] if isinstance(out, tuple) else out
-            put_mass_on(handed_on, mass)
+        if self.step.returns == "tokens":
+            passed_on = out[0] if isinstance(out, tuple) else out
+            put_mass_on(passed_on, mass)
             if not is_compiling:
-                self.under_way.keep(handed_on)
+                self.under_way.keep(passed_on)
         elif not is_compiling:
             self.under_way.end()
         return out
@@ -99,8 +99,8 @@ class StepByMass(Replacement):
         """Multiply patch tokens by their share of the mass, 1 on average."""
         first, of_patches = self.num_prefix_tokens, mass[:, self.num_prefix_tokens :]
         shares = of_patches / of_patches.mean(dim=1, keepdim=True)
-        weighed = x[:, first:] * shares.unsqueeze(-1).to(x.dtype)
-        return torch.cat([x[:, :first], weighed], dim=1)
+        weighted = x[:, first:] * shares.unsqueeze(-1).to(x.dtype)
+        return torch.cat([x[:, :first], weighted], dim=1)
 
     def _refuse_other_attention(self) -> None:
         config = self.step.config

@@ -142,7 +142,7 @@ def pretrained_embedder(
 ) -> Embedder:
     """Embed with a model of transformers.
 
-    Vectors of a classifier are the input of its last layer, those of an encoder what it hands on,
+    Vectors of a classifier are the input of its last layer, those of an encoder what it returns,
     neither normalised; those of a dual encoder are unit vectors, comparable with texts. Vectors of
     single frames are averaged first.
 

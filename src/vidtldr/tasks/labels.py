@@ -86,7 +86,7 @@ def _read_label_file(path: str) -> list[str]:
     except (json.JSONDecodeError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise ValueError(
-            f"labels must be a JSON list or one label a line, got {path!r}, line {line}, that is "
+            f"labels must be a JSON list or one label per line, got {path!r}, line {line}, that is "
             "no JSON. Correct the file."
         ) from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

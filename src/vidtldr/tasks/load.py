@@ -124,7 +124,7 @@ def load_classifier(
 def load_model(
     spec: ModelSpec, labels: Sequence[str] | None = None
 ) -> tuple[Pretrained, DualEncoder | None]:
-    """Load a model of transformers: a classifier or an encoder, and its texts' side if it has one.
+    """Load a classifier or an encoder of transformers, and its text side if it has one.
 
     Args:
         spec: The model, not of UMT.

@@ -85,8 +85,8 @@ class ModelSpec:
             hub id of a classifier or encoder of transformers; or None for the bundled shapes model.
         arch: Sizes of a UMT checkpoint: `b16` (the default), `l16` or a JSON file.
         tokenizer: Directory of a UMT checkpoint's tokenizer; None for BERT's own, from the cache.
-        frames: Frames of a UMT model, None for 12 or what a converted directory says; or of a model
-            of images, None for 8.
+        frames: Frames of a UMT model, None for 12 or what a converted directory says; or of an
+            image model, None for 8.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         dtype: Dtype of the weights: `auto` (the checkpoint's; float32 on a CPU), `float32`,
             `bfloat16`, `float16`, or the short forms `fp32`, `bf16`, `fp16`.

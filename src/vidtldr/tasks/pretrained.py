@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DEFAULT_FRAMES = 8  # of a video, for models of images
+DEFAULT_FRAMES = 8  # of a video, for image models
+_WITHOUT_POOLER = {"add_pooling_layer": False}
 _BLOCK_KEY = re.compile(r"\.layers?\.\d+\.")
 
 
@@ -51,7 +52,7 @@ class Pretrained:
         labels: The name of each class, in the order of the logits; empty for an encoder.
         num_frames: Frames that the model takes.
         note: As in `ClipReader`.
-        sees_frames: Whether it is a model of images, whose outputs for the frames of a clip are
+        sees_frames: Whether it is an image model, whose outputs for the frames of a clip are
             averaged.
     """
 
@@ -77,13 +78,13 @@ def load_pretrained(
         device: Device to move the model to.
         dtype: Dtype of the weights; None for the checkpoint's own, or float32 on a CPU.
         labels: Names of the classes, in place of the model's own; ignored for an encoder.
-        frames: Frames of a video for a model of images; None for 8, or a video model's own.
+        frames: Frames of a video for an image model; None for 8, or a video model's own.
 
     Raises:
         FileNotFoundError: If the model, its config or its preprocessor config is missing, or the
             hub cannot be reached.
-        ValueError: If it is neither, a weight is missing from the checkpoint, there is not exactly
-            one label per class, or `frames` is given for a video model.
+        ValueError: If it is neither of the two, a weight is missing from the checkpoint, there is
+            not exactly one label per class, or `frames` is given for a video model.
     """
     source = model_source(name)
     config, directory = _read_config(source), model_directory(source)
@@ -102,8 +103,8 @@ def load_pretrained(
     own = _labels_of(config)
     if labels is not None and len(labels) != len(own):
         raise ValueError(
-            f"labels must be {len(own)} names, one a class of the model, got {len(labels)}. Give "
-            "one name a class, in the model's order."
+            f"labels must be {len(own)} names, one per class of the model, got {len(labels)}. Give "
+            "one name per class, in the model's order."
         )
     return Pretrained(model, transform, labels or own, num_frames, sees_frames=sees_frames)
 
@@ -131,7 +132,7 @@ def _class_of(config: Any, name: str) -> str:
         ):
             return saved_as if saved_as in classes else classes[0]
     raise ValueError(
-        f"model must be a classifier of images or videos or a known encoder, got "
+        f"model must be an image or video classifier or a known encoder, got "
         f"{saved_as or kind!r} in {name!r}. Pass, for example, a VideoMAE, CLIP, SigLIP, DINOv2 or "
         "V-JEPA 2."
     )
@@ -166,7 +167,7 @@ def _num_frames(config: Any, model_class: str, frames: int | None) -> int:
     own = int(vision.num_frames if hasattr(vision, "num_frames") else vision.frames_per_clip)
     if frames not in (None, own):
         raise ValueError(
-            f"`frames` must be left out for a model of clips, got {frames}: it takes {own} frames. "
+            f"`frames` must be left out for a video model, got {frames}: it takes {own} frames. "
             "Leave it out."
         )
     return own
@@ -178,9 +179,6 @@ def _on_clips(model: nn.Module, model_class: str) -> nn.Module:
     if _sees_frames(model_class):
         return FrameClassifier(model)
     return ClipClassifier(model) if model_class.startswith("VJEPA2") else model
-
-
-_WITHOUT_POOLER = {"add_pooling_layer": False}
 
 
 def _read_transform(directory: Path) -> VideoTransform:
@@ -292,6 +290,17 @@ def _load_model(name: str, model_class: str, dtype: torch.dtype | None) -> nn.Mo
             f"model must have weights that fit its config, got {name!r}: {_reason(error)}. Copy "
             "the whole config.json and model.safetensors there."
         ) from error
+    _validate_weights(name, info)
+    if getattr(model.config, "quantization_config", None) and not hasattr(model, "hf_quantizer"):
+        raise ValueError(
+            f"`model={name}` is quantized by a method that transformers does not know. Name the "
+            "model that it was made from."
+        )
+    return _with_fused_attention(model)
+
+
+def _validate_weights(name: str, info: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose weights are not those of its config; `info` is transformers'."""
     missing = sorted(info["missing_keys"])
     lost = name_lost_biases(missing)
     if lost is not None:
@@ -322,12 +331,6 @@ def _load_model(name: str, model_class: str, dtype: torch.dtype | None) -> nn.Mo
             f"leaves out {len(unexpected)} weights ({', '.join(unexpected[:3])}). Correct "
             "num_hidden_layers in config.json."
         )
-    if getattr(model.config, "quantization_config", None) and not hasattr(model, "hf_quantizer"):
-        raise ValueError(
-            f"`model={name}` is quantized by a method that transformers does not know. Name the "
-            "model that it was made from."
-        )
-    return _with_fused_attention(model)
 
 
 def _with_fused_attention(model: Any) -> nn.Module:

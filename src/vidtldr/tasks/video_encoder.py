@@ -1,4 +1,4 @@
-"""Models of transformers as the tasks call them: on clips, whether they see clips or single frames.
+"""Models of transformers, called on clips whether they see whole clips or single frames.
 
 Letters: `B` clips, `T` frames of a clip, `S` side of a frame in pixels, `C` channels of a vector,
 `K` classes.
@@ -27,7 +27,7 @@ class Encoder(NamedTuple):
 
     Attributes:
         sees: `"frames"`, shape (B*T, 3, S, S), or whole `"clips"`, shape (B, T, 3, S, S).
-        vector: Runs the model and returns a vector of each, shape (B*T, C) or (B, C).
+        vector: Runs the model and returns one vector for each, shape (B*T, C) or (B, C).
         channels: Name of the config's field that is C.
         reads_texts: Whether it has a text tower that shares the space of its vectors.
     """
@@ -97,7 +97,7 @@ ENCODERS: Mapping[str, Encoder] = {
 
 
 class VideoEncoder(nn.Module):
-    """An encoder that gives one vector a clip.
+    """An encoder that gives one vector per clip.
 
     Where it sees single frames, their vectors are averaged before anything else is done with them,
     as ViFi-CLIP does.
@@ -147,12 +147,8 @@ class ClassLogits:
     is_sigmoid: bool = False
 
 
-class FrameClassifier(nn.Module):
-    """A classifier of images, called on clips: the logits of their frames are averaged.
-
-    Args:
-        model: An image classifier of transformers.
-    """
+class _Classifier(nn.Module):
+    """A classifier of transformers behind another way to call it."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -167,6 +163,14 @@ class FrameClassifier(nn.Module):
     def config(self) -> Any:
         """The model's own."""
         return self.model.config
+
+
+class FrameClassifier(_Classifier):
+    """An image classifier, called on clips: the logits of their frames are averaged.
+
+    Args:
+        model: An image classifier of transformers.
+    """
 
     def forward(self, pixel_values: Tensor) -> ClassLogits:
         """Classify clips (B, T, 3, S, S)."""
@@ -174,26 +178,12 @@ class FrameClassifier(nn.Module):
         return ClassLogits(mean_of_frames(logits, len(pixel_values)))
 
 
-class ClipClassifier(nn.Module):
-    """A classifier of clips that calls them by another name.
+class ClipClassifier(_Classifier):
+    """A video classifier that names its clips differently.
 
     Args:
         model: A video classifier of transformers that takes `pixel_values_videos`.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    @property
-    def classifier(self) -> Any:
-        """The model's last layer."""
-        return self.model.classifier
-
-    @property
-    def config(self) -> Any:
-        """The model's own."""
-        return self.model.config
 
     def forward(self, pixel_values: Tensor) -> ClassLogits:
         """Classify clips (B, T, 3, S, S)."""

@@ -173,13 +173,13 @@ def text_classifier(
     A label is its own prompt unless there is a template; prompts are cleaned as captions are.
     Probabilities are the softmax of the cosine similarities divided by the checkpoint's learnt
     temperature (about 0.01 to 0.07), as the authors' code does for the choices of multiple-choice
-    questions. They have no program that
-    classifies by labels, so there is no number of theirs to compare with.
+    questions. They have no program that classifies by labels, so there is no number of theirs to
+    compare with.
 
     Args:
         model: The model, on its device.
         labels: Names of the classes, at least two.
-        template: Prompt with one `{}` for the label; None for the label alone.
+        template: Prompt with one `{}` for the label; None for just the label.
 
     Raises:
         ValueError: If there are fewer than two labels, one is empty or too long, or two are alike

@@ -15,7 +15,6 @@ from vidtldr.files import read_json
 
 __all__ = ["PROCESSORS", "read_processor_config"]
 
-
 Channels = tuple[float, float, float]
 
 _HALF = (0.5, 0.5, 0.5)
@@ -169,7 +168,7 @@ def _find(directory: Path) -> tuple[Path, dict[str, Any]]:
         if isinstance(parts.get(key), dict):
             return file, parts[key]
     raise FileNotFoundError(
-        f"directory must hold {' or '.join(_FILES)}, got {str(directory)!r}. "
+        f"directory must hold {', '.join(_FILES)} or {_FILE_OF_PARTS}, got {str(directory)!r}. "
         "Copy the file from the model's page, or make a VideoTransform by hand."
     )
 

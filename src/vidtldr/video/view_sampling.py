@@ -25,8 +25,8 @@ def dense_segments(
     """Slide a window of every `stride`-th frame from the start of the file to its end.
 
     Of the frames 0, stride, 2 * stride, ... segment `k` takes `num_frames` in a row, from number
-    `int(k * step)` on, where `step` is the number of frames left over / (num_segments - 1). One
-    segment alone lies in the middle, for which VideoMAE has no rule.
+    `int(k * step)` on, where `step` is the number of frames left over / (num_segments - 1). A
+    single segment, for which VideoMAE has no rule, lies in the middle.
 
     Args:
         num_frames_in_file: Frames in the file, at least 1.

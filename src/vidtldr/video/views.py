@@ -24,7 +24,7 @@ def crop_corners(
 
     Crop `i` starts at `int(i * step)` of the longer side, where `step` is the length left over /
     (num_crops - 1), so the outer ones touch the edges. On a square they go from top to bottom.
-    Along the shorter side, and if there is one alone, they lie in the centre.
+    Along the shorter side, and if there is only one, they lie in the centre.
 
     Args:
         height: H.
@@ -120,7 +120,7 @@ class Views:
 
     @property
     def reading(self) -> VideoTransform:
-        """The transform to read a video with: frames whole, unless there is one crop alone."""
+        """The transform to read a video with: frames whole, unless there is only one crop."""
         if self.num_crops == 1:
             return self.transform
         resize = self.transform.resize

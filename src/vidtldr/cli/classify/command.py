@@ -46,7 +46,7 @@ def classify(
     """Classify videos; with --flop-ratio, --r or --preset, faster.
 
     A model that reads texts takes any labels and compares the video with them; SigLIP gives each
-    label a probability of its own. A model of images sees the frames one by one, and their logits
+    label a probability of its own. An image model sees the frames one by one, and their logits
     are averaged. A video that cannot be read does not stop the others: its row has the error.
 
     Example: vidtldr classify clip.mp4 --model MCG-NJU/videomae-base-finetuned-kinetics

@@ -1,4 +1,4 @@
-"""`vidtldr evaluate`: run the paper's protocols on a set of videos."""
+"""`vidtldr evaluate`: run published protocols on a set of videos."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -70,7 +70,9 @@ class EvaluateOptions:
     autocast: Annotated[
         Literal["none", "float16", "bfloat16"],
         typer.Option(
-            help="Half-precision dtype to compute in; the paper's protocol uses float16 on a GPU."
+            metavar="DTYPE",
+            help="Half-precision dtype to compute in: none, float16 (the paper's protocol, on a "
+            "GPU) or bfloat16.",
         ),
     ] = "none"
     batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1
@@ -97,9 +99,10 @@ class EvaluateOptions:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Evaluate UMT by the paper's protocol, and classifiers. A video that cannot be read is "
-    "listed, and counts as a miss or, in classification, not at all. Exit codes: 0 all read, 1 "
-    "some videos failed, 2 nothing could start.",
+    short_help="Evaluate on annotated videos: classification, retrieval, questions.",
+    help="Evaluate on annotated videos, by the protocols of vid-TLDR and VideoMAE. A video that "
+    "cannot be read is listed; it counts as a miss, but in classification it is left out. Exit "
+    "codes: 0 all read, 1 some videos failed, 2 nothing could start.",
 )
 
 
@@ -148,11 +151,11 @@ def retrieval(
                 "has no fusion encoder. Leave it out."
             )
         options.find_videos(read_retrieval(annotations, rules).videos)
+        from vidtldr.cli.evaluate.output import show
         from vidtldr.cli.evaluate.run import (
             dual_evaluation,
             run_evaluation,
             settings_of,
-            show,
             umt_evaluation,
         )
         from vidtldr.cli.load_model import load_model, load_retrieval
@@ -200,7 +203,8 @@ def answering(
         merge = _checked(spec, merging, options)
         read_answers(answers)
         options.find_videos(each.video for each in read_questions(annotations))
-        from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
+        from vidtldr.cli.evaluate.output import show
+        from vidtldr.cli.evaluate.run import run_evaluation, settings_of
         from vidtldr.cli.load_model import load_answering
         from vidtldr.evaluate.answering import evaluate_answering
 
@@ -243,7 +247,8 @@ def multiple_choice(
     with clear_errors(run.debug, what_is_kept(options.cache)):
         merge = _checked(spec, merging, options)
         options.find_videos(each.video for each in read_choices(annotations))
-        from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
+        from vidtldr.cli.evaluate.output import show
+        from vidtldr.cli.evaluate.run import run_evaluation, settings_of
         from vidtldr.cli.load_model import load_retrieval
         from vidtldr.evaluate.multiple_choice import evaluate_multiple_choice
 
@@ -276,7 +281,7 @@ def classification(
     protocol: Annotated[
         str,
         typer.Option(
-            help="Views of each video: single, or VideoMAE's for kinetics (5 x 3) or ssv2 (2 x 3)."
+            help="Views of each video: single, or VideoMAE's: kinetics (5 x 3) or ssv2 (2 x 3)."
         ),
     ] = "single",
     segments: Annotated[
@@ -292,7 +297,10 @@ def classification(
     ] = None,
     average: Annotated[
         Literal["probabilities", "logits"],
-        typer.Option(help="What is averaged over views; VideoMAE's program: probabilities."),
+        typer.Option(
+            metavar="AVERAGE",
+            help="What is averaged over views: probabilities, as VideoMAE does, or logits.",
+        ),
     ] = "probabilities",
     labels: LabelsOption = None,
     template: TemplateOption = None,
@@ -303,9 +311,9 @@ def classification(
 ) -> None:
     """Evaluate classification by one or many views of each video: top-1 and top-5 accuracy.
 
-    Annotations have a video and its label a line, as the lists of Kinetics and SSv2: a.mp4 3; or
-    they are CSV with the columns video and label, or JSON: [{"video": "a.mp4", "label": "yoga"},
-    ...].
+    Annotations have one video and its label per line, as the lists of Kinetics and SSv2: a.mp4 3;
+    or they are CSV with the columns video and label, or JSON: [{"video": "a.mp4", "label":
+    "yoga"}, ...].
 
     Example: vidtldr evaluate classification --annotations k400_val.csv --videos K400 --model
     MCG-NJU/videomae-base-finetuned-kinetics --protocol kinetics
@@ -322,7 +330,8 @@ def classification(
         if names is not None:
             resolve_labels(labelled, names)
         options.find_videos(each.video for each in labelled)
-        from vidtldr.cli.evaluate.run import run_evaluation, settings_of, show
+        from vidtldr.cli.evaluate.output import show
+        from vidtldr.cli.evaluate.run import run_evaluation, settings_of
         from vidtldr.cli.load_model import load_classifier
         from vidtldr.evaluate.classification import evaluate_classification
 

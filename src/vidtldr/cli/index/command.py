@@ -100,7 +100,7 @@ def add(
         typer.Argument(
             metavar="SOURCE",
             help="Folders, searched to any depth; files; patterns in quotes; lists, which end in "
-            ".txt and have a path a line; - for a list on the standard input.",
+            ".txt and have one path per line; - for a list on the standard input.",
             show_default=False,
         ),
     ],
