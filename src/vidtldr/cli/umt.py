@@ -1,9 +1,9 @@
-"""`vidtldr ask`: answer a question about a video from a list of candidates."""
+"""Commands for UMT alone: `ask` answers questions, `convert` stores a checkpoint."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
-from vidtldr.cli.output_options import Reads, validate_cache
+from vidtldr.cli.output_options import Reads, validate_cache, validate_new_directory
 from vidtldr.cli.run_options import (
     CacheOption,
     CompileOption,
@@ -23,11 +23,12 @@ from vidtldr.cli.run_options import (
     what_is_kept,
 )
 from vidtldr.cli.terminal import one_line, print_failed_videos, printable
+from vidtldr.tasks.model_spec import UMT_PREFIX
 
 if TYPE_CHECKING:
     from vidtldr.tasks.ask import AnsweredVideo
 
-__all__ = ["answer_candidates", "ask", "print_json", "print_table"]
+__all__ = ["answer_candidates", "ask", "convert"]
 
 
 @spread_options
@@ -63,7 +64,6 @@ def ask(
         validate_text(question, "QUESTION", "vidtldr ask VIDEO 'what colour is it?'")
         validate_cache(cache)
         candidates = answer_candidates(answers, spec)
-        from vidtldr.cli.ask import print_json, print_table
         from vidtldr.cli.load_model import load_answering, say_if_unmerged, video_encoding
         from vidtldr.cli.terminal import compiled_row, status
         from vidtldr.tasks.ask import ask_video
@@ -75,9 +75,9 @@ def ask(
         with status("watching the video"):
             result = ask_video(encoding, video, question, candidates, top=top)
         if run.as_json:
-            print_json(question, result, compiled_row(encoding.compiled))
+            _print_json(question, result, compiled_row(encoding.compiled))
         else:
-            print_table(question, result)
+            _print_table(question, result)
     if result.error is not None:
         raise typer.Exit(SOME_INPUTS_FAILED)
 
@@ -121,7 +121,7 @@ def answer_candidates(answers: str | None, spec: ModelOptions) -> tuple[str, ...
     return tuple(entries)
 
 
-def print_json(question: str, result: "AnsweredVideo", compiled: Mapping[str, Any]) -> None:
+def _print_json(question: str, result: "AnsweredVideo", compiled: Mapping[str, Any]) -> None:
     """Print one JSON object, including the fields of `compiled_row`."""
     row = {
         "video": result.path,
@@ -135,7 +135,7 @@ def print_json(question: str, result: "AnsweredVideo", compiled: Mapping[str, An
     print(json.dumps(row))
 
 
-def print_table(question: str, result: "AnsweredVideo") -> None:
+def _print_table(question: str, result: "AnsweredVideo") -> None:
     """Print the answers, likeliest first, or the error."""
     console = Console(highlight=False)
     if result.error is not None:
@@ -150,3 +150,56 @@ def print_table(question: str, result: "AnsweredVideo") -> None:
     for answer in result.answers:
         table.add_row(Text(printable(answer.answer)), f"{answer.probability:.1%}")
     console.print(table)
+
+
+@spread_options
+def convert(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            help="A published UMT checkpoint, .pth or .safetensors.", show_default=False
+        ),
+    ],
+    directory: Annotated[Path, typer.Argument(help="New directory to write.", show_default=False)],
+    task: Annotated[
+        Literal["retrieval", "answering"], typer.Option(help="What the weights are for.")
+    ] = "retrieval",
+    arch: Annotated[
+        str | None, typer.Option(help="Sizes: b16 (the default), l16 or a JSON file.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Tokenizer to store; default: BERT's, cached."),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames it was trained with: 12 if fine-tuned (default), else 4."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Convert a UMT checkpoint to a directory that --model umt:DIRECTORY loads by itself.
+
+    It holds model.safetensors, config.json and the tokenizer, and is complete once
+    model.safetensors exists. Pickled code in a checkpoint is never run.
+
+    Example: vidtldr convert msrvtt.pth msrvtt
+
+    Exit codes: 0 written, 2 not written.
+    """
+    with clear_errors(debug, f"{str(directory)!r} is incomplete: remove it"):
+        name = checkpoint.removeprefix(UMT_PREFIX)
+        if not Path(name).expanduser().exists():
+            raise FileNotFoundError(
+                f"CHECKPOINT must be an existing file, got {checkpoint!r}. Check the path."
+            )
+        validate_new_directory(directory)
+        from vidtldr.cli.load_model import notes_on_stderr
+        from vidtldr.cli.terminal import printable, status
+        from vidtldr.models.umt.checkpoint import convert_checkpoint
+        from vidtldr.tasks.load import umt_source
+
+        options = ModelOptions(UMT_PREFIX + name, arch=arch, tokenizer=tokenizer, frames=frames)
+        weights, config, vocabulary = umt_source(options)
+        with status("converting"), notes_on_stderr():
+            convert_checkpoint(weights, directory, task=task, config=config, tokenizer=vocabulary)
+        typer.echo(f"wrote {printable(str(directory))}: use it as --model umt:{directory}")
