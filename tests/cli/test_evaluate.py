@@ -118,11 +118,11 @@ def test_compare_shows_both_sides_and_writes_the_result(
                 shown = table[(*name.split("_"), f"R@{k}")][place]
                 assert shown == f"{scores[name][f'r{k}']:.1f}"
         assert table["videos", "from", "the", "cache"][place] == "0"
-        assert ("GFLOPs", "a", "clip") in table
+        assert ("GFLOPs", "per", "clip") in table
         assert ("text", "to", "video", "median", "rank") in table
     text = " ".join(result.stdout.split())
     assert "1 MAC = 2 FLOPs" in text
-    assert f"FLOPs {written['flops_ratio']:.2f}x fewer" in text
+    assert f"FLOPs {written['flop_reduction']:.2f}x fewer" in text
     assert "1 of 6 videos failed, which count as misses:" in text
     assert "broken.mp4" in text.replace(" ", "")  # a narrow line may break inside a path
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
@@ -162,7 +162,7 @@ def test_multiple_choice(run: Run, choice_flags: list[str]) -> None:
     result = run("evaluate", "multiple-choice", *choice_flags, "--json", "--compare", "--r", "8")
     assert result.exit_code == 1
     [found] = rows(result)
-    assert set(found) == {"unmerged", "merged", "flops_ratio", "speedup"}
+    assert set(found) == {"unmerged", "merged", "flop_reduction", "speedup"}
     assert len(found["merged"]["picks"]) == 6
     table = run("evaluate", "multiple-choice", *choice_flags)
     assert "multiple-choice: 6 videos, 6 questions; unmerged" in table.stdout

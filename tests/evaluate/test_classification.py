@@ -264,7 +264,7 @@ def test_both_sides_beside_each_other(classifier, folder, annotations):
     pairs = zip(both.unmerged.predictions, both.merged.predictions, strict=True)
     same = [a.likeliest[0].label == b.likeliest[0].label for a, b in pairs if a.likeliest]
     assert both.agreement == 100 * sum(same) / 4
-    assert both.flops_ratio > 1.5
+    assert both.flop_reduction > 1.5
     assert both.to_dict()["agreement"] == both.agreement
     assert agreement(both.merged, both.merged) == 100
     assert vidtldr.patch.patching.current_config(classifier.model) is None

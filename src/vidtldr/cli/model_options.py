@@ -33,8 +33,8 @@ LabelsOption = Annotated[
     str | None,
     Reads(),
     typer.Option(
-        help="A file or a comma list of labels instead of the model's own. Models that read texts "
-        "(umt:, CLIP, SigLIP, X-CLIP) have none of their own, so it is needed."
+        help="A file or a comma list of labels instead of the model's own; models that read texts "
+        "(umt:, CLIP, SigLIP, X-CLIP) need one."
     ),
 ]
 TemplateOption = Annotated[

@@ -30,7 +30,7 @@ class Compared(Generic[ResultT]):
     merged: ResultT
 
     @property
-    def flops_ratio(self) -> float:
+    def flop_reduction(self) -> float:
         """FLOPs unmerged over FLOPs merged."""
         return self.unmerged.run.gflops_per_clip / self.merged.run.gflops_per_clip
 
@@ -57,7 +57,7 @@ class Compared(Generic[ResultT]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; with the agreement for a classification."""
-        gain = {"flops_ratio": self.flops_ratio, "speedup": self.speedup}
+        gain = {"flop_reduction": self.flop_reduction, "speedup": self.speedup}
         if isinstance(self.merged, ClassificationResult):
             gain["agreement"] = self.agreement
         return {**asdict(self), **gain}

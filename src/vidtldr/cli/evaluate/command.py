@@ -311,8 +311,8 @@ def classification(
 ) -> None:
     """Evaluate classification by one or many views of each video: top-1 and top-5 accuracy.
 
-    Annotations have one video and its label per line, as the lists of Kinetics and SSv2: a.mp4 3;
-    or they are CSV with the columns video and label, or JSON: [{"video": "a.mp4", "label":
+    Annotations have one video and its label per line, as in the lists of Kinetics and SSv2: a.mp4
+    3; or they are CSV with the columns video and label, or JSON: [{"video": "a.mp4", "label":
     "yoga"}, ...].
 
     Example: vidtldr evaluate classification --annotations k400_val.csv --videos K400 --model

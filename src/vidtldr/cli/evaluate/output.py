@@ -203,7 +203,7 @@ def _table(sides: Mapping[str, Result]) -> Table:
 
 
 def _verdict(result: Compared[Any]) -> str:
-    parts = [f"FLOPs {result.flops_ratio:.2f}x fewer"]
+    parts = [f"FLOPs {result.flop_reduction:.2f}x fewer"]
     if result.speedup is not None:
         parts.append(
             f"{result.speedup:.2f}x the clips per second, one side after the other (vidtldr bench "
