@@ -121,15 +121,16 @@ class MergeConfig:
             given.remove("r")  # a copy of a config made from a preset
         if len(given) != 1:
             raise ValueError(
-                "r, ratio, flop_ratio, num_tokens, speedup and preset must be given one at a time, "
-                f"got {' and '.join(given) or 'none'}. Pass flop_ratio=0.6 or r=[600, 200, 100]."
+                "`r`, `ratio`, `flop_ratio`, `num_tokens`, `speedup` and `preset` must be given "
+                f"one at a time, got {' and '.join(given) or 'none'}. Pass `flop_ratio=0.6` or "
+                "`r=[600, 200, 100]`."
             )
         if self.preset is not None:
             object.__setattr__(self, "r", PRESETS[self.preset])
         if self.layers is not None and not self.is_budget:
             raise ValueError(
-                f"layers must come with flop_ratio, num_tokens or speedup, got it with "
-                f"{given[0]}, which has an entry for each layer. Leave it out."
+                "`layers` must come with `flop_ratio`, `num_tokens` or `speedup`, got it with "
+                f"`{given[0]}`, which has an entry for each layer. Leave it out."
             )
         for name, validate in _VALIDATED.items():
             if getattr(self, name) is not None:
@@ -208,7 +209,7 @@ class MergeConfig:
         if len(self.schedule) > num_layers:
             name = "r" if self.r is not None else "ratio"
             raise ValueError(
-                f"{name} must have at most {num_layers} entries (the model's layers), got "
+                f"`{name}` must have at most {num_layers} entries (the model's layers), got "
                 f"{len(self.schedule)}. Drop the entries past the last layer."
             )
         for layer in range(num_layers if num_mergeable is not None else 0):

@@ -45,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: If it cannot be written, or is anything else, such as a directory.
     """
     if is_stream(path):
-        with tempfile.TemporaryDirectory() as directory:
+        with _named(path, None), tempfile.TemporaryDirectory() as directory:
             partial = Path(directory) / f"content{path.suffix}"
             yield partial
             with partial.open("rb") as content, _opened(path) as stream:
@@ -56,12 +56,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(f"output must be a file, got {str(path)!r}. Name a file.")
     partial = target.with_name(f".{uuid.uuid4().hex}{_PARTIAL}{path.suffix}")
     try:
-        yield partial
-        if target.exists():
-            shutil.copymode(target, partial)
-        os.replace(partial, target)
+        with _named(path, partial):
+            yield partial
+            if target.exists():
+                shutil.copymode(target, partial)
+            os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path, partial: Path | None) -> Iterator[None]:
+    """Let an error of the system, such as a full disk, name the file and not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        is_own = error.filename is None or (partial and str(error.filename) == str(partial))
+        if type(error).__module__ != "builtins" or error.errno is None or not is_own:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def is_stream(path: Path) -> bool:
@@ -91,11 +104,19 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: If it is no such file, has a key twice, or is nested too deeply to be read.
+        ValueError: If it is no such file, has a key twice, or is nested too deeply to be read; says
+            so as the end of a sentence about the file.
         OSError: If it cannot be read.
     """
     try:
         return parse_json(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text.") from error
+    except json.JSONDecodeError as error:
+        why = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        raise ValueError(
+            f"it is no JSON in line {error.lineno}, column {error.colno}: {why}."
+        ) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply to be read.") from error
 

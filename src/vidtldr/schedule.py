@@ -38,11 +38,13 @@ def validate_r(r: int, num_mergeable: int, name: str = "r") -> None:
         ValueError: If `r` is not in [0, num_mergeable // 2].
     """
     if isinstance(r, bool) or not isinstance(r, Integral):
-        raise TypeError(f"{name} must be an int, got {r!r}. For a share of the tokens use ratio.")
+        raise TypeError(
+            f"`{name}` must be an int, got {r!r}. For a share of the tokens use `ratio`."
+        )
     if not 0 <= r <= num_mergeable // 2:
         raise ValueError(
-            f"{name} must be in [0, {num_mergeable // 2}] (half of {num_mergeable} mergeable "
-            f"tokens), got {r}. Lower r or use ratio."
+            f"`{name}` must be in [0, {num_mergeable // 2}] (half of {num_mergeable} mergeable "
+            f"tokens), got {r}. Lower `r` or use `ratio`."
         )
 
 
@@ -56,15 +58,15 @@ def validate_r_schedule(r_schedule: Sequence[int]) -> tuple[int, ...]:
         TypeError: If it is not a sequence of int.
         ValueError: If a count is negative.
     """
-    entries = _entries("r", r_schedule, "r=[600, 200, 100]")
+    entries = _entries("r", r_schedule, "`r=[600, 200, 100]`")
     for layer, r in enumerate(entries):
         if isinstance(r, bool) or not isinstance(r, Integral):
             raise TypeError(
-                f"r[{layer}] must be an int, got {r!r}. For a share of the tokens use ratio."
+                f"`r[{layer}]` must be an int, got {r!r}. For a share of the tokens use `ratio`."
             )
         if r < 0:
             raise ValueError(
-                f"r[{layer}] must be at least 0, got {r}. Use 0 to leave a layer alone."
+                f"`r[{layer}]` must be at least 0, got {r}. Use 0 to leave a layer alone."
             )
     return tuple(int(r) for r in entries)
 
@@ -79,16 +81,16 @@ def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...
         TypeError: If it is not a sequence of numbers.
         ValueError: If a share is outside [0, 0.5].
     """
-    entries = _entries("ratio", ratio_schedule, "ratio=[0.25, 0.1]")
+    entries = _entries("ratio", ratio_schedule, "`ratio=[0.25, 0.1]`")
     for layer, ratio in enumerate(entries):
         if isinstance(ratio, bool) or not isinstance(ratio, Real):
             raise TypeError(
-                f"ratio[{layer}] must be a number, got {ratio!r}. Write a share such as 0.25."
+                f"`ratio[{layer}]` must be a number, got {ratio!r}. Write a share such as 0.25."
             )
         if not (isfinite(ratio) and 0 <= ratio <= 0.5):
             raise ValueError(
-                f"ratio[{layer}] must be in [0, 0.5] (a layer merges at most half its tokens), "
-                f"got {ratio!r}. For a count of tokens use r."
+                f"`ratio[{layer}]` must be in [0, 0.5] (a layer merges at most half its tokens), "
+                f"got {ratio!r}. For a count of tokens use `r`."
             )
     return tuple(float(ratio) for ratio in entries)
 
@@ -102,11 +104,11 @@ def validate_flop_ratio(flop_ratio: float) -> float:
     """
     if isinstance(flop_ratio, bool) or not isinstance(flop_ratio, Real):
         raise TypeError(
-            f"flop_ratio must be a number, got {flop_ratio!r}. Write a share such as 0.6."
+            f"`flop_ratio` must be a number, got {flop_ratio!r}. Write a share such as 0.6."
         )
     if not 0 < flop_ratio <= 1:
         raise ValueError(
-            f"flop_ratio must be in (0, 1] (a share of the unmerged forward's), got "
+            f"`flop_ratio` must be in (0, 1] (a share of the unmerged forward's), got "
             f"{flop_ratio!r}. Write a share such as 0.6."
         )
     return float(flop_ratio)
@@ -121,12 +123,13 @@ def validate_num_tokens(num_tokens: int) -> int:
     """
     if isinstance(num_tokens, bool) or not isinstance(num_tokens, Integral):
         raise TypeError(
-            f"num_tokens must be an int, got {num_tokens!r}. For a share of the cost use "
-            "flop_ratio."
+            f"`num_tokens` must be an int, got {num_tokens!r}. For a share of the cost use "
+            "`flop_ratio`."
         )
     if num_tokens < 1:
         raise ValueError(
-            f"num_tokens must be at least 1, got {num_tokens}. It counts the tokens that are left."
+            f"`num_tokens` must be at least 1, got {num_tokens}. It counts the tokens that are "
+            "left."
         )
     return int(num_tokens)
 
@@ -139,10 +142,10 @@ def validate_speedup(speedup: float) -> float:
         ValueError: If it is not finite or below 1.
     """
     if isinstance(speedup, bool) or not isinstance(speedup, Real):
-        raise TypeError(f"speedup must be a number, got {speedup!r}. Write a factor such as 1.5.")
+        raise TypeError(f"`speedup` must be a number, got {speedup!r}. Write a factor such as 1.5.")
     if not (isfinite(speedup) and speedup >= 1):
         raise ValueError(
-            f"speedup must be at least 1 (times as fast as unmerged), got {speedup!r}. Write a "
+            f"`speedup` must be at least 1 (times as fast as unmerged), got {speedup!r}. Write a "
             "factor such as 1.5."
         )
     return float(speedup)
@@ -160,16 +163,17 @@ def validate_layers(layers: Sequence[int]) -> tuple[int, ...]:
     """
     if isinstance(layers, str | bytes) or not isinstance(layers, Sequence):
         raise TypeError(
-            f"layers must be a sequence of 0-based layers, got {layers!r}. Write layers=[0, 1, 2]."
+            f"`layers` must be a sequence of 0-based layers, got {layers!r}. Write "
+            "`layers=[0, 1, 2]`."
         )
     for layer in layers:
         if isinstance(layer, bool) or not isinstance(layer, Integral):
-            raise TypeError(f"layers must hold ints, got {layer!r}. Write layers=[0, 1, 2].")
+            raise TypeError(f"`layers` must hold ints, got {layer!r}. Write `layers=[0, 1, 2]`.")
     increasing = all(a < b for a, b in pairwise([-1, *layers]))
     if not layers or not increasing:
         raise ValueError(
-            f"layers must name at least one layer and increase from 0, got {list(layers)}. Write "
-            "layers=[0, 1, 2]."
+            f"`layers` must name at least one layer and increase from 0, got {list(layers)}. Write "
+            "`layers=[0, 1, 2]`."
         )
     return tuple(int(layer) for layer in layers)
 
@@ -177,7 +181,7 @@ def validate_layers(layers: Sequence[int]) -> tuple[int, ...]:
 def _entries(name: str, schedule: Sequence[_T], example: str) -> list[_T]:
     if isinstance(schedule, str | bytes) or not isinstance(schedule, Sequence):
         raise TypeError(
-            f"{name} must be a sequence with one entry a layer, got {schedule!r}. Write "
+            f"`{name}` must be a sequence with one entry a layer, got {schedule!r}. Write "
             f"{example}; missing layers are 0."
         )
     return list(schedule)

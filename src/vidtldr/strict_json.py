@@ -1,6 +1,7 @@
 """Parse JSON that others wrote: a key given twice is an error, where Python takes the last."""
 
 import json
+import re
 from typing import Any
 
 __all__ = ["RepeatedKeyError", "parse_json", "unique_keys"]
@@ -18,13 +19,20 @@ def parse_json(text: str) -> Any:
     """Parse a JSON text.
 
     Raises:
-        json.JSONDecodeError: If it is no JSON, or an object has a key twice.
+        json.JSONDecodeError: If it is no JSON, an object has a key twice, or a whole number has
+            more digits than Python reads.
     """
     try:
         return json.loads(text, object_pairs_hook=unique_keys)
     except RepeatedKeyError as error:
         place = text.rfind(json.dumps(error.key))
         raise json.JSONDecodeError(str(error), text, max(place, 0)) from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        digits = re.search(r"\d{4301,}", text)
+        place = 0 if digits is None else digits.start()
+        raise json.JSONDecodeError("a number with too many digits", text, place) from error
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

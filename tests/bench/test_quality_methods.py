@@ -57,7 +57,7 @@ def test_a_budget_out_of_reach_says_why_and_how_low_it_goes(cells: list[Cell]) -
     late = [cell for cell in cells if cell.layers == LATE and cell.budget == 0.5]
     assert late
     assert all(cell.variant is None for cell in late)
-    assert all("flop_ratio must be at least 0." in (cell.unreachable or "") for cell in late)
+    assert all("`flop_ratio` must be at least 0." in (cell.unreachable or "") for cell in late)
     early = [cell for cell in cells if cell.layers == EARLY and cell.budget == 0.8]
     assert all(cell.variant is not None for cell in early)
 
@@ -135,13 +135,15 @@ def test_the_papers_setting_shares_out_r_as_the_paper_does(
     assert config.r is not None
     most = config.r[0]
     assert list(config.r) == [most, most * 2 // 6, most // 6]
-    with pytest.raises(ValueError, match=r"flop_ratio must be at least 0.* in these shares, got 0"):
+    with pytest.raises(
+        ValueError, match=r"`flop_ratio` must be at least 0.* in these shares, got 0"
+    ):
         front_loaded(encoder, 0.1, EARLY)
 
 
 def test_the_papers_shares_leave_a_class_token_alone() -> None:
     model = vivit(num_frames=6, image_size=24)  # 27 tokens that can merge: at most 13 do
-    with pytest.raises(ValueError, match="flop_ratio must be at least") as refused:
+    with pytest.raises(ValueError, match="`flop_ratio` must be at least") as refused:
         front_loaded(model, 0.1, (0,))
     lowest = float(str(refused.value).split()[5])
     r = front_loaded(model, lowest + 1e-3, (0,)).config.r
@@ -161,5 +163,5 @@ def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
 def test_what_cannot_be_planned_is_refused(encoder: VisionEncoder) -> None:
     with pytest.raises(ValueError, match=r"budgets must be in \(0, 1\), got 1.0. The unmerged"):
         plan(encoder, (1.0,), (EARLY,), CHOSEN)
-    with pytest.raises(ValueError, match=r"layers must be in \[0, 4\] .* got \[3, 4, 5\]"):
+    with pytest.raises(ValueError, match=r"`layers` must be in \[0, 4\] .* got \[3, 4, 5\]"):
         plan(encoder, (0.5,), (placement(3),), CHOSEN)

@@ -51,5 +51,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"which differs in \d+ names such as '"):
             load(tmp_path / "other.safetensors")
     torch.save({"weights": {}}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="must be of the model of recipes/shapes/"):
+    with pytest.raises(ValueError, match="weights must hold tensors only"):
         load_shapes(tmp_path / "other.pt")
+    (tmp_path / "text.pt").write_text("This is no checkpoint.")
+    with pytest.raises(ValueError, match=r"weights must be a complete file of tensors, got .*text"):
+        load_shapes(tmp_path / "text.pt")

@@ -120,7 +120,7 @@ def assert_valid(r: tuple[int, ...], mergeable: int, layers: tuple[int, ...]) ->
 @pytest.mark.parametrize("layers", [(0,), (1, 2), (0, 1, 2), (0, 2, 4)])
 def test_the_lowest_share_is_what_no_schedule_undercuts(layers: tuple[int, ...]) -> None:
     """Against every schedule there is."""
-    with pytest.raises(ValueError, match="flop_ratio must be at least") as caught:
+    with pytest.raises(ValueError, match="`flop_ratio` must be at least") as caught:
         r_for_flop_ratio(SMALL, 0.01, layers)
     named = float(str(caught.value).split("at least ")[1].split()[0])
     choices = [range(17) if layer in layers else (0,) for layer in range(5)]
@@ -151,7 +151,7 @@ def test_every_number_of_tokens_is_met_exactly_or_refused(
         assert_valid(r, mergeable, layers)
         assert mergeable - sum(r) == kept
     for wrong in (lowest - 1, mergeable + 1):
-        message = rf"num_tokens must be in \[{lowest + 2}, {mergeable + 2}\] where layers? .* got"
+        message = rf"`num_tokens` must be in \[{lowest + 2}, {mergeable + 2}\] where layers? .* got"
         with pytest.raises(ValueError, match=f"{message} {wrong + 2}. Change it, or let more"):
             r_for_num_tokens(mergeable, wrong + 2, layers, num_prefix_tokens=2)
 
@@ -180,7 +180,7 @@ def test_matching_that_costs_more_than_it_saves_is_not_taken_for_a_saving() -> N
     r = r_for_flop_ratio(costs, 0.999, (0,))
     assert costs.flops(r) < costs.flops()
     expensive = ForwardCosts((LayerCosts(10, 1, 10, match_per_pair=1000),), 32, 0)
-    with pytest.raises(ValueError, match=r"flop_ratio must be at least 1.0 where layer 0 merges"):
+    with pytest.raises(ValueError, match=r"`flop_ratio` must be at least 1.0 where layer 0 merges"):
         r_for_flop_ratio(expensive, 0.999, (0,))
 
 

@@ -139,7 +139,9 @@ def test_so_many_tokens_leave_the_last_layer(
     prefix = find_host(model).num_prefix_tokens
     lowest = prefix + (24 if layers is None else 12)  # a quarter of four layers is one
     if not lowest <= num_tokens <= 48 + prefix:
-        with pytest.raises(ValueError, match=rf"num_tokens must be in \[{lowest}, {48 + prefix}\]"):
+        with pytest.raises(
+            ValueError, match=rf"`num_tokens` must be in \[{lowest}, {48 + prefix}\]"
+        ):
             vidtldr.apply_patch(model, num_tokens=num_tokens, layers=layers)
         return
     vidtldr.apply_patch(model, num_tokens=num_tokens, layers=layers)
@@ -193,7 +195,7 @@ def test_a_number_of_tokens_that_the_input_decides_is_refused(budget: dict[str, 
     host = find_host(videomae())
     host.num_tokens = None
     (name,) = budget
-    message = rf"{name} must be used on a model of a fixed number of tokens, .* Use ratio=\[0.25"
+    message = rf"`{name}` must be used on a model of a fixed number of tokens, .* Use `ratio=\[0.25"
     with pytest.raises(ValueError, match=message):
         resolve_budget(MergeConfig(**budget), host)
 
@@ -203,11 +205,14 @@ def test_a_number_of_tokens_that_the_input_decides_is_refused(budget: dict[str, 
     [
         (
             {"flop_ratio": 0.2},
-            r"flop_ratio must be at least 0\.\d+ where layer 0 merges \(at most half of the tokens "
-            r"in each\), got 0.2. Raise it, or let more or earlier layers merge",
+            r"`flop_ratio` must be at least 0\.\d+ where layer 0 merges \(at most half of the "
+            r"tokens in each\), got 0.2. Raise it, or let more or earlier layers merge",
         ),
-        ({"flop_ratio": 0.9, "layers": [0, 4]}, r"layers must be in \[0, 3\] .* got 4. They count"),
-        ({"num_tokens": 30, "layers": [4]}, r"layers must be in \[0, 3\] \(the model's layers\)"),
+        (
+            {"flop_ratio": 0.9, "layers": [0, 4]},
+            r"`layers` must be in \[0, 3\] .* got 4. They count",
+        ),
+        ({"num_tokens": 30, "layers": [4]}, r"`layers` must be in \[0, 3\] \(the model's layers\)"),
     ],
 )
 def test_a_budget_that_does_not_fit_the_model_is_refused(
@@ -233,7 +238,9 @@ def test_convolutions_besides_the_patch_embedding_are_refused_for_flops_alone() 
     model = videomae()
     embeddings = model.videomae.embeddings.patch_embeddings
     embeddings.projection = nn.Sequential(embeddings.projection, nn.Conv3d(48, 48, 1))
-    with pytest.raises(NotImplementedError, match=r"one convolution, .* got 2: .* Use num_tokens"):
+    with pytest.raises(
+        NotImplementedError, match=r"one convolution, .* got 2: .* Use `num_tokens`"
+    ):
         vidtldr.apply_patch(model, flop_ratio=0.9)
     vidtldr.apply_patch(model, num_tokens=40)
 
@@ -297,7 +304,7 @@ def test_a_linear_layer_of_unknown_cost_is_refused(amount: dict[str, float]) -> 
     model = videomae()
     dense = model.videomae.encoder.layer[1].output
     dense.dense = PackedLinear(dense.dense)
-    with pytest.raises(NotImplementedError, match=r"got .*PackedLinear\. Use num_tokens, "):
+    with pytest.raises(NotImplementedError, match=r"got .*PackedLinear\. Use `num_tokens`, "):
         vidtldr.apply_patch(model, **amount)
     vidtldr.apply_patch(model, num_tokens=40)
     assert vidtldr.describe(model).flop_ratio is None

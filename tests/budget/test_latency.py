@@ -57,6 +57,8 @@ def test_more_speed_removes_no_fewer_tokens() -> None:
 
 def test_what_cannot_be_met_names_the_most_that_can() -> None:
     most = model().speedup([50, 25])
-    message = rf"speedup must be at most {int(most * 1000) / 1000} where layers 0, 1 merge .* got 9"
+    message = (
+        rf"`speedup` must be at most {int(most * 1000) / 1000} where layers 0, 1 merge .* got 9"
+    )
     with pytest.raises(ValueError, match=message):
         r_for_speedup(model(), 9, (0, 1))

@@ -197,7 +197,7 @@ def test_measuring_leaves_chance_and_the_model_alone(clock: Clock) -> None:
 
 
 def test_what_a_device_cannot_do_is_said(clock: Clock) -> None:
-    with pytest.raises(ValueError, match=r"speedup must be at most 1\.\d+ where layer 0 merges"):
+    with pytest.raises(ValueError, match=r"`speedup` must be at most 1\.\d+ where layer 0 merges"):
         vidtldr.apply_patch(videomae(), speedup=5, layers=[0])
 
 
@@ -205,7 +205,7 @@ def test_layers_of_different_sizes_are_refused(clock: Clock) -> None:
     model = videomae()
     layer = model.videomae.encoder.layer[1].intermediate
     layer.dense = nn.Linear(48, 90)
-    with pytest.raises(NotImplementedError, match="speedup must be used on a model whose layers"):
+    with pytest.raises(NotImplementedError, match="`speedup` must be used on a model whose layers"):
         module.fingerprint(find_host(model), CONFIG)
 
 

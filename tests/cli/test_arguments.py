@@ -39,7 +39,7 @@ def test_a_value_with_one_meaning_is_taken(run: Run) -> None:
     ("options", "message"),
     [
         ("--flop-ratio abc", "--flop-ratio must be a number, got 'abc'. Write --flop-ratio 0.6."),
-        ("--flop-ratio 60", "flop_ratio must be in (0, 1]"),
+        ("--flop-ratio 60", "--flop-ratio must be in (0, 1]"),
         ("--speedup fast", "--speedup must be a number, got 'fast'. Write --speedup 1.5."),
         ("--num-tokens 1,000", "--num-tokens must be an integer, got '1,000'. Write digits alone."),
         ("--time-limit long", "--time-limit must be a length above 0, got 'long'. Write 10s or"),

@@ -116,7 +116,7 @@ def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:
 def test_layers_that_are_not_there_are_refused(run: Run, weights: Path) -> None:
     done = run("bench", "quality", "--weights", weights, *FEW, "--first-layers", "4")
     assert done.exit_code == 2
-    assert "layers must be in [0, 5] (the model's layers), got [4, 5, 6]" in done.stderr
+    assert "--merge-layers must be in [0, 5] (the model's layers), got [4, 5, 6]" in done.stderr
 
 
 @pytest.mark.parametrize("width", [80, 120])

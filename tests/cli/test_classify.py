@@ -253,18 +253,21 @@ def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
         (["--r", "a,b"], "--r must be comma-separated integers"),
         (["--ratio", "0.7"], "ratio[0] must be in [0, 0.5]"),
         (["--ratio", "x"], "--ratio must be comma-separated numbers"),
-        (["--compare"], "flop_ratio must be at least 0.62 where layer 0 merges"),  # 0.6 by default
+        (
+            ["--compare"],
+            "--flop-ratio must be at least 0.62 where layer 0 merges",
+        ),  # 0.6 by default
         (["--score", "received"], "--score must come with an amount to merge, got none"),
         (["--pooling", "mass"], "--pooling must come with an amount to merge, got none"),
-        (["--flop-ratio", "0.2"], "flop_ratio must be at least 0."),
-        (["--flop-ratio", "1.5"], "flop_ratio must be in (0, 1]"),
-        (["--num-tokens", "20"], "num_tokens must be in [24, 48] where layer 0 merges"),
+        (["--flop-ratio", "0.2"], "--flop-ratio must be at least 0."),
+        (["--flop-ratio", "1.5"], "--flop-ratio must be in (0, 1]"),
+        (["--num-tokens", "20"], "--num-tokens must be in [24, 48] where layer 0 merges"),
         (["--num-tokens", "9", "--r", "1"], "--r and --num-tokens must not be given together"),
         (
             ["--num-tokens", "40", "--merge-layers", "a"],
             "--merge-layers must be comma-separated integers, got 'a'. Write --merge-lay",
         ),
-        (["--num-tokens", "40", "--merge-layers", "4"], "layers must be in [0, 3]"),
+        (["--num-tokens", "40", "--merge-layers", "4"], "--merge-layers must be in [0, 3]"),
         (
             ["--merge-layers", "0", "--r", "1"],
             "--merge-layers must come with --flop-ratio, --num-tokens or --speedup, got --r. Le",

@@ -1,9 +1,12 @@
 """What becomes a line for the user, and what stays a traceback because it is a bug."""
 
+import errno
+import os
 import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
 from vidtldr.cache import cache_directory
@@ -11,6 +14,7 @@ from vidtldr.cli.bench.options import read_chosen
 from vidtldr.cli.errors import clear_errors
 from vidtldr.cli.model_options import parse_counts, read_schedule
 from vidtldr.config import MergeConfig
+from vidtldr.files import whole_file, write_json
 from vidtldr.models.umt.config import UMTConfig
 
 
@@ -18,7 +22,7 @@ def test_what_the_library_refuses_is_a_line(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(typer.Exit) as ended, clear_errors(debug=False):
         MergeConfig(r=[-1])
     assert ended.value.exit_code == 2
-    assert capsys.readouterr().err.startswith("error: r[0] must be at least 0, got -1.")
+    assert capsys.readouterr().err.startswith("error: --r[0] must be at least 0, got -1.")
 
 
 def test_what_another_library_refuses_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +44,98 @@ def test_a_home_that_is_not_there_is_a_line(
     with pytest.raises(typer.Exit), clear_errors(debug=False):
         cache_directory("latency")
     assert capsys.readouterr().err.startswith("error: VIDTLDR_CACHE must be set where the user")
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (bytes(range(256)), "it is not UTF-8 text."),
+        (b"", "it is no JSON in line 1, column 1: expecting value."),
+        (
+            b'{"r":\n [' + b"9" * 5000 + b"]}",
+            "it is no JSON in line 2, column 3: a number with too",
+        ),
+        (b'{"flop_ratio": 2}', "flop_ratio must be in (0, 1]"),
+    ],
+)
+def test_a_schedule_that_cannot_be_read_is_a_line_in_our_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, rule: str
+) -> None:
+    (tmp_path / "s.json").write_bytes(content)
+    with pytest.raises(typer.Exit), clear_errors(debug=False):
+        read_schedule(tmp_path / "s.json")
+    assert f"s.json': {rule}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"\xff\xfe" * 9, "it is not UTF-8 text."),
+        (b"3", "it has no choices."),
+        (None, "No such file"),
+    ],
+)
+def test_choices_that_cannot_be_read_are_a_line_in_our_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, rule: str
+) -> None:
+    file = tmp_path / "chosen.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(typer.Exit), clear_errors(debug=False):
+        read_chosen(file)
+    assert f"chosen.json': {rule}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("none.json", "none.json': no such file or directory. Check the path."),
+        (".", "is a directory. Name a file."),
+        ("n" * 300, f"'{'n' * 60}...': file name too long. Shorten it."),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_a_remedy(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    rule: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(typer.Exit), clear_errors(debug=False):
+        Path(path).read_text()
+    line = capsys.readouterr().err
+    assert line.endswith(f"{rule}\n")
+    assert "Errno" not in line
+
+
+def test_a_full_device_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), clear_errors(debug=False):
+        write_json(Path("/dev/full"), {})
+    line = capsys.readouterr().err
+    assert line.startswith("error: '/dev/full': no space left on device. Free some space")
+
+
+def test_a_full_disk_names_the_file_and_not_its_temporary_name(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    with pytest.raises(OSError, match="No space left") as raised, whole_file(file) as partial:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial))
+    assert raised.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(2**46,), (2**31, 2**31, 2**31)])
+def test_memory_that_no_machine_has_is_a_line(
+    capsys: pytest.CaptureFixture[str], shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(typer.Exit), clear_errors(debug=False):
+        torch.empty(shape)
+    assert capsys.readouterr().err.startswith("error: this needs more memory than there is.")
+
+
+def test_other_errors_while_running_stay_bugs() -> None:
+    with pytest.raises(RuntimeError, match="sizes differ"), clear_errors(debug=False):
+        raise RuntimeError("sizes differ")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"r":' * 100_000])

@@ -122,7 +122,7 @@ def test_compare_shows_both_sides_and_writes_the_result(
         assert ("text", "to", "video", "median", "rank") in table
     text = " ".join(result.stdout.split())
     assert "1 MAC = 2 FLOPs" in text
-    assert f"FLOPs {written['flop_reduction']:.2f}x fewer" in text
+    assert f"FLOPs {written['flops_ratio']:.2f}x fewer" in text
     assert "1 of 6 videos failed, which count as misses:" in text
     assert "broken.mp4" in text.replace(" ", "")  # a narrow line may break inside a path
     assert max(map(len, result.stdout.splitlines())) <= int(columns)
@@ -162,7 +162,7 @@ def test_multiple_choice(run: Run, choice_flags: list[str]) -> None:
     result = run("evaluate", "multiple-choice", *choice_flags, "--json", "--compare", "--r", "8")
     assert result.exit_code == 1
     [found] = rows(result)
-    assert set(found) == {"unmerged", "merged", "flop_reduction", "speedup"}
+    assert set(found) == {"unmerged", "merged", "flops_ratio", "speedup"}
     assert len(found["merged"]["picks"]) == 6
     table = run("evaluate", "multiple-choice", *choice_flags)
     assert "multiple-choice: 6 videos, 6 questions; unmerged" in table.stdout
@@ -206,8 +206,8 @@ def test_wrong_annotations_are_found_with_their_line(
     ("options", "message"),
     [
         (["--protocol", "msr-vtt"], "protocol must be one of msrvtt, msvd, anet, didemo"),
-        (["--compare"], "flop_ratio must be at least 0.612"),  # 0.6 by default
-        (["--flop-ratio", "0.1"], "flop_ratio must be at least 0."),
+        (["--compare"], "--flop-ratio must be at least 0.612"),  # 0.6 by default
+        (["--flop-ratio", "0.1"], "--flop-ratio must be at least 0."),
         (["--preset", "umt-b16/msrvt"], "Use one of umt-b16/msrvtt-"),
         (["--model", "x"], "--arch must come with --model umt:CHECKPOINT"),
         (["--videos", "nowhere"], "videos must be a directory, got 'nowhere'"),

@@ -89,7 +89,7 @@ def test_compare_shows_both_sides_and_writes_the_result(
         "views per video 6 6",
         "videos from the cache 0 0",
         "GFLOPs of the whole model; 1 MAC = 2 FLOPs.",
-        f"FLOPs {written['flop_reduction']:.2f}x fewer",
+        f"FLOPs {written['flops_ratio']:.2f}x fewer",
         f"the same answer for {written['agreement']:.1f} % of the videos",
         "1 of 6 videos failed, which are left out:",
     ):

@@ -19,7 +19,7 @@ from support.umt_files import UMTFiles
 from support.umt_sets import VideoSet
 
 from vidtldr.cli.main import app
-from vidtldr.cli.output_options import Reads
+from vidtldr.cli.output_options import Reads, Writes
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,6 +67,14 @@ def commands_that_write() -> Iterator[tuple[str, inspect.Signature]]:
                 yield f"{group} {command.name or command.callback.__name__}", signature
 
 
+def test_every_option_that_names_a_file_to_write_is_marked() -> None:
+    for _, signature in commands_that_write():
+        for parameter in signature.parameters.values():
+            about = get_args(parameter.annotation)
+            is_marked = any(isinstance(each, Writes) for each in about)
+            assert is_marked == (parameter.name in WRITTEN - {"images"}), parameter.name
+
+
 def test_every_option_that_names_an_input_is_marked() -> None:
     unmarked, names = set(), []
     for name, signature in commands_that_write():
@@ -88,6 +96,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("model", "vocabulary", "videos", "x.index"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_bytes(SENTINEL)
+    (tmp_path / "videos" / "film.mp4").write_bytes(SENTINEL)
+    (tmp_path / "film.json").symlink_to("videos/film.mp4")
+    (tmp_path / "ann.json").write_text('[{"video": "film.mp4", "question": "?", "answer": "a"}]')
+    (tmp_path / "ans.json").write_text('["a", "b"]')
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop.json").symlink_to("loop.json")
     (tmp_path / "link.html").symlink_to("a.mp4")
     (tmp_path / "link.json").symlink_to("w.pth")
     (tmp_path / "link.parquet").symlink_to("model/config.json")
@@ -125,16 +139,36 @@ EVALUATE = "evaluate answering --annotations ann.json --answers ans.json --video
         ("bench saliency --weights w.pth -o link.json", "overwrite an input"),
         ("bench paths -o nowhere/x.json", "existing, writable directory"),
         ("tune a.mp4 --model umt:w.pth -o link.json", "overwrite an input"),
-        ("tune a.mp4 --model umt:w.pth --drift-by labels=ann.json -o ann.json", "overwrite an in"),
+        (f"{EVALUATE} --model umt:w.pth -o film.json", "overwrite an input"),
+        ("bench paths -o new.json/", "must be a file, got the directory 'new.json/'"),
+        ("tune a.mp4 --report link.html/", "must be a file, got the directory"),
+        ("show a.mp4 --images=", "--images must be a path, got ''"),
+        ("bench paths -o loop.json", "must be a path that can exist"),
+        (f"bench paths -o {'n' * 300}.json", f"'{'n' * 60}...' (file name too long)"),
+        ("convert umt:model model/new --tokenizer vocabulary", "DIRECTORY must not be inside what"),
+        ("convert w.pth vocabulary/new --tokenizer vocabulary", "DIRECTORY must not be inside"),
+        ("convert w.pth -", "DIRECTORY must be a directory, got '-'"),
+        ("convert w.pth dangling", "a link to nothing"),
+        ("convert w.pth loop.json", "DIRECTORY must be a path that can exist"),
+        ("convert w.pth a.mp4/x", "got 'a.mp4/x' in"),
+        ("shapes export dangling", "a link to nothing"),
+        ("shapes export -", "DIRECTORY must be a directory, got '-'"),
+        ("shapes export a.mp4/x", "must be in a directory that you may write"),
+        ("index add a.mp4 --index -", "--index must be a directory, got '-'"),
+        ("index add a.mp4 --index=", "--index must be a path, got ''"),
+        (
+            "index add a.mp4 --index vocabulary/x --tokenizer vocabulary",
+            "--index must not be inside",
+        ),
+        ("tune a.mp4 --model umt:w.pth --drift-by labels=ans.json -o ans.json", "overwrite an in"),
     ],
 )
 def test_nothing_that_is_read_is_written_over(
     run: Run, place: Path, command: str, rule: str
 ) -> None:
+    before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
     assert rule in one_error_line(run(*command.split()))
-    for file in place.rglob("*"):
-        if file.is_file():
-            assert file.read_bytes() == SENTINEL
+    assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
 
 
 def test_a_schedule_is_not_written_over(run: Run, place: Path) -> None:
@@ -161,6 +195,33 @@ def test_the_bundled_model_is_not_written_over(run: Run) -> None:
 
     line = one_error_line(run("bench", "paths", "-o", BUNDLED / "merge.json"))
     assert "inside what is read" in line
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb"])
+def test_a_converted_directory_of_any_name_is_named_safely(
+    run: Run, umt: UMTFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("convert", umt.retrieval, name, *umt.size_flags)
+    assert result.exit_code == 0, result.output
+    assert all(line.isprintable() for line in result.stdout.splitlines())
+    assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "umt", "file/x"])
+def test_a_place_where_no_index_can_be_is_refused_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pytest.importorskip("lancedb", reason="pip install 'vidtldr[search]'")
+    monkeypatch.chdir(tmp_path)
+    for file in ("film.mp4", "file"):
+        Path(file).write_bytes(SENTINEL)
+    Path("umt").mkdir()
+    Path("umt/w.pth").write_bytes(SENTINEL)
+    monkeypatch.setattr("vidtldr.pipeline.local.index_videos", None)
+    line = one_error_line(run("index", "add", "film.mp4", "--index", name))
+    assert "index must be" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "film.mp4", "umt"]
 
 
 def read_in_background(pipe: Path) -> tuple[threading.Thread, list[bytes]]:

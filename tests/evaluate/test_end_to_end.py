@@ -342,7 +342,7 @@ def test_a_directory_without_the_videos_is_refused(retrieval, retrieval_file, tm
 
 
 def test_a_schedule_that_does_not_fit_is_refused(retrieval, videos, retrieval_file):
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 32\]"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 32\]"):
         evaluate_retrieval(
             retrieval,
             retrieval_file,

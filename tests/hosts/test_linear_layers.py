@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support.plus_one import PlusOne
 from support.tiny_models import clips, spread_out_weights, videomae, vivit
 from support.tiny_umt import TINY
 from torch import Tensor, nn
@@ -35,19 +36,6 @@ def run(model: nn.Module) -> Tensor:
     if isinstance(model, VisionEncoder):
         return model(clips()[:, :3, :, :12, :12].to(weight.dtype)).pooled
     return model(pixel_values=clips().to(weight.dtype)).logits
-
-
-class PlusOne(nn.Module):
-    """A layer in place of a linear one, of which only its call is known."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-        self.num_calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.num_calls += 1
-        return self.linear(x) + 1
 
 
 class LowRank(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.plus_one import PlusOne
 from torch import Tensor, nn
 
 import vidtldr
@@ -119,7 +120,7 @@ def test_prefix_tokens_survive_and_tokens_fall(config: dict[str, Any]) -> None:
     assert trace.mass[:, :prefix].eq(1).all()
     assert trace.saliency[1].shape == (2, 32)
     with pytest.raises(
-        ValueError, match=r"r\[0\] must be in \[0, 32\] \(half of 64 mergeable tokens\)"
+        ValueError, match=r"`r\[0\]` must be in \[0, 32\] \(half of 64 mergeable tokens\)"
     ):
         vidtldr.apply_patch(model, r=[33])
 
@@ -195,7 +196,7 @@ def test_half_precision_is_finite_on_a_blank_frame(dtype: torch.dtype) -> None:
 def test_dynamic_image_sizes_are_checked_when_they_are_known() -> None:
     model = vidtldr.apply_patch(build(dynamic_img_size=True), r=[33])
     assert logits(model, torch.randn(1, 3, 96, 96)).isfinite().all()
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 32\]"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 32\]"):
         logits(model)
 
 
@@ -307,19 +308,6 @@ def test_other_scores_agree_between_implementations_and_leave_the_prefix_alone(s
             outputs.append(logits(model, frames().double()))
         assert trace.mass[:, :3].eq(1).all()
     assert torch.allclose(*outputs, atol=1e-11)
-
-
-class PlusOne(nn.Module):
-    """A layer in place of a linear one, of which only its call is known."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-        self.num_calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.num_calls += 1
-        return self.linear(x) + 1
 
 
 @pytest.mark.parametrize("name", ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"])

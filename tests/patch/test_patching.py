@@ -476,7 +476,7 @@ def test_visible_patches_only_can_be_merged_too() -> None:
         )
     vidtldr.apply_patch(model, r=[20])
     with pytest.raises(
-        ValueError, match=r"r\[0\] must be in \[0, 14\] \(half of 28 mergeable tokens\), got 20"
+        ValueError, match=r"`r\[0\]` must be in \[0, 14\] \(half of 28 mergeable tokens\), got 20"
     ):
         model.videomae(clips(), bool_masked_pos=hidden)
 

@@ -63,7 +63,7 @@ def test_no_schedule_means_unmerged_even_on_a_patched_model(tokenizer, films, en
 
 
 def test_a_schedule_that_does_not_fit_is_refused_before_any_video(retrieval, encoding_of):
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 32\]"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 32\]"):
         encoding_of(retrieval, MergeConfig(r=[40]))
 
 

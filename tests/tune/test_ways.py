@@ -41,7 +41,7 @@ def test_the_lowest_share_is_reached_and_no_lower_one(way: Way) -> None:
     model = videomae()
     lowest = lowest_flop_ratio(model, way)
     assert flop_ratio_of(model, way.at(model, lowest)) <= lowest
-    with pytest.raises(ValueError, match="flop_ratio must be at least"):
+    with pytest.raises(ValueError, match="`flop_ratio` must be at least"):
         way.at(model, lowest - 0.002)
 
 

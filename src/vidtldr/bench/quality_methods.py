@@ -181,7 +181,7 @@ def plan(
     unknown = sorted(set(methods or ()) - set(names))
     if unknown:
         raise ValueError(
-            f"methods must be of {', '.join(names)}, got {', '.join(unknown)}. Check the name."
+            f"`methods` must be of {', '.join(names)}, got {', '.join(unknown)}. Check the name."
         )
     cells = [chosen.cell_at(encoder, budget) for budget in budgets]
     for method in (*METHODS, *ABLATIONS):
@@ -235,6 +235,6 @@ def _validate(
     for layers in placements:
         if not layers or not 0 <= layers[0] <= layers[-1] < depth:
             raise ValueError(
-                f"layers must be in [0, {depth - 1}] (the model's layers), got {list(layers)}. "
+                f"`layers` must be in [0, {depth - 1}] (the model's layers), got {list(layers)}. "
                 "They count from 0."
             )

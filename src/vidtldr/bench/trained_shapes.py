@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vidtldr.models.umt.vision import VisionEncoder
+from vidtldr.models.umt.weights_file import read_tensors
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 __all__ = ["load_shapes", "load_shapes_encoder"]
@@ -65,15 +64,10 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"weights must be an existing file, got {str(weights)!r}. Check the path."
         )
-    if weights.suffix == ".safetensors":
-        content = load_file(weights)
-    else:
-        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-        content = content.get("module", content)
     return {
-        name.removeprefix("model."): value.float()
-        for name, value in content.items()
-        if isinstance(value, Tensor) and not name.startswith(_HEADS_OF_TRAINING)
+        name.removeprefix("model."): value
+        for name, value in read_tensors(weights, nested_as="module").items()
+        if not name.startswith(_HEADS_OF_TRAINING)
     }
 
 

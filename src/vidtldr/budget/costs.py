@@ -119,7 +119,7 @@ def r_for_flop_ratio(costs: ForwardCosts, flop_ratio: float, layers: tuple[int, 
         flops = min(costs.flops(r) for r in even_schedules(mergeable, layers))
         lowest = ceil(1000 * flops / full) / 1000
         raise ValueError(
-            f"flop_ratio must be at least {lowest} where {merging(layers)} (at most "
+            f"`flop_ratio` must be at least {lowest} where {merging(layers)} (at most "
             f"half of the tokens in each), got {flop_ratio}. Raise it, or let more or earlier "
             "layers merge."
         )
@@ -160,7 +160,7 @@ def r_for_num_tokens(
     if removed < 0 or found is None:
         lowest = num_mergeable - sum(_even_schedule(num_mergeable, layers, num_mergeable))
         raise ValueError(
-            f"num_tokens must be in [{lowest * tube_length + num_prefix_tokens}, "
+            f"`num_tokens` must be in [{lowest * tube_length + num_prefix_tokens}, "
             f"{num_mergeable * tube_length + num_prefix_tokens}] where {merging(layers)} (at most "
             f"half of the tokens in each), got {num_kept}. Change it, or let more layers merge."
         )

@@ -51,8 +51,8 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
     name = next(name for name in _BUDGETS if getattr(config, name) is not None)
     if host.num_tokens is None:
         raise ValueError(
-            f"{name} must be used on a model of a fixed number of tokens, got one whose input "
-            "decides. Use ratio=[0.25, 0.1]."
+            f"`{name}` must be used on a model of a fixed number of tokens, got one whose input "
+            "decides. Use `ratio=[0.25, 0.1]`."
         )
     layers = _validated_layers(config, len(host.blocks))
     if config.speedup is not None:
@@ -139,8 +139,8 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
     convolutions = [module for module in host.root.modules() if isinstance(module, _CONVOLUTIONS)]
     if len(convolutions) != 1:
         raise NotImplementedError(
-            f"{name} must be used on a model with one convolution, which embeds patches, got "
-            f"{len(convolutions)}: what they cost is not known here. Use num_tokens or ratio."
+            f"`{name}` must be used on a model with one convolution, which embeds patches, got "
+            f"{len(convolutions)}: what they cost is not known here. Use `num_tokens` or `ratio`."
         )
     assert host.num_tokens is not None
     assert host.num_mergeable is not None
@@ -196,7 +196,7 @@ def _validated_layers(config: MergeConfig, num_layers: int) -> tuple[int, ...]:
         return default_layers(num_layers)
     if config.layers[-1] >= num_layers:
         raise ValueError(
-            f"layers must be in [0, {num_layers - 1}] (the model's layers), got "
+            f"`layers` must be in [0, {num_layers - 1}] (the model's layers), got "
             f"{config.layers[-1]}. They count from 0."
         )
     return tuple(config.layers)

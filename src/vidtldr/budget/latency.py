@@ -127,7 +127,7 @@ def r_for_speedup(model: LatencyModel, speedup: float, layers: tuple[int, ...]) 
     if found is None:
         most = max(model.speedup(r) for r in even_schedules(mergeable, layers))
         raise ValueError(
-            f"speedup must be at most {floor(1000 * most) / 1000} where {merging(layers)} "
+            f"`speedup` must be at most {floor(1000 * most) / 1000} where {merging(layers)} "
             f"(at most half of the tokens in each) on this device, got {speedup}. Lower it, "
             "or let more or earlier layers merge."
         )

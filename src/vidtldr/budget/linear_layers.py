@@ -31,6 +31,6 @@ def linear_layers(*modules: nn.Module) -> list[Any]:
         elif hasattr(module, "in_features") and not any(module.children()):
             raise NotImplementedError(
                 "model must have linear layers of torch to count their cost, got "
-                f"{full_name(type(module))}. Use num_tokens, ratio or r."
+                f"{full_name(type(module))}. Use `num_tokens`, `ratio` or `r`."
             )
     return layers

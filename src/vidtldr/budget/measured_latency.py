@@ -82,8 +82,8 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
     shapes = [_shapes(block) for block in host.blocks]
     if any(each != shapes[0] for each in shapes):
         raise NotImplementedError(
-            "speedup must be used on a model whose layers are all of one size, got different "
-            "ones. Use flop_ratio."
+            "`speedup` must be used on a model whose layers are all of one size, got different "
+            "ones. Use `flop_ratio`."
         )
     weight = next(host.blocks[0].parameters())
     return {

@@ -14,7 +14,7 @@ from rich.text import Text
 import vidtldr
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
-from vidtldr.cli.output_options import PARQUET_FILE, PARQUET_HELP, Output, validate_outputs
+from vidtldr.cli.output_options import PARQUET_FILE, PARQUET_HELP, Output, Writes, validate_outputs
 from vidtldr.cli.run_options import (
     CompileOption,
     RunOptions,
@@ -45,6 +45,7 @@ def embed(
     spec: ModelOptions,
     output: Annotated[
         Path,
+        Writes(),
         typer.Option(
             "--output",
             "-o",

@@ -1,5 +1,6 @@
 """Exit codes of commands: 0 success, 1 some inputs failed, 2 the request cannot be met."""
 
+import errno
 import os
 import sys
 import traceback
@@ -39,8 +40,9 @@ def clear_errors(debug: bool, if_interrupted: str | Callable[[], str] = "") -> I
     """Turn an error into one line on stderr and an exit code; with `debug`, show its traceback.
 
     Only errors that a user can fix become such a line: an invalid value or type, a file, a missing
-    extra, an unsupported combination, an output that is NaN. Anything else is a bug and shows its
-    traceback. So does a `ValueError` or `TypeError` that this package caused without a `raise`.
+    extra, an unsupported combination, an output that is NaN, too little memory. Anything else is a
+    bug and shows its traceback. So does a `ValueError` or `TypeError` that this package caused
+    without a `raise`.
 
     Args:
         debug: Whether to let the error through.
@@ -55,11 +57,43 @@ def clear_errors(debug: bool, if_interrupted: str | Callable[[], str] = "") -> I
             raise typer.Exit(INTERRUPTED) from None
         if debug or _is_our_mistake(error):
             raise
-        end_with(str(error))
+        end_with(_said(error))
+    except (MemoryError, RuntimeError) as error:
+        if debug or not _is_memory(error):
+            raise
+        end_with(
+            "this needs more memory than there is. Ask for less at once, such as fewer or shorter "
+            "clips."
+        )
     except KeyboardInterrupt:
         said = if_interrupted() if callable(if_interrupted) else if_interrupted
         typer.echo(f"interrupted; {printable(said)}" if said else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+_MAX_NAME = 255
+_REMEDIES = {
+    errno.ENOENT: "Check the path",
+    errno.ENOTDIR: "Check the path",
+    errno.EISDIR: "Name a file",
+    errno.EACCES: "Change its permissions, or name another",
+    errno.EPERM: "Name another",
+    errno.ENAMETOOLONG: "Shorten it",
+    errno.ENOSPC: "Free some space, or write elsewhere",
+    errno.EDQUOT: "Free some space, or write elsewhere",
+    errno.EROFS: "Write elsewhere",
+}
+
+
+def _said(error: BaseException) -> str:
+    """Say an error of the system as others are said: the file, what is wrong, a remedy."""
+    if not isinstance(error, OSError) or error.errno is None or not error.strerror:
+        return str(error)
+    name = str(error.filename or "")
+    shown = repr(name if len(name) <= _MAX_NAME else f"{name[:60]}...")
+    remedy = _REMEDIES.get(error.errno)
+    why = f"{error.strerror[:1].lower()}{error.strerror[1:]}"
+    return f"{f'{shown}: ' * bool(name)}{why}{f'. {remedy}.' * bool(remedy)}"
 
 
 def end_with(message: str) -> NoReturn:
@@ -87,6 +121,12 @@ def value_error(error: typer.BadParameter) -> str:
         choices = details["msg"].partition(" is not one of ")[2].rstrip(".")
         rule, remedy = f"one of {choices.replace(chr(39), '')}", "Choose one of them"
     return f"{max(error.param.opts, key=len)} must be {rule}, got {got}. {remedy}."
+
+
+def _is_memory(error: BaseException) -> bool:
+    """Whether memory is missing, or was asked for in a number that no machine has."""
+    said = ("allocate memory", "out of memory", "calculation overflowed", "multiplication overflow")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in said)
 
 
 def _is_our_mistake(error: BaseException) -> bool:

@@ -177,7 +177,8 @@ def read_schedule(path: Path) -> MergeConfig:
     try:
         return MergeConfig.from_dict(read_json(path))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"--schedule must have a schedule in {str(path)!r}: {error}") from error
+        why = str(error).replace("`", "")  # the file has the fields, not the flags
+        raise ValueError(f"--schedule must have a schedule in {str(path)!r}: {why}") from error
 
 
 #: What a comparison merges unless told otherwise, and what commands that merge nothing suggest.

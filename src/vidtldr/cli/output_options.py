@@ -6,7 +6,7 @@ torch.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,9 +29,12 @@ __all__ = [
     "Reads",
     "ReportOption",
     "ResultOptions",
+    "Writes",
+    "path_parser",
     "reading",
     "validate_cache",
     "validate_new_directory",
+    "validate_not_inside",
     "validate_outputs",
 ]
 
@@ -47,6 +50,31 @@ class Reads:
 
     is_kept_whole: bool = True
     names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Marks an option that names a file to write."""
+
+
+def path_parser(name: str, *, is_written: bool) -> Callable[[str], Path]:
+    """Return a parser of a path that knows what was typed, of which a `Path` drops a part.
+
+    Args:
+        name: The option or argument, as typed.
+        is_written: Whether it names a file to write, which a folder, with its slash, is not.
+    """
+
+    def parse(typed: str) -> Path:
+        if not str(typed):
+            raise typer.BadParameter(f"{name} must be a path, got ''. Leave it out, or name one.")
+        if is_written and str(typed).endswith(os.sep):
+            raise typer.BadParameter(
+                f"{name} must be a file, got the directory {typed!r}. Name a file in it."
+            )
+        return Path(typed)
+
+    return parse
 
 
 class Output(NamedTuple):
@@ -109,7 +137,7 @@ def _validate_place(output: Output) -> None:
     path, option, endings = output
     if path == STDOUT:
         return
-    if path.exists():
+    if _mode(path, option) is not None:
         if not (path.is_file() or is_stream(path)):
             kind = "directory" if path.is_dir() else "device"
             raise ValueError(f"{option} must be a file, got the {kind} {str(path)!r}. Name a file.")
@@ -130,6 +158,25 @@ def _validate_place(output: Output) -> None:
         raise ValueError(
             f"{option} must be in an existing, writable directory, got {str(path)!r}. {remedy}."
         )
+
+
+def _mode(path: Path, option: str) -> int | None:
+    """The kind of a file, links followed; None if there is none.
+
+    Raises:
+        ValueError: If there can be none, such as of a name that is too long, or a link to itself.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        name = str(path)
+        shown = name if len(name) < 256 else f"{name[:60]}..."
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(
+            f"{option} must be a path that can exist, got {shown!r} ({why}). Name another."
+        ) from error
 
 
 def _read_paths() -> Iterator[tuple[Path, bool]]:
@@ -180,15 +227,43 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 
 def validate_new_directory(path: Path) -> None:
-    """Check that the argument DIRECTORY is new or empty.
+    """Check that the argument DIRECTORY is new or empty, can be made, and is not inside an input.
 
     Raises:
         ValueError: If it is not.
     """
+    validate_not_inside(path, "DIRECTORY")
+    if path.is_symlink() and not path.exists():
+        raise ValueError(
+            f"DIRECTORY must be new or empty, got {str(path)!r}, a link to nothing. Remove it, or "
+            "choose another directory."
+        )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(
             f"DIRECTORY must be new or empty, got {str(path)!r}. Choose another directory."
         )
+    nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise ValueError(
+            f"DIRECTORY must be in a directory that you may write, got {str(path)!r} in "
+            f"{str(nearest)!r}. Choose another."
+        )
+
+
+def validate_not_inside(directory: Path, option: str) -> None:
+    """Check that a directory to write can exist and is neither what is read nor inside of it.
+
+    Args:
+        directory: As typed.
+        option: The option or argument that names it.
+
+    Raises:
+        ValueError: If it cannot be, or is. Standard output is no directory.
+    """
+    if directory == STDOUT:
+        raise ValueError(f"{option} must be a directory, got '-'. For one of this name write ./-.")
+    _mode(directory, option)
+    _validate_keeps(Output(directory, option), list(_read_paths()))
 
 
 def validate_cache(path: Path | None) -> None:
@@ -205,6 +280,7 @@ PARQUET_HELP = "Parquet file to write; - is standard output. A link is followed.
 JSON_HELP = "Write the whole result as JSON; - is standard output. A link is followed."
 ReportOption = Annotated[
     Path | None,
+    Writes(),
     typer.Option(metavar="HTML", help="Write plots and tables to a self-contained HTML page."),
 ]
 
@@ -217,10 +293,11 @@ class ResultOptions:
 
     output: Annotated[
         Path | None,
+        Writes(),
         typer.Option("--output", "-o", metavar="FILE", help=JSON_HELP),
     ] = None
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw FILE.png and FILE.svg.")
+        Path | None, Writes(), typer.Option(metavar="FILE", help="Draw FILE.png and FILE.svg.")
     ] = None
     report: ReportOption = None
     as_json: Annotated[

@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
-from vidtldr.cli.output_options import Reads, reading
+from vidtldr.cli.output_options import Reads, Writes, path_parser, reading
 from vidtldr.cli.terminal import in_flags, printable
 from vidtldr.pipeline import discovery
 from vidtldr.pipeline.discovery import Discovered
@@ -153,10 +153,10 @@ def find_videos(named: Sequence[str]) -> list[str]:
             f"no videos in {', '.join(map(repr, named))}. Name files whose suffix is not that of a "
             "video one by one."
         )
-    if not any(map(os.path.lexists, found.files)):
+    if all(map(_why_missing, found.files)):
         first, num = found.files[0], len(found.files)
         rest = f", and none of the {num} videos exists" if num > 1 else ""
-        raise ValueError(f"{first!r}: no such file{rest}. Check the path.")
+        raise ValueError(f"{first!r}: {_why_missing(first)}{rest}. Check the path.")
     return list(found.files)
 
 
@@ -166,10 +166,17 @@ def validate_video(named: str) -> None:
     Raises:
         ValueError: If it does not exist or is a folder.
     """
-    if not os.path.lexists(named):
-        raise ValueError(f"{named!r}: no such file. Check the path.")
+    if why := _why_missing(named):
+        raise ValueError(f"{named!r}: {why}. Check the path.")
     if os.path.isdir(named):
         raise ValueError(f"{named!r}: a folder, where one video is needed. Name a file in it.")
+
+
+def _why_missing(path: str) -> str:
+    """Why there is no file; empty if there is one."""
+    if not os.path.lexists(path):
+        return "no such file"
+    return "" if os.path.exists(path) else "a link to no file that can be found"
 
 
 def validate_text(text: str, name: str, example: str) -> None:
@@ -250,7 +257,7 @@ def spread_options(command: Callable[..., None]) -> Callable[..., None]:
         group = groups.get(parameter.name)
         if group is None:
             kind = inspect.Parameter.KEYWORD_ONLY
-            hint = _laid_out(hints[parameter.name])
+            hint = _laid_out(parameter.name, hints[parameter.name])
             parameters.append(parameter.replace(annotation=hint, kind=kind))
         else:
             parameters += _parameters_of(group)
@@ -279,19 +286,34 @@ def _marks(parameter: inspect.Parameter) -> list[Reads]:
 def _parameters_of(group: type) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     panel = getattr(group, "panel", None)
-    return [_parameter(field, _laid_out(hints[field.name], panel)) for field in fields(group)]
+    return [
+        _parameter(field, _laid_out(field.name, hints[field.name], panel))
+        for field in fields(group)
+    ]
 
 
-def _laid_out(hint: Any, panel: str | None = None) -> Any:
-    """Put an option under a panel; flags show no value, and whole numbers N."""
+def _laid_out(name: str, hint: Any, panel: str | None = None) -> Any:
+    """Put an option under a panel, and parse paths; flags show no value, and whole numbers N."""
     kind, *about = get_args(hint)
     about = [copy(each) for each in about]
+    is_written = any(isinstance(each, Writes) for each in about)
     for info in about:
+        if isinstance(info, OptionInfo | ArgumentInfo) and Path in (kind, *get_args(kind)):
+            info.parser = path_parser(_typed_name(name, info), is_written=is_written)
+            info.metavar = info.metavar or "PATH"
         if isinstance(info, OptionInfo):
             info.rich_help_panel = panel
             if info.metavar is None and info.parser is None:
                 info.metavar = {bool: "", int: "N", int | None: "N"}.get(kind)
     return Annotated[kind, *about]
+
+
+def _typed_name(name: str, info: OptionInfo | ArgumentInfo) -> str:
+    if isinstance(info, ArgumentInfo):
+        return info.metavar or name.upper()
+    named = (info.default, *(info.param_decls or ()))  # in `Annotated` the first name comes first
+    flags = [each for each in named if isinstance(each, str) and each.startswith("--")]
+    return flags[0] if flags else f"--{name.replace('_', '-')}"
 
 
 def _parameter(field: Field[Any], hint: Any) -> inspect.Parameter:

@@ -83,7 +83,12 @@ def _escape(character: str) -> str:
 
 
 # Arguments of the library whose flag has another name, or that are no flag.
-_FLAGS = {"config": "--arch", "num_frames": "--frames", "convert_checkpoint": "vidtldr convert"}
+_FLAGS = {
+    "config": "--arch",
+    "num_frames": "--frames",
+    "layers": "--merge-layers",
+    "convert_checkpoint": "vidtldr convert",
+}
 _WITHOUT_A_VALUE = {"config": "--arch FILE.json"}
 _TASKS = {
     "answering": "--task answering to vidtldr convert; otherwise use it with ask or evaluate "
@@ -91,7 +96,7 @@ _TASKS = {
     "retrieval": "--task retrieval to vidtldr convert; otherwise use it with search, classify, "
     "embed or evaluate retrieval",
 }
-_CODE = re.compile(r"`(\w+)(?:=([^`]*))?`")
+_CODE = re.compile(r"`(\w+(?:\[\d+\])?)(?:=([^`]*))?`")
 
 
 def in_flags(message: str) -> str:
@@ -105,7 +110,7 @@ def _as_flag(marked: re.Match[str]) -> str:
         return _TASKS.get(value, f"--task {value}")
     if not value and name in _WITHOUT_A_VALUE:
         return _WITHOUT_A_VALUE[name]
-    return " ".join(filter(None, (_FLAGS.get(name, f"--{name}"), value)))
+    return " ".join(filter(None, (_FLAGS.get(name, f"--{name.replace('_', '-')}"), value)))
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Commands for UMT alone: `ask` answers questions, `convert` stores a checkpoint."""
 
 import json
+import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -156,6 +158,7 @@ def _print_table(question: str, result: "AnsweredVideo") -> None:
 def convert(
     checkpoint: Annotated[
         str,
+        Reads(),
         typer.Argument(
             help="A published UMT checkpoint, .pth or .safetensors.", show_default=False
         ),
@@ -165,10 +168,13 @@ def convert(
         Literal["retrieval", "answering"], typer.Option(help="What the weights are for.")
     ] = "retrieval",
     arch: Annotated[
-        str | None, typer.Option(help="Sizes: b16 (the default), l16 or a JSON file.")
+        str | None,
+        Reads(names=("b16", "l16")),
+        typer.Option(help="Sizes: b16 (the default), l16 or a JSON file."),
     ] = None,
     tokenizer: Annotated[
         str | None,
+        Reads(),
         typer.Option(metavar="DIR", help="Tokenizer to store; default: BERT's, cached."),
     ] = None,
     frames: Annotated[
@@ -193,6 +199,7 @@ def convert(
                 f"CHECKPOINT must be an existing file, got {checkpoint!r}. Check the path."
             )
         validate_new_directory(directory)
+        _validate_text(directory)
         from vidtldr.cli.load_model import notes_on_stderr
         from vidtldr.cli.terminal import printable, status
         from vidtldr.models.umt.checkpoint import convert_checkpoint
@@ -202,4 +209,14 @@ def convert(
         weights, config, vocabulary = umt_source(options)
         with status("converting"), notes_on_stderr():
             convert_checkpoint(weights, directory, task=task, config=config, tokenizer=vocabulary)
-        typer.echo(f"wrote {printable(str(directory))}: use it as --model umt:{directory}")
+        named = printable(shlex.quote(f"{UMT_PREFIX}{directory}"))
+        typer.echo(f"wrote {printable(str(directory))}: use it as --model {named}")
+
+
+def _validate_text(directory: Path) -> None:
+    try:
+        os.path.abspath(directory).encode()
+    except UnicodeEncodeError as error:  # the tokenizer's library opens no other
+        raise ValueError(
+            f"DIRECTORY must have a path that is UTF-8, got {str(directory)!r}. Rename it."
+        ) from error

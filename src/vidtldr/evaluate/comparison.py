@@ -57,7 +57,8 @@ class Compared(Generic[ResultT]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; with the agreement for a classification."""
-        gain = {"flop_reduction": self.flop_reduction, "speedup": self.speedup}
+        # `flops_ratio`: what the key has always been.
+        gain = {"flops_ratio": self.flop_reduction, "speedup": self.speedup}
         if isinstance(self.merged, ClassificationResult):
             gain["agreement"] = self.agreement
         return {**asdict(self), **gain}

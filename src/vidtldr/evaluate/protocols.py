@@ -147,7 +147,9 @@ def retrieval_protocol(name: str) -> RetrievalProtocol:
         ValueError: If the name is unknown.
     """
     if name not in RETRIEVAL:
-        raise ValueError(f"protocol must be one of {', '.join(RETRIEVAL)}, got {name!r}. Use one.")
+        raise ValueError(
+            f"`protocol` must be one of {', '.join(RETRIEVAL)}, got {name!r}. Use one."
+        )
     return RETRIEVAL[name]
 
 

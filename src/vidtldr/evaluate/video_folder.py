@@ -26,7 +26,7 @@ class VideoFolder:
         self.directory = Path(directory)
         if not self.directory.is_dir():
             raise NotADirectoryError(
-                f"videos must be a directory, got {str(directory)!r}. Check the path."
+                f"`videos` must be a directory, got {str(directory)!r}. Check the path."
             )
         self._listings: dict[Path, dict[str, list[str]]] = {}
 

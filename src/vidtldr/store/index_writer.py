@@ -5,14 +5,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vidtldr.files import is_partial
 from vidtldr.store.checksums import CHECKSUM, TableState, read_record, write_record
 from vidtldr.store.doubled_rows import doubled_rows
 from vidtldr.store.lance import connect, open_table, quoted, readable, validate_directory
+from vidtldr.store.new_index import make_directory
 from vidtldr.store.rows import FailureRow, FileState, VideoRows, storable
 from vidtldr.store.schema import (
     CLIPS,
@@ -26,7 +25,7 @@ from vidtldr.store.schema import (
 )
 from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings, write_settings
 from vidtldr.store.video_index import VideoIndex, lost_version, scan
-from vidtldr.store.writer_lock import LOCK_FILE, WriterLock
+from vidtldr.store.writer_lock import WriterLock
 
 __all__ = ["IndexWriter"]
 
@@ -71,7 +70,7 @@ class IndexWriter:
                 self.settings.validate_same(settings, self.directory)
         else:
             self.settings = settings
-            _make_directory(self.directory)
+            make_directory(self.directory)
         self._lock = WriterLock(self.directory)
         try:
             if not is_there:
@@ -267,23 +266,6 @@ def _age_of_unread(table: Any) -> timedelta:
     ages = [now - version["timestamp"] for version in table.list_versions()]
     newest = min((age for age in ages if age >= _KEPT), default=_KEPT)  # was the last one then
     return newest + timedelta(seconds=1)  # for the time until LanceDB compares
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        files = (path for path in directory.iterdir() if not is_partial(path))
-        others = sorted({path.name for path in files} - {LOCK_FILE})
-    except OSError as error:
-        raise OSError(
-            f"an index must be a directory that can be written to, got {str(directory)!r} "
-            f"({error.strerror}). Name another."
-        ) from error
-    if others:
-        raise ValueError(
-            f"a new index must be made in a new or empty directory, got {str(directory)!r} with "
-            f"{others[0]!r} in it. Name another."
-        )
 
 
 def _ids(batch: Any) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 __all__ = [
     "DamagedIndexError",
@@ -45,7 +46,8 @@ def validate_directory(directory: str | os.PathLike[str]) -> Path:
     """Check that an index is named by a local directory, not by an address such as `s3://bucket`.
 
     Raises:
-        ValueError: If it is an address, or not UTF-8, which LanceDB cannot open.
+        ValueError: If it is an address, or not UTF-8 or with control characters, which LanceDB
+            cannot open.
     """
     name = os.fspath(directory)
     if address := _ADDRESS.match(name):
@@ -60,6 +62,11 @@ def validate_directory(directory: str | os.PathLike[str]) -> Path:
         raise ValueError(
             f"an index must be in a directory whose path is UTF-8, got {name!r}. Rename it."
         ) from error
+    if any(category(character) == "Cc" for character in os.path.abspath(name)):
+        raise ValueError(
+            f"an index must be in a directory whose path has no control characters, got {name!r}. "
+            "Rename it."
+        )
     return Path(name)
 
 

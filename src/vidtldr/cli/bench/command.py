@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vidtldr.cli.bench.options import (
+    MAX_THREADS,
     ShapesOptions,
     SpeedOptions,
     parse_budgets,
@@ -22,6 +23,7 @@ from vidtldr.cli.output_options import (
     Output,
     Reads,
     ResultOptions,
+    Writes,
     validate_cache,
     validate_outputs,
 )
@@ -254,11 +256,13 @@ def paths(
     batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1,
     device: DeviceOption = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")
+        int | None,
+        typer.Option(min=1, max=MAX_THREADS, help="CPU threads; default: torch's choice."),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
     output: Annotated[
         Path | None,
+        Writes(),
         typer.Option("--output", "-o", metavar="FILE", help=JSON_HELP),
     ] = None,
     as_json: Annotated[

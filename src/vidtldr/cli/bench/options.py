@@ -16,6 +16,7 @@ from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [
     "BUILT_IN_NAMES",
+    "MAX_THREADS",
     "ShapesOptions",
     "SpeedOptions",
     "parse_budgets",
@@ -36,6 +37,8 @@ BUILT_IN_NAMES = (
     "siglip-b16",
     "dinov2-b14",
 )
+MAX_COUNT = 2**31 - 1
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def parse_budgets(typed: str) -> tuple[float, ...]:
     """Parse comma-separated FLOP ratios; omits 1, as the unmerged model is always measured.
 
     Raises:
-        ValueError: If one is not a number in (0, 1].
+        ValueError: If one is not a number in (0, 1], or none is below 1.
     """
     try:
         budgets = tuple(parse_shares(typed))
@@ -81,7 +84,13 @@ def parse_budgets(typed: str) -> tuple[float, ...]:
         raise ValueError(
             f"--budgets must be numbers in (0, 1], comma-separated, got {typed!r}. Write 1,0.8,0.6."
         )
-    return tuple(budget for budget in dict.fromkeys(budgets) if budget < 1)
+    below = tuple(budget for budget in dict.fromkeys(budgets) if budget < 1)
+    if not below:
+        raise ValueError(
+            f"--budgets must have one below 1, which is the unmerged model, got {typed!r}. Write "
+            "1,0.8,0.6."
+        )
+    return below
 
 
 def read_chosen(path: Path) -> dict[float, MergeConfig]:
@@ -91,12 +100,16 @@ def read_chosen(path: Path) -> dict[float, MergeConfig]:
         ValueError: If the file does not exist or is no such report; the message says why.
     """
     try:
-        chosen = read_json(path)["chosen"]
+        report = read_json(path)
+        chosen = report.get("chosen") if isinstance(report, dict) else None
+        if not isinstance(chosen, dict):
+            raise ValueError("it has no choices.")
         return {float(budget): MergeConfig.from_dict(each) for budget, each in chosen.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
+        why = getattr(error, "strerror", None) or str(error).replace("`", "")
         raise ValueError(
             f"--chosen must be a report of recipes/shapes/choose_preset.py, got {str(path)!r}: "
-            f"{error!r}. Leave it out for the bundled preset."
+            f"{why.rstrip('.')}. Leave it out for the bundled preset."
         ) from error
 
 
@@ -117,11 +130,15 @@ def positive_counts(name: str, typed: str) -> list[int]:
     """Parse distinct comma-separated positive integers.
 
     Raises:
-        ValueError: If an entry is not a positive integer.
+        ValueError: If an entry is not a positive integer, or more than any machine can run.
     """
     counts = parse_counts(name, typed)
     if min(counts) < 1:
         raise ValueError(f"{name} must be integers of at least 1, got {typed!r}. Write {name} 1,8.")
+    if max(counts) > MAX_COUNT:
+        raise ValueError(
+            f"{name} must be integers of at most {MAX_COUNT}, got {max(counts)}. Lower it."
+        )
     return list(dict.fromkeys(counts))
 
 
@@ -183,7 +200,8 @@ class SpeedOptions:
     ] = False
     device: DeviceOption = "auto"
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")
+        int | None,
+        typer.Option(min=1, max=MAX_THREADS, help="CPU threads; default: torch's choice."),
     ] = None
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False
 

@@ -15,6 +15,7 @@ from vidtldr.cli.output_options import (
     JSON_HELP,
     Output,
     Reads,
+    Writes,
     validate_cache,
     validate_outputs,
 )
@@ -64,6 +65,7 @@ class EvaluateOptions:
     compare: CompareOption = False
     output: Annotated[
         Path | None,
+        Writes(),
         typer.Option("--output", "-o", metavar="FILE", help=JSON_HELP),
     ] = None
     cache: CacheOption = None
@@ -76,7 +78,7 @@ class EvaluateOptions:
         ),
     ] = "none"
     batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1
-    readers: Annotated[int, typer.Option(min=1, help="Threads that decode videos.")] = 2
+    readers: Annotated[int, typer.Option(min=1, max=1024, help="Threads that decode videos.")] = 2
 
     def validate(self) -> None:
         """Check the options before a model is loaded.
@@ -92,9 +94,11 @@ class EvaluateOptions:
         """Check that the directory holds videos of the annotations before a model is loaded.
 
         Raises:
-            ValueError, OSError: As `VideoFolder.find_all`.
+            ValueError, OSError: As `VideoFolder.find_all`, or if the output is one of the videos.
         """
-        VideoFolder(self.videos).find_all(names)
+        found = VideoFolder(self.videos).find_all(names)
+        if self.output is not None:
+            validate_outputs([Output(self.output, endings=JSON_FILE)], map(str, found))
 
 
 app = typer.Typer(

@@ -9,7 +9,15 @@ import typer
 
 from vidtldr.cli.errors import INTERRUPTED, SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
-from vidtldr.cli.output_options import PARQUET_FILE, PARQUET_HELP, Output, Reads, validate_outputs
+from vidtldr.cli.output_options import (
+    PARQUET_FILE,
+    PARQUET_HELP,
+    Output,
+    Reads,
+    Writes,
+    validate_not_inside,
+    validate_outputs,
+)
 from vidtldr.cli.run_options import (
     RunOptions,
     parse_seconds,
@@ -71,7 +79,9 @@ class PipelineOptions:
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Decoding processes; default: one per core, minus one if a GPU encodes."
+            min=1,
+            max=1024,
+            help="Decoding processes; default: one per core, minus one if a GPU encodes.",
         ),
     ] = None
     batch: Annotated[
@@ -138,6 +148,7 @@ def add(
         refuse_swallowed(sources)
         segment = None if pipeline.segment is None else parse_seconds("--segment", pipeline.segment)
         merging.parse(spec)
+        validate_not_inside(into, "--index")
         found = discover(sources)
         say_unreadable(found)
         if not found.files:
@@ -298,6 +309,7 @@ def export(
     index: IndexArgument,
     output: Annotated[
         Path,
+        Writes(),
         typer.Option(
             "--output",
             "-o",

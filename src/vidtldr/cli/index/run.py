@@ -20,6 +20,7 @@ from vidtldr.config import MergeConfig
 from vidtldr.pipeline.machine import default_batch_size, visible_gpus
 from vidtldr.pipeline.request import RunReport, request_for
 from vidtldr.store.lance import validate_directory
+from vidtldr.store.new_index import validate_new_index
 from vidtldr.store.rows import FailureRow
 from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings
 from vidtldr.tasks.model_spec import REMEMBERED
@@ -120,8 +121,10 @@ def run_index(
         settings = read_settings(into)
         segment_seconds = segment_seconds or settings.segment_seconds
         keep_tokens = keep_tokens or settings.keep_tokens
-    elif model.merge is None:  # an index that exists keeps its schedule
-        typer.echo(UNMERGED_NOTE, err=True)
+    else:
+        validate_new_index(into)  # before the model is loaded
+        if model.merge is None:  # an index that exists keeps its schedule
+            typer.echo(UNMERGED_NOTE, err=True)
     if model.spec.is_bundled:
         typer.echo(BUNDLED_NOTE, err=True)
     device = resolve_device(spec.device)

@@ -8,7 +8,7 @@ import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
-from vidtldr.cli.output_options import HTML_FILE, Output, Reads, validate_outputs
+from vidtldr.cli.output_options import HTML_FILE, Output, Reads, Writes, validate_outputs
 from vidtldr.cli.run_options import RunOptions, spread_options, validate_text, validate_video
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.visualize.report_extra import validate_report_extra
@@ -40,6 +40,7 @@ class ShownFiles:
 
     output: Annotated[
         Path | None,
+        Writes(),
         typer.Option(
             "--output",
             "-o",
@@ -58,6 +59,7 @@ class ShownFiles:
     ] = None
     video_file: Annotated[
         Path | None,
+        Writes(),
         typer.Option(
             "--video",
             metavar="FILE",

@@ -15,6 +15,7 @@ from vidtldr.cli.output_options import (
     Reads,
     ReportOption,
     ResultOptions,
+    Writes,
     validate_outputs,
 )
 from vidtldr.cli.run_options import RunOptions, VideosArgument, find_videos, spread_options
@@ -44,6 +45,7 @@ class TuneFiles:
 
     output: Annotated[
         Path,
+        Writes(),
         typer.Option(
             "--output",
             "-o",
@@ -53,6 +55,7 @@ class TuneFiles:
     ] = SCHEDULE
     plot: Annotated[
         Path | None,
+        Writes(),
         typer.Option(
             metavar="FILE",
             help="Draw FILE.png and FILE.svg; default: next to the schedule.",

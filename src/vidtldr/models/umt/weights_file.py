@@ -24,11 +24,12 @@ PLAIN_DICTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 BROKEN_FILE = (RuntimeError, EOFError, LookupError, OSError, ValueError, SafetensorError)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, or the one under `model`, to the CPU, memory-mapped if possible.
+def read_tensors(path: Path, nested_as: str = "model") -> dict[str, Tensor]:
+    """Read a state dict, or the one under a key, to the CPU, memory-mapped if possible.
 
     Args:
         path: A `.safetensors` file, or a file of `torch.save` (anything else).
+        nested_as: The key that a file of `torch.save` may have it under.
 
     Returns:
         Tensors by name; floating ones are float32.
@@ -42,7 +43,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"weights must be a file or a converted directory, got {str(path)!r}. Check the path."
         )
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        is_plain = path.suffix == ".safetensors"
+        content = load_file(path) if is_plain else _read_pickle(path, nested_as)
     except PermissionError:
         raise
     except pickle.UnpicklingError as error:
@@ -52,12 +54,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return _check_state_dict(content, path)
 
 
-def _read_pickle(path: Path) -> object:
+def _read_pickle(path: Path, nested_as: str) -> object:
     mapped = zipfile.is_zipfile(path)  # PyTorch's format before 1.6 cannot be mapped
     with torch.serialization.safe_globals(PLAIN_DICTS):
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    nested = isinstance(content, Mapping) and isinstance(content.get("model"), Mapping)
-    return content["model"] if nested else content
+    nested = isinstance(content, Mapping) and isinstance(content.get(nested_as), Mapping)
+    return content[nested_as] if nested else content
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> ValueError:
