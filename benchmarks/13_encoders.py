@@ -50,7 +50,7 @@ class Case:
 CASES = {
     "siglip-b16-224": Case("SigLIP-B/16, 16 frames of 224²", "siglip-b16", 224, 16),
     "siglip-b16-384": Case("SigLIP-B/16, 16 frames of 384²", "siglip-b16", 384, 16, num_rounds=5),
-    "dinov2-b14": Case("DINOv2-B/14, one image of 518²", "dinov2-b14", 518, 1),
+    "dinov2-b14": Case("DINOv2-B/14, one image of 518²", "dinov2-b14", 518, 1, num_rounds=15),
     "vjepa2-l-16": Case("V-JEPA 2 ViT-L, 16 frames of 256²", "vjepa2-l", 256, 1, 16, 5),
     "vjepa2-l-64": Case("V-JEPA 2 ViT-L, 64 frames of 256²", "vjepa2-l", 256, 1, 64, 3, True),
 }
