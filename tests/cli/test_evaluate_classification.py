@@ -208,7 +208,7 @@ def test_the_bundled_model_has_its_own_labels(run: Run, films: VideoSet, tmp_pat
         (["--autocast", "float16", "--device", "cpu"], "--autocast must be none or bfloat16"),
         (["--cache", __file__], "--cache must be a directory, got the file"),
         (["--r", "25"], "r[0] must be in [0, 24]"),
-        (["--flop-ratio", "0.01"], "flop_ratio must be at least 0."),
+        (["--flop-ratio", "0.01"], "--flop-ratio must be at least 0."),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(

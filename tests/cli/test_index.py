@@ -194,7 +194,7 @@ def test_what_does_not_go_together_is_said(run: Run, made: Path, films: VideoSet
         ((TEXT, "--index", made, "--compile"), "--compile must be left out with --index"),
         (
             ("--like", video, "--index", made, "--rerank", 3),
-            "--rerank must be left out with --like",
+            "--rerank must be left out, got 3: with --like",
         ),
         ((TEXT, "--index", made, "--filter", "nothing > 5"), "filter must be a condition on the"),
         ((TEXT, "--index", made.parent), "made by vidtldr index add"),
@@ -239,7 +239,7 @@ def test_a_model_that_an_index_names_is_taken_from_this_machine(
     (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
     for name in ("someone/model", str(snapshot)):
         model = model_of_index(settings(options={"model": name}), ModelOptions())
-        assert model.umt.model == str(snapshot)
+        assert model.spec.model == str(snapshot)
     (snapshot / "adapter_config.json").touch()  # names a model to download
     with pytest.raises(ValueError, match="must be named where it is not on this machine"):
         model_of_index(settings(options={"model": "someone/model"}), ModelOptions())

@@ -45,7 +45,9 @@ def front_loaded(model: nn.Module, budget: float, layers: Layers, **choices: Any
         ratio = costs.flops(r) / costs.flops()
         if ratio <= budget:
             return Merging(replace(config, flop_ratio=None, layers=None, r=r))
-    raise ValueError(f"flop_ratio must be at least {ratio:.3f} in these shares, got {budget}.")
+    raise ValueError(
+        f"`flop_ratio` must be at least {ratio:.3f} in these shares, got {budget}. Raise it."
+    )
 
 
 def front_loaded_schedules(num_mergeable: int, layers: Layers) -> Iterator[tuple[int, ...]]:
