@@ -446,7 +446,7 @@ def test_a_video_that_is_not_there_is_left_out(classifier, folder, tmp_path):
 
 
 def test_a_schedule_that_does_not_fit_is_refused(classifier, folder, annotations):
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 24\]"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 24\]"):
         evaluate_classification(classifier, annotations, folder, merge=MergeConfig(r=[25]))
 
 

@@ -144,5 +144,5 @@ def test_costs_and_counts_leave_them_out(encoders: tuple[Encoder, Encoder], sign
     assert forward_costs(host, config).flops(config.r) == counted
     vidtldr.apply_patch(model, num_tokens=20, layers=[0])
     assert model(signal).shape[1] == 20
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 11\] \(half of 23 mergeable"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 11\] \(half of 23 mergeable"):
         vidtldr.apply_patch(model, r=[12])

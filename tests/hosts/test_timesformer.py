@@ -28,7 +28,7 @@ def test_counts_are_tubes_and_numbers_of_tokens_are_tokens() -> None:
     model = tiny_encoders.timesformer()
     host = find_host(model)
     assert (host.num_tokens, host.num_mergeable, host.num_extra_tokens) == (76, 25, 1)
-    with pytest.raises(ValueError, match=r"r\[0\] must be in \[0, 12\] \(half of 25"):
+    with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 12\] \(half of 25"):
         vidtldr.apply_patch(model, r=[13])
     vidtldr.apply_patch(model, num_tokens=1 + 3 * 20)
     config = vidtldr.MergeConfig(num_tokens=61)
@@ -42,9 +42,9 @@ def test_counts_are_tubes_and_numbers_of_tokens_are_tokens() -> None:
 @pytest.mark.parametrize(
     ("num_tokens", "message"),
     [
-        (60, "num_tokens must be 1 and a multiple of 3 .* got 60. Pass 58"),
-        (79, r"num_tokens must be in \[40, 76\] where layer 0 merges .* got 79"),
-        (37, r"num_tokens must be in \[40, 76\] where layer 0 merges .* got 37"),
+        (60, "`num_tokens` must be 1 and a multiple of 3 .* got 60. Pass 58"),
+        (79, r"`num_tokens` must be in \[40, 76\] where layer 0 merges .* got 79"),
+        (37, r"`num_tokens` must be in \[40, 76\] where layer 0 merges .* got 37"),
     ],
 )
 def test_a_number_of_tokens_that_tubes_cannot_leave_is_refused(

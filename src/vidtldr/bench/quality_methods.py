@@ -220,7 +220,9 @@ def _costliest(
         ratio = vision_flops(encoder, option) / full
         if ratio <= budget:
             return option
-    raise ValueError(f"flop_ratio must be at least {ratio:.3f} for {name}, got {budget}. Raise it.")
+    raise ValueError(
+        f"`flop_ratio` must be at least {ratio:.3f} for {name}, got {budget}. Raise it."
+    )
 
 
 def _validate(

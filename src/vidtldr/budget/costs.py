@@ -152,7 +152,7 @@ def r_for_num_tokens(
     num_kept_tubes, rest = divmod(num_kept - num_prefix_tokens, tube_length)
     if rest:
         raise ValueError(
-            f"num_tokens must be {num_prefix_tokens} and a multiple of {tube_length} (the frames, "
+            f"`num_tokens` must be {num_prefix_tokens} and a multiple of {tube_length} (frames, "
             f"whose tokens merge alike), got {num_kept}. Pass {num_kept - rest}."
         )
     removed = num_mergeable - num_kept_tubes
