@@ -158,8 +158,6 @@ def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
     assert found == [("random dropping", EARLY), ("random dropping", LATE), ("no drop mask", EARLY)]
     names = r"`methods` must be of bundled preset, paper's.*, got tome"
     with pytest.raises(ValueError, match=names):
-        ValueError, match=r"`methods` must be of bundled preset, paper's.*, got tome"
-    ):
         plan(encoder, (0.8,), (EARLY,), CHOSEN, ["tome"])
 
 

@@ -112,9 +112,9 @@ def _metric(*shape: int) -> Tensor:
     ("metric", "r", "prefix", "message"),
     [
         (_metric(4, 6), 1, 0, r"metric must be \(B, N, C\), got shape \(4, 6\)"),
-        (_metric(1, 9, 2), 5, 0, r"r must be in \[0, 4\] \(half of 9 mergeable tokens\), got 5"),
-        (_metric(1, 9, 2), 4, 2, r"r must be in \[0, 3\] \(half of 7 mergeable tokens\), got 4"),
-        (_metric(1, 9, 2), -1, 0, r"r must be in \[0, 4\] .* got -1"),
+        (_metric(1, 9, 2), 5, 0, r"`r` must be in \[0, 4\] \(half of 9 mergeable tokens\), got 5"),
+        (_metric(1, 9, 2), 4, 2, r"`r` must be in \[0, 3\] \(half of 7 mergeable tokens\), got 4"),
+        (_metric(1, 9, 2), -1, 0, r"`r` must be in \[0, 4\] .* got -1"),
         (_metric(1, 3, 2), 0, 4, r"num_prefix_tokens must be in \[0, 3\] .* got 4"),
     ],
 )
@@ -130,10 +130,10 @@ def test_an_impossible_request_is_refused(
     [
         (1, (1, 9), r"num_suffix_tokens must be in \[0, 8\] .* got 9"),
         (1, (1, -1), r"num_suffix_tokens must be in \[0, 8\] .* got -1"),
-        (4, (1, 1), r"r must be in \[0, 3\] \(half of 7 mergeable tokens\), got 4"),
+        (4, (1, 1), r"`r` must be in \[0, 3\] \(half of 7 mergeable tokens\), got 4"),
         (1, (1, 1, 2), "tube_length must divide the 7 mergeable tokens, got 2"),
         (1, (0, 0, 0), "tube_length must divide the 9 mergeable tokens, got 0"),
-        (2, (0, 0, 3), r"r must be in \[0, 1\] .* got 2"),
+        (2, (0, 0, 3), r"`r` must be in \[0, 1\] .* got 2"),
     ],
 )
 def test_impossible_extras_and_tubes_are_refused(
@@ -145,7 +145,7 @@ def test_impossible_extras_and_tubes_are_refused(
 
 @pytest.mark.parametrize("r", [0.25, True, "3"])
 def test_r_that_is_no_count_is_refused(r: object) -> None:
-    with pytest.raises(TypeError, match=r"r must be an int, got .* use ratio"):
+    with pytest.raises(TypeError, match=r"`r` must be an int, got .* use `ratio`"):
         match_tokens(_metric(1, 8, 2), r)  # type: ignore[arg-type]
 
 
