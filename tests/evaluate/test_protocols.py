@@ -41,5 +41,5 @@ def test_questions_and_choices_are_the_papers():
 
 
 def test_an_unknown_set_is_refused():
-    with pytest.raises(ValueError, match=r"protocol must be one of msrvtt, msvd, .*got 'vatex'"):
+    with pytest.raises(ValueError, match=r"`protocol` must be one of msrvtt, msvd, .*got 'vatex'"):
         retrieval_protocol("vatex")

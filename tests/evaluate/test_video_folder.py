@@ -42,5 +42,5 @@ def test_some_may_be_missing_but_not_all(folder):
 
 
 def test_a_folder_must_be_there(folder):
-    with pytest.raises(NotADirectoryError, match="videos must be a directory, got"):
+    with pytest.raises(NotADirectoryError, match="`videos` must be a directory, got"):
         VideoFolder(folder / "a.mp4")

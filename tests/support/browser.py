@@ -141,7 +141,7 @@ class OpenReport:
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 found.append(message["params"]["request"]["url"])
-        own = {"data", "blob", "about"}
+        own = {"data", "blob", "about", "chrome"}  # the start page may still be loading
         return [
             url for url in found if url != self.path.as_uri() and urlparse(url).scheme not in own
         ]
