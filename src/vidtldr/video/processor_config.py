@@ -60,7 +60,7 @@ _CLIP = Processor("torch", 224, 224, _BICUBIC, *_OPENAI)
 _SIGLIP = Processor("torch", (224, 224), None, _BICUBIC)
 _VIT = Processor("torch", (224, 224), None, is_square=True)
 _DEIT = Processor("torch", (256, 256), 224, _BICUBIC, is_square=True)
-# Its class resizes before it rounds to 8 bits: pixels differ by at most half a level of 255.
+# Its class resizes floats, ours bytes: pixels differ by about one level of 255 at most.
 _DINOV3 = Processor("torch", (224, 224), None, _BILINEAR, *_IMAGENET, is_square=True)
 _VJEPA2 = Processor("torch", 292, 256, _BILINEAR, *_IMAGENET, size_over_crop=256 / 224)
 
