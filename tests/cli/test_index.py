@@ -194,7 +194,7 @@ def test_what_does_not_go_together_is_said(run: Run, made: Path, films: VideoSet
         ((TEXT, "--index", made, "--compile"), "--compile must be left out with --index"),
         (
             ("--like", video, "--index", made, "--rerank", 3),
-            "--rerank must be left out, got 3: with --like",
+            "--rerank must be left out, got 3: the fusion encoder compares videos with texts",
         ),
         ((TEXT, "--index", made, "--filter", "nothing > 5"), "filter must be a condition on the"),
         ((TEXT, "--index", made.parent), "made by vidtldr index add"),

@@ -201,14 +201,18 @@ def test_an_encoder_without_texts_embeds_and_does_not_classify(tmp_path: Path, v
         load_classifier(ModelSpec(str(directory)), LABELS)
 
 
-def test_a_tokenizer_that_is_missing_is_said(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_matters_only_for_texts(tmp_path: Path, video: str) -> None:
     directory = tiny_duals.write_clip(tmp_path / "clip")
     for file in directory.glob("*token*"):
         file.unlink()
     for file in ("vocab.json", "merges.txt"):
         (directory / file).unlink(missing_ok=True)
+    embedder = load_embedder(ModelSpec(str(directory)))
+    [row] = embed_videos(embedder, [video])
+    assert row.vector is not None
+    assert embedder.encode_texts is not None
     with pytest.raises(FileNotFoundError, match="must have a tokenizer to read texts, got none of"):
-        load_embedder(ModelSpec(str(directory)))
+        embedder.encode_texts(["a dog"], "text")
 
 
 @pytest.mark.parametrize("name", ["clip", "vit", "vjepa2"])

@@ -100,7 +100,7 @@ def load_model(
     with _loading(options):
         pretrained, dual = load.load_model(options, labels)
     if pretrained.sees_frames:
-        _say_frames(pretrained.num_frames, "vectors")
+        _say_frames(pretrained.num_frames, "logits" if pretrained.labels else "vectors")
     return pretrained, dual
 
 

@@ -5,6 +5,7 @@ Letters: `K` texts, `L` tokens of a text, `E` channels of the shared space.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,11 +27,20 @@ class DualEncoder:
 
     Attributes:
         encoder: Encodes clips; holds the whole model.
-        tokenizer: The model's own, of transformers.
+        name: The model as it was named, for its tokenizer.
     """
 
     encoder: VideoEncoder
-    tokenizer: Any
+    name: str
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own, of transformers; loaded at the first text, as videos need none.
+
+        Raises:
+            ImportError, ValueError, OSError: As `load_tokenizer`.
+        """
+        return load_tokenizer(self.name)
 
     @property
     def is_sigmoid(self) -> bool:
@@ -52,10 +62,6 @@ class DualEncoder:
             return torch.zeros_like(self.scale)
         bias: Tensor = model.logit_bias.detach().float().squeeze()
         return bias
-
-    def encode_clips(self, pixel_values: Tensor) -> Tensor:
-        """Encode clips (B, T, 3, S, S), on the model's device, to unit vectors (B, E), float32."""
-        return F.normalize(self.encoder(pixel_values).float(), dim=-1)
 
     @property
     def max_text_tokens(self) -> int:

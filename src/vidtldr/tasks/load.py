@@ -19,7 +19,7 @@ from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.patch.patching import apply_patch
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.compiled_pretrained import compile_pretrained
-from vidtldr.tasks.dual_encoder import DualEncoder, load_tokenizer
+from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.embed import Embedder, pretrained_embedder, umt_embedder
 from vidtldr.tasks.model_spec import ModelSpec
 from vidtldr.tasks.pretrained import (
@@ -131,7 +131,7 @@ def load_model(
         labels: Names of the classes, in place of a classifier's own.
 
     Raises:
-        ValueError, TypeError, OSError, ImportError: As `load_pretrained` and `load_tokenizer`.
+        ValueError, TypeError, OSError, ImportError: As `load_pretrained`.
     """
     assert spec.model is not None  # it would be UMT
     device = resolve_device(spec.device)
@@ -142,7 +142,7 @@ def load_model(
     encoder = pretrained.model
     if not isinstance(encoder, VideoEncoder) or not encoder.kind.reads_texts:
         return pretrained, None
-    return pretrained, DualEncoder(encoder, load_tokenizer(spec.model))
+    return pretrained, DualEncoder(encoder, spec.model)
 
 
 def load_embedder(

@@ -93,7 +93,7 @@ def _like(
     rerank: int | None,
     run: RunOptions,
 ) -> list[FoundClip]:
-    _refuse_rerank(rerank, "with --like, as the fusion encoder only compares videos with texts")
+    _refuse_rerank(rerank, "the fusion encoder compares videos with texts, and --like is a video")
     assert where.like is not None
     embedder = load_embedder(model.spec, model.merge, run.time_limit)
     validate_model(index, embedder.identity())
