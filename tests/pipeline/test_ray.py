@@ -1,7 +1,12 @@
 """The same rows from Ray: two actors on this machine."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from support.flat_model import SAID, request
@@ -46,7 +51,7 @@ def test_an_actor_that_is_killed_in_mid_run_loses_nothing(cluster, films, expect
 
     def kill_one(_progress):
         if not killed:
-            pids = actor_pids()
+            pids = actor_pids(os.getpid())
             if pids:
                 os.kill(pids[0], signal.SIGKILL)
                 killed.append(pids[0])
@@ -61,18 +66,48 @@ def test_an_actor_that_is_killed_in_mid_run_loses_nothing(cluster, films, expect
     assert failures_of(tmp_path / "my.index") == expected[1]
 
 
-def actor_pids() -> list[int]:
-    """Of Ray's actors that index."""
+def test_what_ray_says_of_a_killed_actor_stays_off_stdout(films, tmp_path):
+    command = [sys.executable, "-m", "vidtldr", "index", "add", films.folder, "--json"]
+    run = subprocess.Popen(
+        [*map(str, command), "--engine", "ray", "--index", str(tmp_path / "my.index")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "RAY_worker_niceness": "0"},
+    )
+    while run.poll() is None and not (pids := actor_pids(run.pid)):
+        time.sleep(0.05)
+    os.kill(pids[0], signal.SIGKILL)
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 1, err
+    assert json.loads(out)["num_indexed"] == len(films.good), err
+    assert "(raylet)" in err
+
+
+def actor_pids(driver: int) -> list[int]:
+    """Of the actors that index for this process: another test may have a Ray of its own."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read()
-        except OSError:
-            continue
-        if words.startswith(b"ray::") and b"MapWorker" in words:
-            found.append(int(name))
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        words = of_process(pid, "cmdline")
+        if words.startswith(b"ray::") and b"MapWorker" in words and descends_from(pid, driver):
+            found.append(pid)
     return found
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    while pid > 1 and pid != ancestor:
+        after_name = of_process(pid, "stat").rpartition(b")")[2].split()
+        pid = int(after_name[1]) if after_name else 0
+    return pid == ancestor
+
+
+def of_process(pid: int, name: str) -> bytes:
+    """A file of /proc; empty once the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_an_error_of_the_model_is_raised_here(cluster, films, tmp_path):

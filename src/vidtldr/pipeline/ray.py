@@ -9,7 +9,8 @@ whatever is already indexed.
 import os
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -113,14 +114,16 @@ def index_videos_with_ray(
     """
     ray = require_ray()
     refuse_if_locked(validate_directory(directory))
-    _join(ray)
-    resources = ray.cluster_resources()
-    if num_gpus_an_actor is None:
-        num_gpus_an_actor = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
-    if num_actors is None:
-        num_actors = _num_actors(resources, num_gpus_an_actor)
-    settings = _settings(ray, request, num_gpus_an_actor)
-    with StopSignal() as stop, IndexWriter(directory, settings) as writer:
+    with ExitStack() as stack:
+        stack.enter_context(_joined(ray))
+        resources = ray.cluster_resources()
+        if num_gpus_an_actor is None:
+            num_gpus_an_actor = 1.0 if resources.get("GPU", 0) >= 1 else 0.0
+        if num_actors is None:
+            num_actors = _num_actors(resources, num_gpus_an_actor)
+        settings = _settings(ray, request, num_gpus_an_actor)
+        stop = stack.enter_context(StopSignal())
+        writer = stack.enter_context(IndexWriter(directory, settings))
         log = RunLog(writer, files, request.retry_failed, on_progress, on_failure)
         if log.plan.work:
             rows = _dataset(
@@ -133,8 +136,11 @@ def index_videos_with_ray(
         return log.finish(was_stopped=stop.was_given)
 
 
-def _join(ray: Any) -> None:
-    if not ray.is_initialized():
+@contextmanager
+def _joined(ray: Any) -> Iterator[None]:
+    """Join a cluster or start Ray, unless the caller has; leave again what was joined here."""
+    is_ours = not ray.is_initialized()
+    if is_ours:
         ray.init(
             address=os.environ.get("RAY_ADDRESS"),
             include_dashboard=False,
@@ -144,6 +150,11 @@ def _join(ray: Any) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = 0
+    try:
+        yield
+    finally:
+        if is_ours:
+            ray.shutdown()
 
 
 def _num_actors(resources: dict[str, float], num_gpus: float) -> int:

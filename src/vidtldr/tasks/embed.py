@@ -203,8 +203,11 @@ def pretrained_features(model: nn.Module, clips: Tensor) -> Tensor:
     Raises:
         NotImplementedError: If a classifier has no module named `classifier`.
     """
+    parameter = next(model.parameters())
+    # Moved outside inference mode: an inference tensor would trigger a recompilation.
+    x = clips.to(parameter.device, parameter.dtype)
     if isinstance(model, VideoEncoder):
-        return torch.as_tensor(_run(model, clips)).float().cpu().clone()
+        return torch.as_tensor(_run(model, x)).float().cpu().clone()
     seen: list[Tensor] = []
     here = get_ident()
 
@@ -214,7 +217,7 @@ def pretrained_features(model: nn.Module, clips: Tensor) -> Tensor:
 
     handle = _head_of(model).register_forward_pre_hook(keep)
     try:
-        _run(model, clips)
+        _run(model, x)
     finally:
         handle.remove()
     # One vector a clip, or one a frame. The copy is not an inference tensor.
@@ -222,9 +225,8 @@ def pretrained_features(model: nn.Module, clips: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _run(model: nn.Module, clips: Tensor) -> Any:
-    parameter = next(model.parameters())
-    return model(pixel_values=clips.to(parameter.device, parameter.dtype))
+def _run(model: nn.Module, pixel_values: Tensor) -> Any:
+    return model(pixel_values=pixel_values)
 
 
 def embed_videos(

@@ -1,7 +1,9 @@
 """Implementation of `vidtldr index add`: choose the model and index the videos."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,9 +150,10 @@ def run_index(
         if engine == "ray":
             from vidtldr.pipeline.ray import index_videos_with_ray
 
-            report = index_videos_with_ray(
-                into, files, request, on_progress=on_progress, on_failure=failures.append
-            )
+            with redirect_stdout(sys.stderr):  # where Ray prints what it retries
+                report = index_videos_with_ray(
+                    into, files, request, on_progress=on_progress, on_failure=failures.append
+                )
         else:
             from vidtldr.pipeline.local import index_videos
 
