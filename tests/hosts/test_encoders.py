@@ -15,6 +15,7 @@ from support.encoder_oracle import (
     clip_parts,
     dinov2_parts,
     dinov3_parts,
+    internvl_parts,
     merged_tokens,
     merged_tubes,
     vit_parts,
@@ -42,6 +43,9 @@ PARTS: dict[str, Callable[..., Parts]] = {
     "xclip": xclip_parts,
     "dinov2": dinov2_parts,
     "dinov2_registers": dinov2_parts,
+    "internvl": internvl_parts,
+    "idefics3": clip_parts,
+    "smolvlm": clip_parts,
 }
 ROTARY = {"dinov3": dinov3_parts, "vjepa2": vjepa2_parts}
 NAMES = [*PARTS, *ROTARY, "timesformer"]
@@ -59,11 +63,22 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("dinov2", {"use_swiglu_ffn": True}),
     ("dinov2_registers", {"num_register_tokens": 1, "qkv_bias": False}),
     ("dinov3", {"use_gated_mlp": True, "num_register_tokens": 0}),
+    ("internvl", {"norm_type": "rms_norm", "use_qk_norm": True, "attention_bias": True}),
+    ("internvl", {"use_absolute_position_embeddings": True, "use_mean_pooling": False}),
     ("vjepa2", {"qkv_bias": False, "num_attention_heads": 4}),
 ]
 SCHEDULES = [[1], [12], [5, 0, 4], [0, 7, 3, 2]]
 GRID_ONLY = {*BACKBONES, "vjepa2", "vjepa2_model"}
-DENSE_BY_DEFAULT = {"siglip", "siglip2", "dinov2", "dinov2_registers", "dinov3", *GRID_ONLY}
+TOWERS = {"internvl", "idefics3", "smolvlm"}
+DENSE_BY_DEFAULT = {
+    "siglip",
+    "siglip2",
+    "dinov2",
+    "dinov2_registers",
+    "dinov3",
+    *TOWERS,
+    *GRID_ONLY,
+}
 
 
 def model_of(name: str, **config: Any) -> nn.Module:
@@ -185,8 +200,8 @@ def with_equal_neighbours(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 def pooled(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
     with torch.no_grad():
         found = model(**inputs)
-    names = ("logits", "image_embeds", "pooler_output")
-    return next(found[name] for name in names if name in found)
+    names = [name for name in ("logits", "image_embeds", "pooler_output") if name in found]
+    return found[names[0]] if names else found["last_hidden_state"].mean(1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *BACKBONES, "vjepa2_model"])

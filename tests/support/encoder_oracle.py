@@ -13,8 +13,8 @@ class Parts(NamedTuple):
     """The submodules of a block, read off the source of its family."""
 
     norm: nn.Module
-    query: nn.Module
-    key: nn.Module
+    query: Callable[[Tensor], Tensor]
+    key: Callable[[Tensor], Tensor]
     value: nn.Module
     out: nn.Module
     mlp: Callable[[Tensor], Tensor]
@@ -67,6 +67,19 @@ def dinov2_parts(block: Any) -> Parts:
         *projections,
         lambda x: block.layer_scale2(block.mlp(block.norm2(x))),
         block.layer_scale1,
+    )
+
+
+def internvl_parts(block: Any) -> Parts:
+    attention = block.attention
+    return Parts(
+        block.layernorm_before,
+        lambda y: attention.q_norm(attention.q_proj(y)),
+        lambda y: attention.k_norm(attention.k_proj(y)),
+        attention.v_proj,
+        attention.projection_layer,
+        lambda x: block.lambda_2 * block.mlp(block.layernorm_after(x)),
+        lambda x: block.lambda_1 * x,
     )
 
 

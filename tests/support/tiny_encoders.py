@@ -141,6 +141,31 @@ def vjepa2_model(**config: Any) -> nn.Module:
     return spread_out_weights(VJEPA2Model(vjepa2_config(**config)))
 
 
+def internvl(**config: Any) -> nn.Module:
+    from transformers import InternVLVisionConfig, InternVLVisionModel
+
+    sizes = SIZES | {"image_size": (40, 40), "patch_size": (8, 8), "layer_scale_init_value": 0.5}
+    return spread_out_weights(InternVLVisionModel(InternVLVisionConfig(**sizes | config)))
+
+
+def idefics3(**config: Any) -> nn.Module:
+    from transformers.models.idefics3.modeling_idefics3 import (
+        Idefics3VisionConfig,
+        Idefics3VisionTransformer,
+    )
+
+    return spread_out_weights(Idefics3VisionTransformer(Idefics3VisionConfig(**SIZES | config)))
+
+
+def smolvlm(**config: Any) -> nn.Module:
+    from transformers.models.smolvlm.modeling_smolvlm import (
+        SmolVLMVisionConfig,
+        SmolVLMVisionTransformer,
+    )
+
+    return spread_out_weights(SmolVLMVisionTransformer(SmolVLMVisionConfig(**SIZES | config)))
+
+
 def inputs_of(model: nn.Module, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
     """What a model's forward takes, with clips or images that differ."""
     if "videos" in model.main_input_name:
@@ -159,12 +184,14 @@ def inputs_of(model: nn.Module, batch: int = 2, seed: int = 0) -> dict[str, Tens
             "pixel_attention_mask": torch.ones(batch, 25, dtype=torch.int64),
             "spatial_shapes": shapes,
         }
+    if "input_ids" in model.main_input_name:  # a language model's tower
+        return {"pixel_values": images(batch, seed)}
     return {model.main_input_name: images(batch, seed)}
 
 
-def images(batch: int = 2, seed: int = 0) -> Tensor:
-    """Pixel values (B, 3, 40, 40) of images that differ."""
-    return torch.randn(batch, 3, 40, 40, generator=torch.Generator().manual_seed(seed))
+def images(batch: int = 2, seed: int = 0, side: int = 40) -> Tensor:
+    """Pixel values (B, 3, S, S) of images that differ."""
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def _dino(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from vidtldr.hosts.clip import CLIPHost, MetaCLIP2Host
 from vidtldr.hosts.dinov2 import Dinov2Host, Dinov2WithRegistersHost
 from vidtldr.hosts.dinov3 import DINOv3Host
 from vidtldr.hosts.eva import EvaHost
-from vidtldr.hosts.host import Host
+from vidtldr.hosts.host import Host, is_a
+from vidtldr.hosts.idefics import Idefics2Host, Idefics3Host, SmolVLMHost
+from vidtldr.hosts.internvl import InternVLHost
 from vidtldr.hosts.open_clip import OpenCLIPHost
 from vidtldr.hosts.siglip import Siglip2Host, SiglipHost
 from vidtldr.hosts.timesformer import TimesformerHost
@@ -49,11 +51,17 @@ FAMILIES: list[type[Host]] = [
     VJEPA2Host,
     ViTHost,
     DeiTHost,
+    InternVLHost,
+    Idefics2Host,
+    Idefics3Host,
+    SmolVLMHost,
 ]
 
-_GRID = (
-    "it lays the tokens out on their grid again after the blocks, and a merged sequence has none"
-)
+# Models of several towers, and the one that merges: the others run unmerged.
+_VIDEO_TOWERS = {
+    "transformers.models.video_llava.modeling_video_llava.VideoLlavaModel": "video_tower",
+}
+
 _ROPE = "each layer turns tokens by rotary positions that are computed for the whole grid"
 _POST_NORM = (
     "it normalises what attention and MLP return, not what they read, and merging has not been "
@@ -75,8 +83,6 @@ REFUSED: dict[str, str] = {
     "transformers.models.qwen3_vl.": (
         f"{_ROPE}, and its mergers at several depths need every 2x2 group"
     ),
-    "transformers.models.internvl.": _GRID,
-    "transformers.models.video_llava.": _GRID,
     "transformers.models.videoprism.": _PER_FRAME,
     "timm.models.eva.EvaBlockPostNorm": _POST_NORM,
     "timm.models.vision_transformer.ResPostBlock": _POST_NORM,
@@ -129,6 +135,8 @@ def validate_module(model: object) -> None:
 def find_host(model: nn.Module) -> Host:
     """Find the one known model inside `model`, which may be a wrapper.
 
+    Of Video-LLaVA's two towers it is that of videos.
+
     Args:
         model: Any module.
 
@@ -144,10 +152,7 @@ def find_host(model: nn.Module) -> Host:
     for module in model.modules():
         _refuse(module)
     hosts = [
-        family.of(module)
-        for module in model.modules()
-        for family in FAMILIES
-        if family.matches(module)
+        family.of(root) for root in find_roots(model) for family in FAMILIES if family.matches(root)
     ]
     if len(hosts) > 1:
         found = ", ".join(host.family for host in hosts)
@@ -167,9 +172,25 @@ def find_host(model: nn.Module) -> Host:
 
 def find_roots(model: nn.Module) -> list[nn.Module]:
     """The known models inside `model`; `find_host` requires exactly one."""
+    passed_over = _beside_video_towers(model)
     return [
-        module for module in model.modules() if any(family.matches(module) for family in FAMILIES)
+        module
+        for module in model.modules()
+        if id(module) not in passed_over and any(family.matches(module) for family in FAMILIES)
     ]
+
+
+def _beside_video_towers(model: nn.Module) -> set[int]:
+    """The modules of everything that stands beside a tower of `_VIDEO_TOWERS`."""
+    others = (
+        other
+        for holder in model.modules()
+        for name, tower in _VIDEO_TOWERS.items()
+        if is_a(holder, name)
+        for other in holder.children()
+        if other is not getattr(holder, tower)
+    )
+    return {id(module) for other in others for module in other.modules()}
 
 
 def is_known(model: nn.Module) -> bool:
