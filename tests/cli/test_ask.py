@@ -122,7 +122,7 @@ def test_wrong_answers_are_found_with_their_line(
         (["--answers", "no,where.json"], "--answers must be an existing JSON file or a comma-sep"),
         (["--answers", "a,,b"], "--answers must be different and not empty"),
         (["--answers", "a,a"], "--answers must be different and not empty"),
-        (["--answers", "a,b", "--model", "x"], "--model must be umt:CHECKPOINT here"),
+        (["--answers", "a,b", "--model", "x"], "--arch must come with --model umt:CHECKPOINT"),
         (["--answers", "a,b", "--ratio", "0.6"], "ratio[0] must be in [0, 0.5]"),
     ],
 )

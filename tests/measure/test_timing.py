@@ -35,7 +35,7 @@ def test_what_others_take_is_watched_in_the_rounds_that_count(
         assert options == {"waits": waits}
         return BusyReport(0.5, True)
 
-    monkeypatch.setattr(module, "_synchronize", lambda _: None)
+    monkeypatch.setattr(module, "synchronize", lambda _: None)
     monkeypatch.setattr(module, "read_processor", lambda: events.append("read"))
     monkeypatch.setattr(module, "busy_between", judge)
     timings = time_in_turn(

@@ -15,13 +15,14 @@ from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.answering import UMTAnswering
 from vidtldr.models.umt.retrieval import UMTRetrieval
-from vidtldr.tasks import load
+from vidtldr.tasks import load, video_language
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.embed import Embedder
 from vidtldr.tasks.pretrained import Pretrained
 from vidtldr.tasks.quiet import quiet_transformers
 from vidtldr.tasks.video_features import VideoEncoding
+from vidtldr.tasks.video_language import VideoLanguageModel
 
 __all__ = [
     "BUNDLED_NOTE",
@@ -30,6 +31,7 @@ __all__ = [
     "load_embedder",
     "load_model",
     "load_retrieval",
+    "load_video_language_model",
     "notes_on_stderr",
     "say_if_unmerged",
     "video_encoding",
@@ -119,6 +121,12 @@ def load_embedder(
         _say_frames(embedder.reader.sampling.num_frames, "vectors")
     say_compiled(embedder.compiled)
     return embedder
+
+
+def load_video_language_model(options: ModelOptions) -> VideoLanguageModel:
+    """Call `tasks.video_language.load_video_language_model`."""
+    with _loading(options):
+        return video_language.load_video_language_model(options)
 
 
 @contextmanager

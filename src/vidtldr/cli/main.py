@@ -12,8 +12,10 @@ import typer
 from typer.core import TyperGroup
 
 import vidtldr
+from vidtldr.cli.ask.command import ask
 from vidtldr.cli.bench.command import app as bench
 from vidtldr.cli.classify.command import classify
+from vidtldr.cli.convert import convert
 from vidtldr.cli.embed import embed
 from vidtldr.cli.errors import end_with, value_error
 from vidtldr.cli.evaluate.command import app as evaluate
@@ -24,7 +26,6 @@ from vidtldr.cli.shapes.command import app as shapes
 from vidtldr.cli.shapes.command import demo
 from vidtldr.cli.show.command import show
 from vidtldr.cli.tune.command import tune
-from vidtldr.cli.umt import ask, convert
 
 __all__ = ["app", "main"]
 

@@ -52,6 +52,7 @@ __all__ = [
     "say_compiled",
     "speed_mark",
     "status",
+    "token_runs",
 ]
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -343,3 +344,14 @@ SPEED_MARK_NOTE = f"{_MARK} no measurable difference: rounds lie on both sides o
 def speed_mark(change: "Change") -> str:
     """Return the mark to print before a speed-up."""
     return _MARK if change == "unclear" else ""
+
+
+def token_runs(num_tokens: Sequence[int]) -> str:
+    """Format the tokens of every layer, joining equal neighbours: `968 768 668 x10`."""
+    runs: list[list[int]] = []
+    for tokens in num_tokens:
+        if runs and runs[-1][0] == tokens:
+            runs[-1][1] += 1
+        else:
+            runs.append([tokens, 1])
+    return " ".join(f"{tokens} x{times}" if times > 1 else str(tokens) for tokens, times in runs)

@@ -9,7 +9,7 @@ import torch
 
 from vidtldr.measure.busyness import IDLE, BusyReport, Reading, busy_between, read_processor
 
-__all__ = ["Timing", "paired_ratios", "time_in_turn"]
+__all__ = ["Timing", "paired_ratios", "synchronize", "time_in_turn"]
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,14 @@ def _busy_since(before: Reading, device: torch.device) -> BusyReport:
 
 
 def _time_once(run: Callable[[], object], device: torch.device) -> float:
-    _synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     run()
-    _synchronize(device)
+    synchronize(device)
     return (time.perf_counter() - start) * 1e3
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all work given to it; nothing to wait for on a CPU."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

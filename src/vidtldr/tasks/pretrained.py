@@ -1,8 +1,7 @@
 """Load a model of transformers together with its preprocessing and labels."""
 
-import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidtldr.hosts.lost_biases import name_lost_biases
 from vidtldr.ops.processor import bfloat16_is_native
+from vidtldr.tasks.checkpoint import load_weights, read_config, reason_of
 from vidtldr.tasks.clip_reader import no_note
-from vidtldr.tasks.config_sizes import validate_sizes
 from vidtldr.tasks.model_files import model_directory, model_source
 from vidtldr.tasks.model_spec import canonical_dtype, validate_device
 from vidtldr.tasks.video_encoder import (
@@ -36,8 +34,6 @@ __all__ = [
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_FRAMES = 8  # of a video, for image models
-_WITHOUT_POOLER = {"add_pooling_layer": False}
-_BLOCK_KEY = re.compile(r"\.layers?\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -87,13 +83,13 @@ def load_pretrained(
             not exactly one label per class, or `frames` is given for a video model.
     """
     source = model_source(name)
-    config, directory = _read_config(source), model_directory(source)
+    config, directory = read_config(source), model_directory(source)
     model_class = _class_of(config, name)
     transform = _read_transform(directory)
     _validate_frame_size(config, model_class, transform, name)
     # Checked before memory is allocated.
     num_frames = Sampling(_num_frames(config, model_class, frames)).num_frames
-    model = _load_model(source, model_class, dtype)
+    model = load_weights(source, model_class, dtype)
     if dtype is None and device.type == "cpu":
         model = model.float()
     model = _on_clips(model, model_class).eval().to(device)
@@ -187,7 +183,7 @@ def _read_transform(directory: Path) -> VideoTransform:
     except (TypeError, RuntimeError, KeyError) as error:  # values of unexpected types
         raise ValueError(
             f"the preprocessor config must hold numbers and sizes, got {str(directory)!r} where "
-            f"it does not ({_reason(error)}). Correct the file."
+            f"it does not ({reason_of(error)}). Correct the file."
         ) from error
 
 
@@ -249,98 +245,3 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype | None:
             stacklevel=2,
         )
     return dtype
-
-
-def _read_config(name: str) -> Any:
-    from transformers import AutoConfig, PretrainedConfig
-
-    try:
-        validate_sizes(PretrainedConfig.get_config_dict(name)[0])
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"`model` must have a config.json, got {name!r} without one that can be read. Name a "
-            "directory that save_pretrained wrote."
-        ) from error
-    except Exception as error:  # a hostile config can raise anything
-        raise ValueError(
-            f"model must have a config.json that transformers can read, got {name!r}: "
-            f"{_reason(error)}. Correct the file; code of its own is never run."
-        ) from error
-
-
-def _load_model(name: str, model_class: str, dtype: torch.dtype | None) -> nn.Module:
-    import transformers
-
-    try:
-        model, info = getattr(transformers, model_class).from_pretrained(
-            name,
-            **_WITHOUT_POOLER if model_class in ("ViTModel", "DeiTModel") else {},
-            dtype="auto" if dtype is None else dtype,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-        )
-    except ImportError as error:
-        raise ImportError(
-            f"`model={name}` needs a package that is not installed: {_reason(error)}"
-        ) from error
-    except Exception as error:  # a hostile config or file can raise anything
-        raise ValueError(
-            f"model must have weights that fit its config, got {name!r}: {_reason(error)}. Copy "
-            "the whole config.json and model.safetensors there."
-        ) from error
-    _validate_weights(name, info)
-    if getattr(model.config, "quantization_config", None) and not hasattr(model, "hf_quantizer"):
-        raise ValueError(
-            f"`model={name}` is quantized by a method that transformers does not know. Name the "
-            "model that it was made from."
-        )
-    return _with_fused_attention(model)
-
-
-def _validate_weights(name: str, info: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint whose weights are not those of its config; `info` is transformers'."""
-    missing = sorted(info["missing_keys"])
-    lost = name_lost_biases(missing)
-    if lost is not None:
-        raise ValueError(
-            f"model must have all its weights, got {name!r} without {len(missing)} of them: "
-            f"{lost}. Install transformers 5.18 or later."
-        )
-    mismatched = sorted(info["mismatched_keys"])
-    if mismatched:
-        key, *shapes = mismatched[0]
-        saved, wanted = (tuple(shape) for shape in shapes)
-        rest = f", and {len(mismatched) - 1} more" if len(mismatched) > 1 else ""
-        raise ValueError(
-            f"`model={name}` has weights that do not fit its config: {key} is {saved} in the file "
-            f"and {wanted} by config.json{rest}. Correct config.json; for a classifier, id2label "
-            "must name every class."
-        )
-    if missing:
-        # transformers would initialise them randomly and give random predictions.
-        raise ValueError(
-            f"model must have all its weights, got {name!r} without {len(missing)} of them "
-            f"({', '.join(missing[:3])}). Use a checkpoint that was fine-tuned to classify."
-        )
-    unexpected = sorted(key for key in info["unexpected_keys"] if _BLOCK_KEY.search(key))
-    if unexpected:
-        raise ValueError(
-            f"model must use all the blocks of its checkpoint, got {name!r} with a config that "
-            f"leaves out {len(unexpected)} weights ({', '.join(unexpected[:3])}). Correct "
-            "num_hidden_layers in config.json."
-        )
-
-
-def _with_fused_attention(model: Any) -> nn.Module:
-    """Use fused attention if supported, whatever the config says, for a fair unmerged baseline."""
-    if model._supports_sdpa:
-        model.set_attn_implementation("sdpa")
-    assert isinstance(model, nn.Module)
-    return model
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).replace("`", "'").strip().splitlines()  # not this package's arguments
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

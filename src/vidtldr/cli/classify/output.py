@@ -11,13 +11,13 @@ from rich.text import Text
 from torch import Tensor
 
 from vidtldr.cli.classify.run import Answer, Outcome
-from vidtldr.cli.terminal import print_gain, printable
+from vidtldr.cli.terminal import print_gain, printable, token_runs
 from vidtldr.measure.gain import Gain
 from vidtldr.tasks.classify import top_labels
 from vidtldr.tasks.comparison import Comparison, Side
 from vidtldr.video.decode import Clip
 
-__all__ = ["JsonOutput", "TableOutput", "token_runs"]
+__all__ = ["JsonOutput", "TableOutput"]
 
 
 class JsonOutput:
@@ -189,14 +189,3 @@ def _frames_line(clip: Clip) -> str:
     seconds = "" if clip.duration_seconds is None else f", {clip.duration_seconds:.1f} s"
     used = len(set(clip.indices))
     return f"{used} of {clip.num_frames_in_file} frames, {width}x{height}{seconds}"
-
-
-def token_runs(num_tokens: Sequence[int]) -> str:
-    """Format the tokens of every layer, joining equal neighbours: `968 768 668 x10`."""
-    runs: list[list[int]] = []
-    for tokens in num_tokens:
-        if runs and runs[-1][0] == tokens:
-            runs[-1][1] += 1
-        else:
-            runs.append([tokens, 1])
-    return " ".join(f"{tokens} x{times}" if times > 1 else str(tokens) for tokens, times in runs)

@@ -13,13 +13,12 @@ from rich.text import Text
 
 from vidtldr.bench.headline import Headline
 from vidtldr.bundled import BUNDLED, BUNDLED_PRESET
-from vidtldr.cli.classify.output import token_runs
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.show.output import write_page
 from vidtldr.cli.show.run import prepare_show, show_clip
 from vidtldr.cli.show.subject import load_subject
-from vidtldr.cli.terminal import print_gain, printable
+from vidtldr.cli.terminal import print_gain, printable, token_runs
 from vidtldr.measure.device_name import device_name
 from vidtldr.shapes.demo import Demo, DemoSide
 from vidtldr.shapes.exam import AnswerSheet

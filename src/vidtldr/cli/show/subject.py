@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vidtldr.cli.ask.command import answer_candidates
 from vidtldr.cli.load_model import load_answering, load_classifier, load_model, load_retrieval
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.terminal import printable
-from vidtldr.cli.umt import answer_candidates
 from vidtldr.models.umt.vision import VideoFeatures
 from vidtldr.tasks.ask import answer_tokens, rank
 from vidtldr.tasks.classify import probabilities_of, top_labels

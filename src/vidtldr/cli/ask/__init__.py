@@ -1,0 +1,1 @@
+"""`vidtldr ask`."""

@@ -1,0 +1,229 @@
+"""`vidtldr ask`: answer a question about a video, freely or with one of a list of answers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
+from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.output_options import Reads, validate_cache
+from vidtldr.cli.run_options import (
+    CacheOption,
+    CompareOption,
+    CompileOption,
+    RunOptions,
+    spread_options,
+    validate_text,
+    validate_video,
+    what_is_kept,
+)
+from vidtldr.cli.terminal import (
+    compiled_row,
+    one_line,
+    progress,
+    status,
+)
+from vidtldr.config import MergeConfig
+
+__all__ = ["answer_candidates", "ask"]
+
+
+@spread_options
+def ask(
+    video: Annotated[str, Reads(), typer.Argument(help="A video file.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="The question.", show_default=False)],
+    *,
+    spec: ModelOptions,
+    merging: MergeOptions,
+    answers: Annotated[
+        str | None,
+        Reads(),
+        typer.Option(
+            help='For UMT, candidates: a JSON file ["red", "blue"], or a comma list; the bundled '
+            "model has some of its own.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="For UMT, answers to show; default: 5.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="For a language model, length limit of its answer; default: 64."),
+    ] = None,
+    compare: CompareOption = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Timed runs per model with --compare; default: 5.")
+    ] = None,
+    cache: CacheOption = None,
+    compiled: CompileOption = False,
+    run: RunOptions,
+) -> None:
+    """Answer a question about a video.
+
+    A video language model of transformers (LLaVA-OneVision, InternVL, SmolVLM and others) answers
+    freely; --compare shows what it says unmerged and merged, and the time to the first token. UMT
+    picks the likeliest answer in a list.
+
+    Example: vidtldr ask clip.mp4 "what happens here?" --model
+    llava-hf/llava-onevision-qwen2-0.5b-ov-hf --compare
+
+    Exit codes: 0 answered, 1 the video failed, 2 nothing could start.
+    """
+    with clear_errors(run.debug, what_is_kept(cache)):
+        merge = merging.parse(spec, must_merge=compare)
+        validate_video(video)
+        validate_text(question, "QUESTION", "vidtldr ask VIDEO 'what colour is it?'")
+        validate_cache(cache)
+        if rounds is not None and not compare:
+            raise ValueError(
+                f"--rounds must come with --compare, got {rounds} alone. Leave it out."
+            )
+        spec.validate()
+        if spec.is_umt:
+            _refuse_for_umt(spec, {"--max-tokens": max_tokens, "--compare": compare or None})
+            asked = _ask_umt(spec, merge, video, question, answers, top, cache, compiled, run)
+        else:
+            umt_only = {"--answers": answers, "--top": top, "--cache": cache}
+            _refuse_without_umt(spec, umt_only | {"--compile": compiled or None})
+            num_repeats = (rounds or 5) if compare else None
+            asked = _ask_freely(spec, merge, video, question, max_tokens or 64, num_repeats, run)
+    if not asked:
+        raise typer.Exit(SOME_INPUTS_FAILED)
+
+
+def _refuse_for_umt(spec: ModelOptions, typed: Mapping[str, Any]) -> None:
+    for flag, value in typed.items():
+        if value is not None:
+            raise ValueError(
+                f"{flag} must come with a video language model of transformers, got model "
+                f"{spec.name!r}, which picks one of a list of answers. Leave it out."
+            )
+
+
+def _refuse_without_umt(spec: ModelOptions, typed: Mapping[str, Any]) -> None:
+    for flag, value in typed.items():
+        if value is not None:
+            raise ValueError(
+                f"{flag} must come with a UMT model (umt:CHECKPOINT), got model {spec.name!r}, "
+                "which answers freely. Leave it out."
+            )
+
+
+def _ask_umt(
+    spec: ModelOptions,
+    merge: MergeConfig | None,
+    video: str,
+    question: str,
+    answers: str | None,
+    top: int | None,
+    cache: Path | None,
+    compiled: bool,
+    run: RunOptions,
+) -> bool:
+    """Rank candidates and print them; returns whether the video could be read."""
+    candidates = answer_candidates(answers, spec)
+    from vidtldr.cli.ask.output import print_ranked
+    from vidtldr.cli.load_model import load_answering, say_if_unmerged, video_encoding
+    from vidtldr.tasks.ask import ask_video
+
+    model = load_answering(spec)
+    say_if_unmerged(model, merge)
+    num_clips = 1 if compiled else None
+    encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
+    with status("watching the video"):
+        result = ask_video(encoding, video, question, candidates, top=top or 5)
+    print_ranked(question, result, compiled_row(encoding.compiled), as_json=run.as_json)
+    return result.error is None
+
+
+def answer_candidates(answers: str | None, spec: ModelOptions) -> tuple[str, ...]:
+    """Return the candidate answers.
+
+    Raises:
+        ValueError: If there are none, or one is empty or repeated; names the line of a file.
+        FileNotFoundError: If the file does not exist.
+    """
+    if answers is None and spec.is_bundled:
+        from vidtldr.shapes.language import ANSWERS
+
+        return ANSWERS
+    if answers is None:
+        raise ValueError(
+            "--answers must be given with --model umt:CHECKPOINT, got none. Add --answers "
+            "'red,blue'."
+        )
+    if Path(answers).is_file():
+        from vidtldr.evaluate.annotations import read_answers
+
+        listed = read_answers(answers)
+        if len(listed) == 1:
+            raise ValueError(
+                f"--answers must be two or more, as a single one always has 100 %, got "
+                f"{listed[0]!r} alone in {answers!r}. Add others."
+            )
+        return listed
+    if "," not in answers or answers.lower().endswith(".json"):
+        raise FileNotFoundError(
+            f"--answers must be an existing JSON file or a comma-separated list, got {answers!r}. "
+            "Check the path."
+        )
+    entries = [answer.strip() for answer in answers.split(",")]
+    if not all(entries) or len(set(entries)) < len(entries):
+        raise ValueError(
+            f"--answers must be different and not empty, got {answers!r}. Correct the list."
+        )
+    return tuple(entries)
+
+
+def _ask_freely(
+    spec: ModelOptions,
+    merge: MergeConfig | None,
+    video: str,
+    question: str,
+    max_tokens: int,
+    num_repeats: int | None,
+    run: RunOptions,
+) -> bool:
+    """Let a language model answer and print it; returns whether the video could be read."""
+    from vidtldr.cli.ask.output import Said, print_said
+    from vidtldr.cli.load_model import load_video_language_model, notes_on_stderr, say_if_unmerged
+    from vidtldr.patch.patching import apply_patch
+    from vidtldr.patch.twin import merged_twin
+    from vidtldr.tasks.answer_comparison import compare_answers
+    from vidtldr.video.decode import VideoError, read_clip
+    from vidtldr.video.sampling import Sampling
+
+    loaded = load_video_language_model(spec)
+    loaded.validate_question(question)
+    say_if_unmerged(loaded.model, merge)
+    merged = None
+    with notes_on_stderr():
+        if num_repeats is not None and merge is not None:
+            merged = merged_twin(loaded.model, merge)
+        elif merge is not None:
+            apply_patch(loaded.model, merge)
+    try:
+        clip = read_clip(video, Sampling(loaded.num_frames), time_limit_seconds=run.time_limit)
+    except VideoError as error:
+        said = Said(video, question, error=one_line(str(error)))
+    else:
+        inputs = loaded.inputs(clip, question)
+        if merged is None:
+            with status("answering"):
+                said = Said(video, question, clip, loaded.answer(inputs, max_tokens))
+        else:
+            with progress("answering", 2 + 2 * (1 + (num_repeats or 0))) as on_step:
+                comparison = compare_answers(
+                    loaded,
+                    loaded.with_model(merged),
+                    inputs,
+                    max_new_tokens=max_tokens,
+                    num_repeats=num_repeats or 0,
+                    on_step=on_step,
+                )
+            said = Said(video, question, clip, comparison.merged.answer, comparison)
+    print_said(said, as_json=run.as_json)
+    return said.error is None

@@ -1,0 +1,111 @@
+"""`vidtldr ask` with a video language model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from support import tiny_chat
+from support.film import write_film
+from support.outcomes import one_error_line, rows
+
+Run = Callable[..., Result]
+QUESTION = "word3 word4"
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("chat") / "llava"
+    tiny_chat.write_llava(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_film(tmp_path_factory.mktemp("films") / "[red]film.mp4", 12)
+
+
+def test_an_answer_and_its_row(run: Run, model: Path, film: Path) -> None:
+    flags = ("--model", model, "--frames", 3, "--max-tokens", 5)
+    result = run("ask", film, QUESTION, *flags)
+    assert result.exit_code == 0, result.output
+    assert "--flop-ratio 0.6 would save" not in result.stderr  # four layers cannot save so much
+    title, *lines = result.stdout.splitlines()
+    assert title == QUESTION
+    [row] = rows(run("ask", film, QUESTION, *flags, "--json"))
+    assert row["answer"].split() == " ".join(lines).split()
+    assert len(row["answer"].split()) <= 5
+    assert (row["video"], row["question"], row["error"]) == (str(film), QUESTION, None)
+    assert row["num_tokens"] == [26] * 4
+    assert len(row["frame_indices"]) == 3
+
+
+def test_a_comparison(run: Run, model: Path, film: Path) -> None:
+    flags = ("--model", model, "--frames", 3, "--max-tokens", 5, "--compare", "--rounds", 2)
+    schedule = ("--r", "12,4")
+    [row] = rows(run("ask", film, QUESTION, *flags, *schedule, "--json"))
+    assert row["unmerged"]["num_tokens"] == [26] * 4
+    assert row["merged"]["num_tokens"] == row["num_tokens"] == [14, 10, 10, 10]
+    assert row["answer"] == row["merged"]["answer"]
+    assert row["same_answer"] == (row["answer"] == row["unmerged"]["answer"])
+    for side in (row["unmerged"], row["merged"]):
+        assert 0 < side["tower_ms"] < side["slowest_ms"]
+        assert side["language_ms"] > 0
+        assert side["peak_memory_bytes"] > 0
+    assert row["merged"]["gflops"] < row["unmerged"]["gflops"]
+    result = run("ask", film, QUESTION, *flags, *schedule)
+    for words in ("in the vision tower", "in the language model", "26 x4", "14 10 x3", "answer"):
+        assert words in result.stdout
+
+
+def test_what_the_model_says_is_hostile_text(
+    run: Run, model: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidtldr.tasks.video_language import FreeAnswer, VideoLanguageModel
+
+    said = FreeAnswer("[bold]red\x1b[2J", [26])
+    monkeypatch.setattr(VideoLanguageModel, "answer", lambda *_: said)
+    result = run("ask", film, f"{QUESTION} [red]", "--model", model)
+    assert result.stdout.splitlines() == [f"{QUESTION} [red]", "[bold]red\\x1b[2J"]
+
+
+def test_a_broken_video_is_exit_code_1(run: Run, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    result = run("ask", broken, QUESTION, "--model", model)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 of 1 video failed:")
+    [row] = rows(run("ask", broken, QUESTION, "--model", model, "--json"))
+    assert row["answer"] is None
+    assert "cannot read its content" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--answers", "a,b"], "--answers must come with a UMT model"),
+        (["--top", "3"], "--top must come with a UMT model"),
+        (["--cache", "kept"], "--cache must come with a UMT model"),
+        (["--compile"], "--compile must come with a UMT model"),
+        (["--rounds", "3"], "--rounds must come with --compare, got 3 alone"),
+        (["--r", "13"], r"--r[0] must be in [0, 12]"),
+        (["--preset", "umt-b16/msrvtt-qa"], "--preset must come with --model umt:CHECKPOINT"),
+        (["--arch", "b16"], "--arch must come with --model umt:CHECKPOINT"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    run: Run, model: Path, film: Path, flags: list[str], message: str
+) -> None:
+    assert message in one_error_line(run("ask", film, QUESTION, "--model", model, *flags))
+
+
+@pytest.mark.parametrize("flags", [["--compare"], ["--max-tokens", "5"]])
+def test_umt_answers_from_a_list_only(run: Run, film: Path, flags: list[str]) -> None:
+    line = one_error_line(run("ask", film, QUESTION, *flags))
+    assert f"{flags[0]} must come with a video language model of transformers" in line
+
+
+def test_a_special_token_in_the_question_is_refused(run: Run, model: Path, film: Path) -> None:
+    line = one_error_line(run("ask", film, "what <image>", "--model", model))
+    assert "QUESTION must not hold '<image>', a special token of the model" in line
