@@ -107,3 +107,13 @@ def test_saliency_of_photos_stays_by_real_weights_at_six_tenths_of_the_flops(
     assert "FLOPs: 60.0% of the unmerged model's" in printed
     with Image.open(tmp_path / "out" / "saliency.png") as picture:
         assert picture.size == (960, 1280)
+
+
+@pytest.mark.slow
+def test_a_language_model_reads_as_many_tokens(run) -> None:
+    printed = run("07_video_language_model.py")
+    counts = re.search(r"tower: \[(.+)\]", printed)
+    assert counts is not None
+    assert len(counts[1].split(", ")) == 12
+    assert int(counts[1].split(", ")[-1]) < 576 * 0.7
+    assert "The same answer after removing the patch: True" in printed

@@ -2,10 +2,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import tiny_encoders, tiny_towers
 from support.tiny_models import clips, videomae, vivit
 from torch import nn
 
-from vidtldr.baselines.dropping import dropping_twin
+from vidtldr.baselines.dropping import can_drop, dropping_twin
 from vidtldr.hosts.registry import find_host
 from vidtldr.patch.patching import trace
 
@@ -37,3 +38,24 @@ def test_dropping_nothing_is_the_model_itself() -> None:
         dropping_twin(model, (0, 0))(pixel_values=clips()).logits,
         model(pixel_values=clips()).logits,
     )
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (tiny_encoders.clip, True),
+        (tiny_encoders.siglip, True),
+        (tiny_encoders.dinov3, False),  # its layers turn tokens by their places
+        (tiny_encoders.vjepa2, False),
+        (tiny_encoders.dinov2_backbone, False),  # maps are made of all places
+        (lambda: tiny_towers.llava_onevision()[0], False),
+    ],
+)
+def test_tokens_are_dropped_only_where_nothing_needs_their_places(
+    build: Callable[[], nn.Module], expected: bool
+) -> None:
+    model = build()
+    assert can_drop(find_host(model)) is expected
+    if not expected:
+        with pytest.raises(NotImplementedError):
+            dropping_twin(model, [3])

@@ -72,8 +72,8 @@ def test_two_known_models_in_one_module_are_ambiguous() -> None:
 
 
 def test_what_is_no_module_is_refused() -> None:
-    with pytest.raises(TypeError, match="model must be a torch module, got Tensor"):
-        vidtldr.apply_patch(torch.zeros(1), r=[1])  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"a torch module or a pipeline .*, got Tensor"):
+        vidtldr.apply_patch(torch.zeros(1), r=[1])
 
 
 def test_a_family_of_ones_own_is_added_as_the_docs_show(

@@ -132,10 +132,13 @@ def test_a_block_that_layers_share_is_refused() -> None:
 
 
 def test_functions_that_take_a_model_refuse_what_is_none() -> None:
-    with pytest.raises(TypeError, match="model must be a torch module, got str"):
-        vidtldr.remove_patch("x")  # type: ignore[type-var]
-    for manager in (vidtldr.trace("x"), vidtldr.patched("x", r=R)):  # type: ignore[arg-type,type-var]
-        with pytest.raises(TypeError, match="model must be a torch module, got str"), manager:
+    with pytest.raises(TypeError, match=r"a torch module or a pipeline .*, got str"):
+        vidtldr.remove_patch("x")
+    for manager in (vidtldr.trace("x"), vidtldr.patched("x", r=R)):
+        with (
+            pytest.raises(TypeError, match=r"a torch module or a pipeline .*, got str"),
+            manager,
+        ):
             pass
 
 

@@ -111,6 +111,10 @@ def test_vivit_without_offset_is_followed(tmp_path: Path) -> None:
         "ViTImageProcessor",
         "DeiTImageProcessor",
         "VJEPA2VideoProcessor",
+        "LlavaNextVideoVideoProcessor",
+        "VideoLlavaVideoProcessor",
+        "LlavaOnevisionVideoProcessor",
+        "InternVLVideoProcessor",
     ],
 )
 def test_torchvision_processors_are_followed_bit_for_bit(

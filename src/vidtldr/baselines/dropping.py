@@ -14,7 +14,7 @@ from vidtldr.hosts.registry import find_host
 from vidtldr.ops.attention import attend
 from vidtldr.patch.twin import twin
 
-__all__ = ["dropping_twin"]
+__all__ = ["can_drop", "dropping_twin"]
 
 
 def dropping_twin(model: nn.Module, r: Sequence[int]) -> nn.Module:
@@ -26,14 +26,31 @@ def dropping_twin(model: nn.Module, r: Sequence[int]) -> nn.Module:
     Args:
         model: A model of a known family.
         r: Tokens that each layer drops; missing layers drop none.
+
+    Raises:
+        NotImplementedError: If its layers read positions, or what follows them every place.
     """
     copied = twin(model)
     host = find_host(copied)
-    validate_plain_attention(host, "random dropping")
+    _validate(host)
     for layer, dropped in enumerate(r):
         if dropped:
             host.blocks[layer].__dict__["forward"] = DroppingForward(host, layer, dropped)
     return copied
+
+
+def can_drop(host: Host) -> bool:
+    """Whether tokens of this model can be dropped at all."""
+    try:
+        _validate(host)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _validate(host: Host) -> None:
+    validate_plain_attention(host, "random dropping")
+    host.output_of("tokens", "tokens")  # raises where every place is read: some are gone
 
 
 class DroppingForward:

@@ -311,8 +311,8 @@ class Host(ABC):
         """The probability with which training drops attention weights."""
 
 
-def is_a(module: nn.Module, *class_names: str) -> bool:
-    """Whether a module's class, or one it inherits from, has one of these full names.
+def is_a(module: object, *class_names: str) -> bool:
+    """Whether an object's class, or one it inherits from, has one of these full names.
 
     Comparing names saves a host from importing the library of its models.
     """

@@ -28,8 +28,8 @@ __all__ = [
     "find_host",
     "find_roots",
     "is_known",
+    "module_in",
     "register",
-    "validate_module",
 ]
 
 FAMILIES: list[type[Host]] = [
@@ -57,6 +57,7 @@ FAMILIES: list[type[Host]] = [
     SmolVLMHost,
 ]
 
+_PIPELINE = "transformers.pipelines.base.Pipeline"
 # Models of several towers, and the one that merges: the others run unmerged.
 _VIDEO_TOWERS = {
     "transformers.models.video_llava.modeling_video_llava.VideoLlavaModel": "video_tower",
@@ -122,33 +123,38 @@ def register(family: type[Host]) -> type[Host]:
     return family
 
 
-def validate_module(model: object) -> None:
-    """Check that a model is a module.
+def module_in(model: object) -> nn.Module:
+    """Return a module itself, or the one that a pipeline of transformers holds.
 
     Raises:
-        TypeError: If it is not.
+        TypeError: If it is neither.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, got {type(model).__name__}. Load it first.")
+    held = getattr(model, "model", None) if is_a(model, _PIPELINE) else model
+    if not isinstance(held, nn.Module):
+        raise TypeError(
+            f"model must be a torch module or a pipeline of transformers, got "
+            f"{type(model).__name__}. Load it first."
+        )
+    return held
 
 
-def find_host(model: nn.Module) -> Host:
+def find_host(model: object) -> Host:
     """Find the one known model inside `model`, which may be a wrapper.
 
     Of Video-LLaVA's two towers it is that of videos.
 
     Args:
-        model: Any module.
+        model: Any module, or a pipeline of transformers.
 
     Returns:
         The host of the model found.
 
     Raises:
-        TypeError: If `model` is not a module.
+        TypeError: If `model` is neither.
         NotImplementedError: If its family is refused; the message says why.
         ValueError: If no known family is inside, or more than one model.
     """
-    validate_module(model)
+    model = module_in(model)
     for module in model.modules():
         _refuse(module)
     hosts = [

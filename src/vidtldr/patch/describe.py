@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from vidtldr.budget.counts import forward_costs, resolved_r, tokens_after_layers
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
-from vidtldr.hosts.registry import find_host
+from vidtldr.hosts.registry import find_host, module_in
 from vidtldr.patch.installing import current_config
 
 __all__ = ["Description", "describe"]
@@ -53,19 +51,19 @@ class Description:
     __repr__ = __str__
 
 
-def describe(model: nn.Module) -> Description:
+def describe(model: object) -> Description:
     """Describe a model, whether it merges, and the resulting token counts and cost.
 
     Args:
-        model: A model of a known family, patched or not.
+        model: As for `apply_patch`, patched or not.
 
     Raises:
-        TypeError: If `model` is not a module.
+        TypeError: If `model` is neither a module nor a pipeline.
         ValueError: If the family is not known.
         NotImplementedError: If the family is refused.
     """
     host = find_host(model)
-    config = current_config(model)
+    config = current_config(module_in(model))
     r = tokens = None
     if config is not None:
         r = resolved_r(config, host)

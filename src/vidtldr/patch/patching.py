@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import Impl, MergeConfig, Metric, Output, Pooling, Score, Weighting
 from vidtldr.hosts.host import Host
-from vidtldr.hosts.registry import find_host, validate_module
+from vidtldr.hosts.registry import find_host, module_in
 from vidtldr.patch.installing import current_config, install, refuse_forwards_elsewhere, remove
 from vidtldr.patch.merging_forward import num_tokens_of
 from vidtldr.patch.refusals import (
@@ -26,7 +26,7 @@ from vidtldr.patch.under_way import changing
 
 __all__ = ["apply_patch", "current_config", "patched", "remove_patch", "trace"]
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
+ModelT = TypeVar("ModelT")
 
 
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -77,7 +77,8 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
     weight, is treated as constant.
 
     Args:
-        model: A model of a known family, or a module that holds one.
+        model: A model of a known family, or what holds one: a module of yours, a language model, a
+            SentenceTransformer, a pipeline of transformers.
         config: What to merge and how. Alternatively, pass its fields as keywords:
         **merge_fields: Fields of `MergeConfig`, such as `r=[600, 200, 100]`.
 
@@ -95,9 +96,10 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
             forward that merges.
     """
     config = _config_of(config, merge_fields)
-    host = find_host(model)
-    with changing(model):
-        _change(model, host, config)
+    module = module_in(model)
+    host = find_host(module)
+    with changing(module):
+        _change(module, host, config)
     return model
 
 
@@ -141,11 +143,11 @@ def remove_patch(model: ModelT) -> ModelT:
         ValueError: If the model was compiled with the patch on.
         RuntimeError: If another thread patches the model or is inside `patched`.
     """
-    validate_module(model)
-    with changing(model):
-        if current_config(model) is not None:
-            refuse_compiled(model)
-        remove(model)
+    module = module_in(model)
+    with changing(module):
+        if current_config(module) is not None:
+            refuse_compiled(module)
+        remove(module)
     return model
 
 
@@ -192,20 +194,20 @@ def patched(
     Raises:
         ValueError, TypeError, NotImplementedError, RuntimeError: As `apply_patch`.
     """
-    validate_module(model)
-    with changing(model):
-        before = current_config(model)
-        apply_patch(model, config, **merge_fields)
+    module = module_in(model)
+    with changing(module):
+        before = current_config(module)
+        apply_patch(module, config, **merge_fields)
         try:
             yield model
         finally:
-            remove(model)  # without questions: an exception on its way must not be hidden
+            remove(module)  # without questions: an exception on its way must not be hidden
             if before is not None:
-                _change(model, find_host(model), before)
+                _change(module, find_host(module), before)
 
 
 @contextmanager
-def trace(model: nn.Module) -> Iterator[Trace]:
+def trace(model: object) -> Iterator[Trace]:
     """Record what the last forward inside a `with` merged.
 
     Args:
@@ -221,7 +223,7 @@ def trace(model: nn.Module) -> Iterator[Trace]:
         NotImplementedError: If the family is refused.
     """
     host = find_host(model)
-    refuse_compiled(model)
+    refuse_compiled(module_in(model))
     recorded = Trace(host.blocks)
     handles = [host.blocks[0].register_forward_pre_hook(partial(_start, recorded))]
     for layer, block in enumerate(host.blocks):

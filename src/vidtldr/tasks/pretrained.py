@@ -19,6 +19,7 @@ from vidtldr.tasks.video_encoder import (
     ClipClassifier,
     FrameClassifier,
     VideoEncoder,
+    drop_language_model,
 )
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
@@ -90,6 +91,7 @@ def load_pretrained(
     # Checked before memory is allocated.
     num_frames = Sampling(_num_frames(config, model_class, frames)).num_frames
     model = load_weights(source, model_class, dtype)
+    drop_language_model(model)
     if dtype is None and device.type == "cpu":
         model = model.float()
     model = _on_clips(model, model_class).eval().to(device)

@@ -4,11 +4,12 @@ Letters: `B` clips, `T` frames of a clip, `S` side of a frame in pixels, `C` cha
 `K` classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Encoder",
     "FrameClassifier",
     "VideoEncoder",
+    "drop_language_model",
     "mean_of_frames",
 ]
 
@@ -73,7 +75,34 @@ def _mean_of_places(model: Any, x: Tensor) -> Tensor:
     return features.mean(dim=1)
 
 
-#: Classes of transformers that are neither classifiers nor language models.
+def _visual_tokens_of_images(model: Any, x: Tensor) -> Tensor:
+    return _mean_of_each(model.model.get_image_features(pixel_values=x).pooler_output)
+
+
+def _visual_tokens_of_videos(model: Any, x: Tensor) -> Tensor:
+    """As above, of a model that treats videos otherwise: here, clips of one frame."""
+    found = model.model.get_video_features(pixel_values_videos=x[:, None])
+    return _mean_of_each(found.pooler_output)
+
+
+def _mean_of_each(tokens: Iterable[Tensor]) -> Tensor:
+    return torch.stack([of_frame.mean(dim=-2) for of_frame in tokens])
+
+
+#: Video language models, as encoders: the mean of the tokens that the language model would read of
+#: a frame. Only the tower and what projects its tokens are kept.
+_TOWERS: Mapping[str, Encoder] = {
+    name: Encoder("frames", vector, "text_config.hidden_size")
+    for name, vector in {
+        "LlavaForConditionalGeneration": _visual_tokens_of_images,
+        "InternVLForConditionalGeneration": _visual_tokens_of_images,
+        "LlavaOnevisionForConditionalGeneration": _visual_tokens_of_videos,
+        "LlavaNextVideoForConditionalGeneration": _visual_tokens_of_videos,
+        "VideoLlavaForConditionalGeneration": _visual_tokens_of_videos,
+    }.items()
+}
+
+#: Classes of transformers that are no classifiers.
 ENCODERS: Mapping[str, Encoder] = {
     "CLIPModel": Encoder("frames", _image_features, "projection_dim", True),
     "CLIPVisionModel": Encoder("frames", _pooled),
@@ -93,7 +122,15 @@ ENCODERS: Mapping[str, Encoder] = {
     "VivitModel": Encoder("clips", _class_token),
     "VideoMAEModel": Encoder("clips", _mean_of_tokens),
     "VJEPA2Model": Encoder("clips", _mean_of_places),
+    **_TOWERS,
 }
+
+
+def drop_language_model(model: Any) -> None:
+    """Free the language model of one of `ENCODERS` that has one, in place."""
+    if type(model).__name__ in _TOWERS:
+        model.model.language_model = nn.Identity()
+        model.lm_head = nn.Identity()
 
 
 class VideoEncoder(nn.Module):

@@ -19,6 +19,7 @@ from itertools import groupby
 from math import ceil, log
 from statistics import fmean
 
+from vidtldr.baselines.dropping import can_drop
 from vidtldr.baselines.schedules import front_loaded, merging, placement, random_dropping
 from vidtldr.config import Metric, Pooling, Score
 from vidtldr.measure.timing import Timing
@@ -172,6 +173,8 @@ def _try_markers(board: Board, start: float) -> None:
         TOME: lambda ratio: merging(model, ratio, first, score=None, metric="keys"),
         DROPPING: lambda ratio: random_dropping(model, ratio, first),
     }
+    if not can_drop(board.host):
+        del made[DROPPING]
     budgets = sorted({*MARKED_BUDGETS, start}, reverse=True)
     num_clips = len(board.trials.clips)
     board.trials.begin("5 of 6: paper, ToMe, dropping", num_clips * len(made) * len(budgets))

@@ -62,6 +62,7 @@ _VIT = Processor("torch", (224, 224), None, is_square=True)
 _DEIT = Processor("torch", (256, 256), 224, _BICUBIC, is_square=True)
 # Its class resizes floats, ours bytes: pixels differ by about one level of 255 at most.
 _DINOV3 = Processor("torch", (224, 224), None, _BILINEAR, *_IMAGENET, is_square=True)
+_ONEVISION = Processor("torch", (384, 384), None, _BICUBIC, *_OPENAI)  # of videos
 _VJEPA2 = Processor("torch", 292, 256, _BILINEAR, *_IMAGENET, size_over_crop=256 / 224)
 
 
@@ -91,6 +92,10 @@ PROCESSORS: Mapping[str, Processor] = {
     "DINOv3ViTImageProcessor": _DINOV3,
     "DINOv3ViTImageProcessorFast": _DINOV3,
     "VJEPA2VideoProcessor": _VJEPA2,
+    "LlavaNextVideoVideoProcessor": _CLIP,
+    "VideoLlavaVideoProcessor": _CLIP,
+    "LlavaOnevisionVideoProcessor": _ONEVISION,
+    "InternVLVideoProcessor": _ONEVISION._replace(is_square=True),
 }
 
 _FAMILIES = list(
@@ -128,6 +133,7 @@ _OTHER_KEYS = {
     "do_convert_rgb",
     "do_sample_frames",
     "fps",
+    "initial_shift",
     "input_data_format",
     "model_input_names",
     "num_frames",

@@ -1,4 +1,4 @@
-"""`vidtldr ask` with a video language model."""
+"""Video language models: `ask` with all of one, other commands with its tower."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +109,46 @@ def test_umt_answers_from_a_list_only(run: Run, film: Path, flags: list[str]) ->
 def test_a_special_token_in_the_question_is_refused(run: Run, model: Path, film: Path) -> None:
     line = one_error_line(run("ask", film, "what <image>", "--model", model))
     assert "QUESTION must not hold '<image>', a special token of the model" in line
+
+
+def test_show_draws_its_tower(run: Run, model: Path, film: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = run("show", film, "--model", model, "--frames", 3, "--r", "12,4", "-o", page)
+    assert result.exit_code == 0, result.output
+    assert "78 tokens became 30 (38%)" in " ".join(result.stdout.split())
+    assert page.stat().st_size > 1000
+
+
+def test_embed_takes_the_mean_of_what_the_language_model_reads(
+    run: Run, model: Path, film: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+    import torch
+
+    from vidtldr.tasks.model_spec import ModelSpec
+    from vidtldr.tasks.video_language import load_video_language_model
+    from vidtldr.video.decode import read_clip
+    from vidtldr.video.sampling import Sampling
+
+    out = tmp_path / "vectors.parquet"
+    assert run("embed", film, "--model", model, "--frames", 3, "-o", out).exit_code == 0
+    [row] = pq.read_table(out).to_pylist()
+    loaded = load_video_language_model(ModelSpec(str(model), frames=3))
+    inputs = loaded.inputs(read_clip(film, Sampling(3)), QUESTION)
+    with torch.no_grad():
+        tokens = loaded.model.model.get_image_features(inputs["pixel_values"]).pooler_output
+    expected = torch.cat(list(tokens)).mean(dim=0)
+    found = torch.tensor(row["vector"])
+    assert torch.allclose(found, expected, atol=2e-2)  # its Pillow resizes otherwise than torch
+    assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.999
+
+
+@pytest.mark.slow
+def test_tune_works_on_its_tower(
+    run: Run, model: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("tune", film, "--model", model, "--drift-by", "feature-cosine", "--frames", 2)
+    assert result.exit_code == 0, result.output
+    assert "random dropping" not in result.stdout  # the language model reads every place
+    assert (tmp_path / "schedule.json").exists()
