@@ -148,7 +148,7 @@ def test_only_the_tower_is_patched_and_texts_are_as_before(name: str) -> None:
     assert equal(outputs(model, text), before)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", TOWERS)
 def test_images_and_a_video_in_one_call_keep_their_tokens(name: str) -> None:
     model = language_model(name)
     inputs = prompt([(1, 4, 6), (1, 4, 6)], [(1, 4, 4)])
@@ -380,6 +380,47 @@ def test_gradient_checkpointing_gives_the_same_gradients(grids: list[Grid]) -> N
     assert gradients[0].keys() == gradients[1].keys() != set()
     for key, gradient in gradients[0].items():
         assert torch.allclose(gradient, gradients[1][key], atol=1e-5, rtol=1e-4), key
+
+
+@torch.no_grad()
+def test_hidden_states_have_a_token_for_every_place() -> None:
+    model = tower("Qwen3VL")
+    inputs = patches(VIDEO_OF_THREE)
+    before = model(**inputs, output_hidden_states=True).hidden_states
+    vidtldr.apply_patch(model, r=[5, 0, 4])
+    after = model(**inputs, output_hidden_states=True).hidden_states
+    assert [x.shape for x in after] == [x.shape for x in before]
+    for x, num_left in zip(after, [24, 19, 19, 15, 15], strict=False):
+        assert [len(frame.unique(dim=0)) for frame in x.unflatten(0, (3, 24))] == [num_left] * 3
+
+
+@pytest.mark.slow
+def test_it_compiles_in_one_graph_of_each_size_where_sizes_are_computed_before() -> None:
+    """The family's own blocks do not with SDPA."""
+    from transformers import vision_utils
+
+    torch._dynamo.reset()  # or the other models count towards the limit of graphs
+    model = vidtldr.apply_patch(tower("Qwen3VL"), flop_ratio=0.75)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
+
+    def of(grids: list[Grid]) -> dict[str, Tensor]:
+        inputs = patches(grids)
+        sizes = inputs["grid_thw"]
+        places = vision_utils.get_vision_interpolation_indices_and_weights(
+            sizes, num_grid_per_side=6, align_corners=True, spatial_merge_size=2
+        )
+        return inputs | {
+            "interp_indices": places[0],
+            "interp_weights": places[1],
+            "position_ids": vision_utils.get_vision_position_ids(sizes, 2),
+            "cu_seqlens": vision_utils.get_vision_cu_seqlens(sizes),
+        }
+
+    for grids in (VIDEO_OF_THREE, [(2, 4, 4)]):
+        found = outputs(compiled, of(grids))
+        assert close(found, outputs(model, of(grids)), atol=1e-4)
+    with pytest.raises(RuntimeError, match="must have as many patches in a compiled model"):
+        outputs(compiled, of([(1, 4, 4), (1, 2, 8), (1, 4, 6), (1, 2, 4)]))
 
 
 def test_a_packed_family_is_not_drawn() -> None:

@@ -26,7 +26,7 @@ TEXT: dict[str, Any] = {
     "vocab_size": 128,
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 4,
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 2, 2]},
@@ -55,9 +55,19 @@ def tower(name: str, **config: Any) -> nn.Module:
 
 
 def language_model(name: str = "Qwen3VL") -> nn.Module:
-    """Qwen2-VL or Qwen3-VL with its language model."""
+    """A family's tower with its language model."""
     configuration = _module("configuration", name)
-    text = TEXT | ({"head_dim": 16} if name == "Qwen3VL" else {})
+    text = TEXT | ({} if name == "Qwen2VL" else {"head_dim": 16})
+    if name.endswith("Moe"):
+        text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+        text |= {"shared_expert_intermediate_size": 16}
+    if name.startswith("Qwen3_5"):
+        text |= {"linear_num_key_heads": 2, "linear_num_value_heads": 2}
+        text |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        text["rope_parameters"] = TEXT["rope_parameters"] | {
+            "partial_rotary_factor": 0.5,
+            "mrope_section": [2, 1, 1],
+        }
     config = getattr(configuration, f"{name}Config")(
         vision_config=vision_config(name).to_dict(),
         text_config=text,

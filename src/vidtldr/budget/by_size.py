@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from vidtldr.budget.costs import ForwardCosts, r_for_flop_ratio
 from vidtldr.budget.counts import forward_costs, validated_layers
 from vidtldr.config import MergeConfig
@@ -23,7 +25,7 @@ class BudgetBySize:
     config: MergeConfig
     costs: ForwardCosts
     layers: tuple[int, ...]
-    _found: dict[int, MergeConfig] = field(default_factory=dict, repr=False)
+    _found: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def first_merging_layer(self) -> int:
@@ -36,11 +38,15 @@ class BudgetBySize:
         Raises:
             ValueError: If the layers cannot save enough of them.
         """
+        return replace(self.config, r=self._r_for(num_mergeable), flop_ratio=None, layers=None)
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _r_for(self, num_mergeable: int) -> tuple[int, ...]:
         if num_mergeable not in self._found:
             assert self.config.flop_ratio is not None
             costs = replace(self.costs, num_tokens=self.costs.num_prefix_tokens + num_mergeable)
             r = r_for_flop_ratio(costs, self.config.flop_ratio, self.layers)
-            self._found[num_mergeable] = replace(self.config, r=r, flop_ratio=None, layers=None)
+            self._found[num_mergeable] = r
         return self._found[num_mergeable]
 
 

@@ -50,8 +50,12 @@ class Qwen3VLHost(Host):
     def is_batch(inputs: Mapping[str, Any]) -> bool:
         """Whether all frames of a call have as many patches."""
         lengths = inputs["cu_seqlens"].diff()
-        if torch.compiler.is_compiling():  # the shapes are fixed, so the graph checks when it runs
-            torch._assert_async((lengths == lengths[0]).all(), "frames must be of one size")
+        if torch.compiler.is_compiling():  # lengths are known only when the graph runs
+            torch._assert_async(
+                (lengths == lengths[0]).all(),
+                "the images or frames of one call must have as many patches in a compiled model "
+                "that merges, got several sizes. Pass them one by one, or resize them.",
+            )
             return True
         return len(set(lengths.tolist())) == 1
 
