@@ -46,7 +46,8 @@ class MergeConfig:
 
     Exactly one of `r`, `ratio`, `flop_ratio`, `num_tokens`, `speedup` and `preset` sets how much to
     merge. `flop_ratio`, `num_tokens` and `speedup` are budgets: they are resolved to counts when
-    applied to a model, which must have a fixed number of tokens.
+    applied to a model, which must have a fixed number of tokens; of others, `flop_ratio` is
+    resolved at the first forward of each number of tokens.
 
     Attributes:
         r: Tokens to remove in each layer, first layer first; missing layers are 0. For TimeSformer

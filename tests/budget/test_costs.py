@@ -25,7 +25,7 @@ SMALL = ForwardCosts((LAYER,) * 5, num_tokens=33, num_prefix_tokens=1, constant=
 
 
 def test_a_forward_worked_by_hand() -> None:
-    costs = ForwardCosts((LAYER, LAYER, LAYER), 6, 1, constant=1000, per_final_token=10)
+    costs = ForwardCosts((LAYER,) * 3, 6, 1, constant=900, per_final_token=10, per_place=20)
     unmerged = 3 * (6 * 80 + 36 * 4 + 6 * 160)
     assert costs.flops() == costs.flops([0, 0, 0]) == 1000 + unmerged + 60
     # Layer 1 merges two of its five (3 sources, 2 destinations), layer 2 one of three (2 and 1).
@@ -41,6 +41,7 @@ def test_a_forward_worked_by_hand() -> None:
 def reference_flops(costs: ForwardCosts, r: tuple[int, ...]) -> int:
     """A multiply-accumulate at a time where that is slow enough: pairs are counted one by one."""
     tokens, total = costs.num_tokens, costs.constant
+    total += sum(costs.per_place for _ in range(costs.num_prefix_tokens, tokens))
     for layer, cost in enumerate(costs.layers):
         removed = r[layer] if layer < len(r) else 0
         for _query in range(tokens):
@@ -73,6 +74,7 @@ forward_costs = st.builds(
     num_prefix_tokens=st.integers(0, 2),
     constant=st.integers(0, 10_000),
     per_final_token=st.integers(0, 100),
+    per_place=st.integers(0, 100),
 )
 
 

@@ -300,7 +300,7 @@ def test_patches_dropped_in_training_are_not_merged() -> None:
         model(images())
     assert trace.num_tokens == [10] * 4  # a class token and 12 of 25 patches
     with pytest.raises(ValueError, match="must be used on a model of a fixed number of tokens"):
-        vidtldr.apply_patch(model, flop_ratio=0.8)
+        vidtldr.apply_patch(model, num_tokens=8)
 
 
 def test_what_cannot_work_is_refused_with_the_reason() -> None:

@@ -35,14 +35,14 @@ def test_pretraining_videomae_is_refused_with_the_reason() -> None:
         vidtldr.apply_patch(VideoMAEForPreTraining(tiny), r=[1])
 
 
-def test_a_qwen_tower_is_refused_with_the_reason() -> None:
+def test_a_tower_with_attention_in_windows_is_refused_with_the_reason() -> None:
     from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
         Qwen2_5_VisionTransformerPretrainedModel,
     )
 
     config = Qwen2_5_VLVisionConfig(depth=1, hidden_size=32, num_heads=2, intermediate_size=32)
-    with pytest.raises(NotImplementedError, match="needs every 2x2 group"):
+    with pytest.raises(NotImplementedError, match="would save 4 % of the FLOPs"):
         vidtldr.apply_patch(Qwen2_5_VisionTransformerPretrainedModel(config), r=[1])
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
@@ -286,9 +287,23 @@ def test_a_budget_counts_prefix_tokens_and_needs_a_fixed_size() -> None:
     with vidtldr.trace(model) as trace:
         logits(model)
     assert trace.num_tokens[-1] == 50
-    for budget in ({"num_tokens": 50}, {"flop_ratio": 0.9}):
-        with pytest.raises(ValueError, match="must be used on a model of a fixed number of tokens"):
-            vidtldr.apply_patch(build(dynamic_img_size=True), **budget)
+    with pytest.raises(ValueError, match="must be used on a model of a fixed number of tokens"):
+        vidtldr.apply_patch(build(dynamic_img_size=True), num_tokens=50)
+
+
+def test_a_flop_budget_of_any_size_is_met_at_each() -> None:
+    from vidtldr.measure.flops import count_flops
+
+    model = build(dynamic_img_size=True, reg_tokens=4).requires_grad_(False)
+    images = [frames(1), frames(1)[..., :48], frames(1)]
+    unmerged = [count_flops(partial(model, each)) for each in images]
+    vidtldr.apply_patch(model, flop_ratio=0.9)
+    shares = [
+        count_flops(partial(model, each)) / full
+        for each, full in zip(images, unmerged, strict=True)
+    ]
+    assert all(0.88 < share <= 0.9 for share in shares)
+    assert shares[0] == shares[2] != shares[1]
 
 
 def test_a_backbone_before_the_blocks_cannot_be_counted() -> None:

@@ -55,8 +55,10 @@ class ForwardCosts:
             merge, tubes and extra tokens.
         num_prefix_tokens: Class and register tokens and others, in front or behind, which never
             merge.
-        constant: Patch embedding and head.
+        constant: Head.
         per_final_token: The head's cost for every token that leaves the last layer.
+        per_place: Patch embedding and what reads the grid, for every token, or tube, that enters
+            the first layer and may merge.
     """
 
     layers: tuple[LayerCosts, ...]
@@ -64,12 +66,15 @@ class ForwardCosts:
     num_prefix_tokens: int
     constant: int = 0
     per_final_token: int = 0
+    per_place: int = 0
 
     def flops(self, r_schedule: Sequence[int] = ()) -> int:
         """Return the FLOPs of the forward with a schedule; missing layers merge nothing."""
         final_tokens = self.num_tokens - sum(r_schedule)
         per_layer = sum(self.flops_per_layer(r_schedule))
-        return self.constant + per_layer + final_tokens * self.per_final_token
+        places = self.num_tokens - self.num_prefix_tokens
+        around = self.constant + places * self.per_place + final_tokens * self.per_final_token
+        return around + per_layer
 
     def flops_per_layer(self, r_schedule: Sequence[int] = ()) -> list[int]:
         """Return the FLOPs of each layer with a schedule, including the cost of merging."""

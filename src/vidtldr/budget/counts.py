@@ -25,6 +25,7 @@ __all__ = [
     "resolve_budget",
     "resolved_r",
     "tokens_after_layers",
+    "validated_layers",
 ]
 
 _BUDGETS = ("flop_ratio", "num_tokens", "speedup")
@@ -50,11 +51,13 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
         return config
     name = next(name for name in _BUDGETS if getattr(config, name) is not None)
     if host.num_tokens is None:
+        if config.flop_ratio == 1:  # nothing, whatever the input
+            return replace(config, r=(), flop_ratio=None, layers=None)
         raise ValueError(
             f"`{name}` must be used on a model of a fixed number of tokens, got one whose input "
             "decides. Use `ratio=[0.25, 0.1]`."
         )
-    layers = _validated_layers(config, len(host.blocks))
+    layers = validated_layers(config, len(host.blocks))
     if config.speedup is not None:
         r = r_for_speedup(latency_model(host, config), config.speedup, layers)
     elif config.flop_ratio is not None:
@@ -73,12 +76,14 @@ def resolved_r(config: MergeConfig, host: Host) -> tuple[int, ...] | None:
     """Resolve any kind of schedule into the token count each layer of one model removes.
 
     Returns:
-        One count per layer of the schedule; None for shares of a number of tokens that depends on
-        the input.
+        One count per layer of the schedule; None for shares or a FLOP budget of a number of tokens
+        that depends on the input.
 
     Raises:
         ValueError, NotImplementedError: As `resolve_budget`.
     """
+    if host.num_tokens is None and config.flop_ratio is not None:
+        return None
     schedule = resolve_budget(config, host)
     if host.num_mergeable is None:
         return None if schedule.r is None else tuple(schedule.r)
@@ -124,13 +129,17 @@ def latency_model(host: Host, config: MergeConfig) -> LatencyModel:
     return measured_latency(host, config, around_ratio=(costs.flops() - inside) / inside)
 
 
-def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> ForwardCosts:
+def forward_costs(
+    host: Host, config: MergeConfig, name: str = "flop_ratio", num_mergeable: int | None = None
+) -> ForwardCosts:
     """Count the FLOPs of the host's root, that is, the transformer alone.
 
     Args:
-        host: The host of a model with a fixed number of tokens.
+        host: The host.
         config: Its score and metric add costs.
         name: The budget that needs the costs, for the message.
+        num_mergeable: Tokens, or tubes, of the first block that may merge; None for those of the
+            model's config.
 
     Raises:
         NotImplementedError: If there is a convolution besides the one that embeds patches, or a
@@ -142,11 +151,11 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
             f"`{name}` must be used on a model with one convolution, which embeds patches, got "
             f"{len(convolutions)}: what they cost is not known here. Use `num_tokens` or `ratio`."
         )
-    assert host.num_tokens is not None
-    assert host.num_mergeable is not None
+    num_mergeable = host.num_mergeable if num_mergeable is None else num_mergeable
+    assert num_mergeable is not None
     (embedding,) = convolutions
     every_token = _linear_flops(*host.reads_every_token())
-    num_patches = host.num_tokens - host.num_extra_tokens
+    per_patch = 2 * embedding.weight.numel()
     head = _linear_flops(host.root) - _linear_flops(*host.blocks) - every_token
     probe = host.probe()
     if probe is not None:  # keys, values and both products for each token, and one query
@@ -156,14 +165,16 @@ def forward_costs(host: Host, config: MergeConfig, name: str = "flop_ratio") -> 
     head, every_token = head + once, every_token + each
     # What follows the blocks meets every place of the grid.
     if host.output_of(config.output, config.pooling) == "grid":
-        head, every_token = head + host.num_tokens * every_token, 0
+        head, per_patch = head + host.num_extra_tokens * every_token, per_patch + every_token
+        every_token = 0
     channels = embedding.out_channels
     return ForwardCosts(
         layers=tuple(_layer_costs(host, block, config, channels) for block in host.blocks),
-        num_tokens=host.num_extra_tokens + host.num_mergeable,
+        num_tokens=host.num_extra_tokens + num_mergeable,
         num_prefix_tokens=host.num_extra_tokens,
-        constant=num_patches * 2 * embedding.weight.numel() + head,
+        constant=head,
         per_final_token=every_token,
+        per_place=host.tube_length * per_patch,
     )
 
 
@@ -191,7 +202,12 @@ def _linear_flops(*modules: nn.Module) -> int:
     return sum(2 * layer.in_features * layer.out_features for layer in linear_layers(*modules))
 
 
-def _validated_layers(config: MergeConfig, num_layers: int) -> tuple[int, ...]:
+def validated_layers(config: MergeConfig, num_layers: int) -> tuple[int, ...]:
+    """The layers that a budget may use.
+
+    Raises:
+        ValueError: If one does not exist.
+    """
     if config.layers is None:
         return default_layers(num_layers)
     if config.layers[-1] >= num_layers:

@@ -93,6 +93,9 @@ class Host(ABC):
         is_rotary: Whether each block turns queries and keys by the positions of their tokens.
         returns_tuple: Whether a block returns its tokens as the first element of a pair, behind
             which come attention maps.
+        is_packed: Whether blocks take the tokens of all clips, or frames, as one sequence (B * N,
+            C), which `unpack` lays out as a batch; calls of which `is_batch` says no run unmerged.
+            Such a family passes on the grid.
         grid_classes: Classes that read a token of every place in a way that merged tokens would
             change, by full name: anywhere in the model, they make `output="auto"` the grid.
         grid_only_classes: Those of them that fail or are silently wrong without the grid.
@@ -118,6 +121,7 @@ class Host(ABC):
     grid_methods: ClassVar[tuple[str, ...]] = ()
     is_rotary: bool = False
     returns_tuple: ClassVar[bool] = False
+    is_packed: ClassVar[bool] = False
     grid_classes: ClassVar[tuple[str, ...]] = ()
     grid_only_classes: ClassVar[tuple[str, ...]] = ()
     mass_classes: ClassVar[tuple[str, ...]] = ()
@@ -172,6 +176,20 @@ class Host(ABC):
             NotImplementedError: If this configuration of the family would break or be silently
                 wrong.
         """
+
+    @staticmethod
+    def is_batch(inputs: Mapping[str, Any]) -> bool:
+        """Whether the clips that a packed family gets are of one length.
+
+        Args:
+            inputs: Keyword arguments with which a block was called.
+        """
+        raise NotImplementedError  # only packed families have it
+
+    @staticmethod
+    def unpack(x: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+        """Lay out packed tokens (B * N, C) clip by clip, (B, N, C)."""
+        raise NotImplementedError  # only packed families have it
 
     @staticmethod
     @abstractmethod

@@ -5,7 +5,7 @@ pass on the grid by default, and inside the model always. Images of a batch may 
 then makes a mask of places, which merging refuses.
 """
 
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -44,12 +44,17 @@ class Idefics3Host(CLIPHost):
 
 
 class Idefics2Host(Idefics3Host):
-    """`Idefics2VisionTransformer` and whatever holds one."""
+    """`Idefics2VisionTransformer` and whatever holds one: images of any size."""
 
     family = "Idefics 2 (transformers)"
     modeling = "transformers.models.idefics2.modeling_idefics2"
     prefix = "Idefics2"
     grid_classes = (f"{modeling}.Idefics2VisionTransformer",)
+
+    @classmethod
+    def of(cls, root: Any) -> Self:
+        """The host of that tower, whose input decides the number of tokens."""
+        return cls(root, root.encoder.layers, 0, None)
 
 
 class SmolVLMHost(Idefics3Host):

@@ -7,6 +7,7 @@ from types import MethodType
 
 from torch import nn
 
+from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
 from vidtldr.patch.merging_forward import MergingForward, merging_forward_of
@@ -40,7 +41,13 @@ def refuse_forwards_elsewhere(model: nn.Module) -> None:
         )
 
 
-def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -> None:
+def install(
+    host: Host,
+    first: int,
+    schedule: MergeConfig,
+    asked: MergeConfig,
+    by_size: BudgetBySize | None = None,
+) -> None:
     """Let the blocks of a model without a patch merge.
 
     Args:
@@ -48,6 +55,7 @@ def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -
         first: The first merging layer.
         schedule: What to merge, with a budget resolved to counts and the output resolved.
         asked: The config as passed by the user.
+        by_size: Resolves its budget in each forward, if it is not resolved yet.
     """
     under_way = UnderWay()
     for name in host.grid_methods if schedule.output == "tokens" else ():
@@ -61,7 +69,7 @@ def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -
             _put(StepByMass(host, step, under_way))
     # The last layer first: tokens that merge find every later layer merging.
     for layer in reversed(range(first, len(host.blocks))):
-        _put(MergingForward(host, layer, schedule, asked, under_way))
+        _put(MergingForward(host, layer, schedule, asked, under_way, by_size))
 
 
 def _put(replacement: Replacement, name: str | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Attend, Attended, Host
 from vidtldr.hosts.merging import Merged, merge_attended
@@ -21,7 +22,7 @@ from vidtldr.patch.replicas import Replacement
 from vidtldr.patch.trace import active_traces_of
 from vidtldr.patch.under_way import UnderWay
 
-__all__ = ["MergingForward", "mass_of", "mass_on", "num_tokens_of", "put_mass_on"]
+__all__ = ["MergingForward", "mass_of", "mass_on", "put_mass_on", "tokens_of"]
 
 # Mass travels from block to block as an attribute of the tensor that a block returns, and so do the
 # merged tokens where that tensor is the grid, and the places of tokens where positions enter every
@@ -41,7 +42,7 @@ class _State(NamedTuple):
         x: Tokens, shape (B, N, C).
         mass: Their mass, shape (B, N); None before the first merging layer, where all is 1.
         source: Index of the token that holds each original place, shape (B, N0), int64; None where
-            tokens are passed on without a grid.
+            neither a grid nor a budget needs it.
         places: Index of the place where each token stands, shape (B, N), int64; None where no layer
             reads positions.
     """
@@ -63,6 +64,8 @@ class MergingForward(Replacement):
             tokens or the grid.
         asked: The config as passed by the user.
         under_way: The patch's forwards in all threads.
+        by_size: Resolves a budget in each forward, where the input decides the number of tokens;
+            else None.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class MergingForward(Replacement):
         config: MergeConfig,
         asked: MergeConfig,
         under_way: UnderWay | None = None,
+        by_size: BudgetBySize | None = None,
     ) -> None:
         self.module = host.blocks[layer]
         self.under_way = under_way or UnderWay()
@@ -80,11 +84,14 @@ class MergingForward(Replacement):
         self.num_suffix_tokens = host.num_suffix_tokens
         self.tube_length = host.tube_length
         self.layer = layer
-        self.is_first = layer == config.first_merging_layer
+        self.by_size = by_size
+        self.is_first = layer == (by_size or config).first_merging_layer
         # The next block reads the mass, and pooling by mass reads it after the last.
         self.passes_on_mass = layer < len(host.blocks) - 1 or config.pooling == "mass"
         self.gives_grid = config.output == "grid"
+        self.keeps_source = self.gives_grid or by_size is not None
         self.is_rotary, self.returns_tuple = host.is_rotary, host.returns_tuple
+        self.is_packed = host.is_packed
         self.config = config
         self.asked = asked
         # A budget became counts for this number of tokens.
@@ -99,9 +106,11 @@ class MergingForward(Replacement):
     ) -> Tensor | tuple[Tensor, None]:
         """Run the block on tokens (B, N, C), or on the grid (B, N0, C) that carries them.
 
+        A packed family has (B * N0, C); clips of several lengths run unmerged.
+
         Returns:
-            Tokens, shape (B, N - r, C), or their grid, shape (B, N0, C); in a pair if the family's
-            blocks return one.
+            Tokens, shape (B, N - r, C), or their grid, shape (B, N0, C) or packed (B * N0, C); in a
+            pair if the family's blocks return one.
 
         Raises:
             NotImplementedError: If an attention mask, attention maps or attention dropout are
@@ -114,7 +123,8 @@ class MergingForward(Replacement):
         if torch.compiler.is_compiling():  # a compiled patch is not removed
             return self._as_the_block_does(self._merge_in_block(x, args, kwargs))
         self.under_way.keep(x)
-        if self.under_way.is_over and (self.is_first or mass_on(x) is None):
+        carries_none = self.is_first or mass_on(x) is None
+        if carries_none and (self.under_way.is_over or self._cannot_unpack(kwargs)):
             self.under_way.end()
             kwargs.pop("hidden_states", None)
             unmerged: Tensor = type(self.module).forward(self.module, x, *args, **kwargs)
@@ -130,12 +140,22 @@ class MergingForward(Replacement):
             self.under_way.end()
         return self._as_the_block_does(out)
 
+    def _cannot_unpack(self, inputs: Mapping[str, Any]) -> bool:
+        if not self.is_packed or self.walk.is_batch(inputs):
+            return False
+        self.under_way.warn_once(
+            "the images or frames of one call must have as many patches to merge, got several "
+            "sizes: this call runs unmerged, and so will others like it. Pass them one by one, or "
+            "resize them."
+        )
+        return True
+
     def _as_the_block_does(self, x: Tensor) -> Tensor | tuple[Tensor, None]:
         return (x, None) if self.returns_tuple else x
 
     def _merge_in_block(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self._refuse_what_cannot_work(args, kwargs)
-        state = self._start(x) if self.is_first else self._state_of(x)
+        state = self._start(x, kwargs) if self.is_first else self._state_of(x)
         run = partial(self._run, inputs=kwargs)
         if self._recomputes():
             state = _State(*self.module._gradient_checkpointing_func(run, *state))
@@ -143,7 +163,11 @@ class MergingForward(Replacement):
             state = run(*state)
         return self._handed_on(state)
 
-    def _start(self, x: Tensor) -> _State:
+    def _start(self, x: Tensor, inputs: Mapping[str, Any]) -> _State:
+        if self.is_packed:
+            if torch.compiler.is_compiling():  # else it was asked before
+                self.walk.is_batch(inputs)
+            x = self.walk.unpack(x, inputs)
         if self.num_tokens not in (None, x.shape[1]):
             raise ValueError(
                 f"a budget must run on the {self.num_tokens} tokens of the model's config, got "
@@ -151,10 +175,10 @@ class MergingForward(Replacement):
                 "or clips in the config before patching, or pass ratio=[0.25, 0.1]."
             )
         places = None
-        if self.gives_grid or self.is_rotary:
+        if self.keeps_source or self.is_rotary:
             places = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         return _State(
-            x, None, places if self.gives_grid else None, places if self.is_rotary else None
+            x, None, places if self.keeps_source else None, places if self.is_rotary else None
         )
 
     def _state_of(self, x: Tensor) -> _State:
@@ -162,17 +186,20 @@ class MergingForward(Replacement):
         return _State(
             getattr(x, _TOKENS) if self.gives_grid else x,
             mass,
-            getattr(x, _SOURCE) if self.gives_grid else None,
+            getattr(x, _SOURCE) if self.keeps_source else None,
             getattr(x, _PLACES) if self.is_rotary else None,
         )
 
     def _handed_on(self, state: _State) -> Tensor:
         x, mass, source, places = state
-        if source is not None:
+        if self.gives_grid:
+            assert source is not None
             grid = unmerge_tokens(x, source)
+            grid = grid.flatten(0, 1) if self.is_packed else grid
             setattr(grid, _TOKENS, x)
-            setattr(grid, _SOURCE, source)
             x = grid
+        if source is not None:
+            setattr(x, _SOURCE, source)
         if self.passes_on_mass:
             assert mass is not None  # every layer from the first merging one on has it
             put_mass_on(x, mass)
@@ -189,8 +216,11 @@ class MergingForward(Replacement):
         *,
         inputs: Mapping[str, Any],
     ) -> _State:
-        num_mergeable = x.shape[1] - self.num_prefix_tokens - self.num_suffix_tokens
-        r = self.config.num_removed(self.layer, num_mergeable // self.tube_length)
+        schedule = self.config
+        if self.by_size is not None:
+            assert source is not None
+            schedule = self.by_size.resolved_for(self._num_mergeable(source.shape[1]))
+        r = schedule.num_removed(self.layer, self._num_mergeable(x.shape[1]))
         score: AttentionScore | None = None
         if r and self.config.score is not None:
             score = ATTENTION_SCORES.get(self.config.score)
@@ -212,6 +242,9 @@ class MergingForward(Replacement):
             places = None if places is None else places_after(places, merged.match)
         del attended  # its keys keep queries, keys and values alive, which the MLP does not need
         return _State(self.walk.mlp_half(self.module, x), mass, source, places)
+
+    def _num_mergeable(self, num_tokens: int) -> int:
+        return (num_tokens - self.num_prefix_tokens - self.num_suffix_tokens) // self.tube_length
 
     def _attend_at(
         self,
@@ -327,11 +360,23 @@ def mass_of(x: Tensor, reader: str, writer_layer: int, *, is_grid: bool = False)
     return mass
 
 
-def num_tokens_of(output: Tensor | tuple[Tensor, ...]) -> int:
-    """Number of tokens that a block passes on, merged ones where its output is the grid."""
-    x = output[0] if isinstance(output, tuple) else output
-    tokens: Tensor = getattr(x, _TOKENS, x)
-    return tokens.shape[1]
+def tokens_of(x: Tensor, host: Host, inputs: Mapping[str, Any]) -> Tensor:
+    """Tokens (B, N, C) of what enters or leaves a block, merged ones where it is the grid.
+
+    Args:
+        x: What the block gets or returns.
+        host: The host of its model.
+        inputs: Keyword arguments with which the block was called.
+
+    Returns:
+        The tokens; those of a packed call that runs unmerged as one clip.
+    """
+    tokens: Tensor | None = getattr(x, _TOKENS, None)
+    if tokens is not None:
+        return tokens
+    if not host.is_packed:
+        return x
+    return host.unpack(x, inputs) if host.is_batch(inputs) else x.unsqueeze(0)
 
 
 def merging_forward_of(module: nn.Module) -> MergingForward | None:

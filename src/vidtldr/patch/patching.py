@@ -9,12 +9,13 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
+from vidtldr.budget.by_size import budget_by_size
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import Impl, MergeConfig, Metric, Output, Pooling, Score, Weighting
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host, module_in
 from vidtldr.patch.installing import current_config, install, refuse_forwards_elsewhere, remove
-from vidtldr.patch.merging_forward import num_tokens_of
+from vidtldr.patch.merging_forward import tokens_of
 from vidtldr.patch.refusals import (
     refuse_compiled,
     refuse_several_devices,
@@ -113,9 +114,11 @@ def _change(model: nn.Module, host: Host, config: MergeConfig) -> None:
             "their mean, or leave it out."
         )
     output = host.output_of(config.output, config.pooling)
-    schedule = replace(resolve_budget(config, host), output=output)
-    schedule.validate_for(len(host.blocks), host.num_mergeable)
-    first = schedule.first_merging_layer
+    by_size = budget_by_size(config, host)
+    schedule = replace(config if by_size else resolve_budget(config, host), output=output)
+    if by_size is None:
+        schedule.validate_for(len(host.blocks), host.num_mergeable)
+    first = (by_size or schedule).first_merging_layer
     if first is not None:
         validate_blocks(host, first)
         if config.pooling == "mass":
@@ -125,7 +128,7 @@ def _change(model: nn.Module, host: Host, config: MergeConfig) -> None:
     remove(model)
     refuse_forwards_elsewhere(model)  # one that started meanwhile
     if first is not None:
-        install(host, first, schedule, config)
+        install(host, first, schedule, config, by_size)
 
 
 def remove_patch(model: ModelT) -> ModelT:
@@ -225,9 +228,10 @@ def trace(model: object) -> Iterator[Trace]:
     host = find_host(model)
     refuse_compiled(module_in(model))
     recorded = Trace(host.blocks)
-    handles = [host.blocks[0].register_forward_pre_hook(partial(_start, recorded))]
+    start, record = partial(_start, recorded, host), partial(_record, recorded, host)
+    handles = [host.blocks[0].register_forward_pre_hook(start, with_kwargs=True)]
     for layer, block in enumerate(host.blocks):
-        handles.append(block.register_forward_hook(partial(_record, recorded, layer)))
+        handles.append(block.register_forward_hook(partial(record, layer), with_kwargs=True))
     try:
         with activated(recorded):
             yield recorded
@@ -236,14 +240,25 @@ def trace(model: object) -> Iterator[Trace]:
             handle.remove()
 
 
-def _start(recorded: Trace, block: nn.Module, args: tuple[Tensor, ...]) -> None:
+def _start(
+    recorded: Trace, host: Host, block: nn.Module, args: tuple[Tensor, ...], inputs: dict[str, Any]
+) -> None:
     if recorded in active_traces_of(block):  # another thread may run the same model meanwhile
-        recorded.start(args[0])
+        recorded.start(tokens_of(args[0], host, inputs))
 
 
-def _record(recorded: Trace, layer: int, block: nn.Module, _args: object, output: Any) -> None:
+def _record(
+    recorded: Trace,
+    host: Host,
+    layer: int,
+    block: nn.Module,
+    _args: object,
+    inputs: dict[str, Any],
+    output: Any,
+) -> None:
     if recorded in active_traces_of(block):
-        recorded.record_tokens(layer, num_tokens_of(output))
+        x = output[0] if isinstance(output, tuple) else output
+        recorded.record_tokens(layer, tokens_of(x, host, inputs).shape[1])
 
 
 def _config_of(config: MergeConfig | None, merge_fields: Mapping[str, Any]) -> MergeConfig:

@@ -4,6 +4,7 @@ A patch belongs to the model and not to a thread. A forward that merges while an
 the patch ends as it began; a patch is not put beside one, nor by two threads at once.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
@@ -28,6 +29,7 @@ class UnderWay:
 
     def __init__(self, is_over: bool = False) -> None:
         self.is_over = is_over
+        self._has_warned = False
         # By thread. A forward that failed between two blocks leaves no tokens alive.
         self._tokens: dict[int, ReferenceType[Tensor]] = {}
 
@@ -42,6 +44,12 @@ class UnderWay:
     def end(self) -> None:
         """Note that this thread's forward has ended."""
         self._tokens.pop(get_ident(), None)
+
+    def warn_once(self, message: str) -> None:
+        """Warn, unless a forward of this patch did before."""
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(message, stacklevel=2)
 
     def is_elsewhere(self) -> bool:
         """Whether another thread is in the middle of a forward."""

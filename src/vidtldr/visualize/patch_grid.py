@@ -74,6 +74,11 @@ def find_patch_grid(model: nn.Module, pixel_values: Tensor) -> PatchGrid:
             with a single convolution, of frames or of clips.
     """
     host = find_host(model)
+    if host.is_packed:
+        raise NotImplementedError(
+            f"model must take clips to be drawn, got {host.family}, which takes packed patches. "
+            "Use another model."
+        )
     convolutions = [m for m in host.root.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
     if len(convolutions) != 1:
         raise NotImplementedError(
