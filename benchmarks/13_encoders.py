@@ -14,22 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from timed_sides import CPU, timed_sides
 
-from vidtldr.bench.speed import forward_of
+from vidtldr.bench.speed import features_of
 from vidtldr.bench.subject import build_subject
-from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
 from vidtldr.files import write_json
-from vidtldr.hosts.registry import find_host
-from vidtldr.measure.busyness import busiest
 from vidtldr.measure.environment import environment
-from vidtldr.measure.flops import count_flops
-from vidtldr.measure.timing import paired_ratios, time_in_turn
-from vidtldr.patch.twin import merged_twin
 
 NUM_THREADS = 2
-CPU = torch.device("cpu")
 BY_FLOPS = MergeConfig(flop_ratio=0.6)
 BY_SPEED = MergeConfig(speedup=2.1)
 
@@ -60,46 +53,14 @@ def measure(case: Case) -> dict[str, Any]:
     """Measure one model: outputs, FLOPs and times of every side."""
     subject = build_subject(case.model, case.num_frames, case.image_size)
     x = subject.pixel_values(case.batch)
-    host = find_host(subject.model)
-    asked = {"0.6 of the FLOPs": BY_FLOPS} | ({"tuned for 2.1x": BY_SPEED} if case.is_tuned else {})
-    configs = {name: resolve_budget(config, host) for name, config in asked.items()}
-    twins = {name: merged_twin(subject.model, config) for name, config in configs.items()}
-    runs = {name: forward_of(m, x) for name, m in ({"unmerged": subject.model} | twins).items()}
-    outputs: dict[str, Tensor] = {}
-    gflops = {
-        name: count_flops(lambda name=name, run=run: outputs.update({name: run()})) / 1e9
-        for name, run in runs.items()
-    }
-    assert all(output.isfinite().all() for output in outputs.values())
-    timings = time_in_turn(runs, num_repeats=case.num_rounds, num_warmups=0, device=CPU)
-    sides = []
-    for name, timing in timings.items():
-        side: dict[str, Any] = {
-            "side": name,
-            "gflops": gflops[name],
-            "median_ms": timing.median_ms,
-            "times_ms": timing.times_ms,
-        }
-        if name != "unmerged":
-            speedup = paired_ratios(timings["unmerged"], timing)
-            fewer = gflops["unmerged"] / gflops[name]
-            drift = (outputs[name] - outputs["unmerged"]).norm() / outputs["unmerged"].norm()
-            side |= {
-                "r": configs[name].r,
-                "speedup": speedup,
-                "flop_reduction": fewer,
-                "speedup_over_flop_reduction": speedup["median"] / fewer,
-                "drift": drift.item(),
-            }
-        sides.append(side)
-    return {
-        "title": case.title,
-        "num_tokens": host.num_tokens,
-        "input_shape": tuple(x.shape),
-        "dtype": "float32",
-        "sides": sides,
-        "busy": busiest(timing.busy for timing in timings.values()).to_dict(),
-    }
+    return timed_sides(
+        case.title,
+        subject.model,
+        lambda model: features_of(model(x)),
+        {"0.6 of the FLOPs": BY_FLOPS} | ({"tuned for 2.1x": BY_SPEED} if case.is_tuned else {}),
+        input_shape=tuple(x.shape),
+        num_rounds=case.num_rounds,
+    )
 
 
 def main() -> None:

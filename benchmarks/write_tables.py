@@ -32,6 +32,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "latency": speed.latency,
     "compiled": speed.compiled,
     "encoders": speed.encoders,
+    "towers": speed.towers,
     "peak_memory": speed.peak_memory,
     "attention_of_a_layer": speed.attention_of_a_layer,
     "stored_maps": speed.stored_maps,

@@ -88,11 +88,20 @@ def compiled() -> str:
 
 def encoders() -> str:
     """Encoders of images and clips, on every machine that timed them."""
+    return _sides_of("encoders")
+
+
+def towers() -> str:
+    """Vision towers of language models, on every machine that timed them."""
+    return _sides_of("towers")
+
+
+def _sides_of(folder: str) -> str:
     head = ["model", "tokens", "merged to", "GFLOPs", "unmerged, SDPA", "merged", "speed-up"]
     head += ["of the FLOP reduction"]
     blocks = []
-    for file in sorted((RESULTS / "encoders").glob("*.json")):
-        report = read(f"encoders/{file.stem}")
+    for file in sorted((RESULTS / folder).glob("*.json")):
+        report = read(f"{folder}/{file.stem}")
         rows = [
             [
                 result["title"],
