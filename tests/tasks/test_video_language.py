@@ -167,25 +167,39 @@ def test_without_torchvision_it_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.timm
-def test_a_model_of_videos_answers_as_its_own_processor(tmp_path: Path, clip: Clip) -> None:
+@pytest.mark.parametrize(
+    ("write", "placeholder"),
+    [
+        (tiny_chat.write_llava_onevision, "<video>"),
+        (tiny_chat.write_qwen3_vl, "<|video_pad|>"),
+    ],
+)
+def test_a_model_of_videos_answers_as_its_own_processor(
+    tmp_path: Path, clip: Clip, write: Callable[[Path], Any], placeholder: str
+) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     pytest.importorskip("torchvision", reason="it is in the environment of `make test-timm`")
-    tiny_chat.write_llava_onevision(tmp_path / "chat")
+    write(tmp_path / "chat")
     loaded = load(tmp_path / "chat", frames=3)
     assert loaded.takes_videos
     found = loaded.answer(loaded.inputs(clip, QUESTION), 6)
     processor = AutoProcessor.from_pretrained(tmp_path / "chat")
+    assert clip.duration_seconds is not None
+    total = clip.num_frames_in_file
+    about = {"total_num_frames": total, "fps": total / clip.duration_seconds}
     inputs = processor(
-        text=f"<video> {QUESTION} word1",
+        text=f"{placeholder} {QUESTION} word1",
         videos=clip.frames.permute(0, 3, 1, 2),
+        video_metadata=[about | {"frames_indices": list(clip.indices)}],
         do_sample_frames=False,
         return_tensors="pt",
     )
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "chat").eval()
     generated = model.generate(**inputs, max_new_tokens=6, do_sample=False)
     new = generated[0, inputs["input_ids"].shape[1] :]
-    assert found.text == processor.tokenizer.decode(new, skip_special_tokens=True)
-    vidtldr.apply_patch(loaded.model, r=[12])
+    assert found.text == processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+    vidtldr.apply_patch(loaded.model, ratio=[0.4])
     merged = loaded.answer(loaded.inputs(clip, QUESTION), 6)
-    assert merged.num_tokens == [13] * 4
+    assert merged.num_tokens[0] < found.num_tokens[0]
+    assert len(set(merged.num_tokens)) == 1
