@@ -12,9 +12,9 @@ from support.encoder_oracle import internvideo2_parts, merged_tokens
 from support.tiny_internvideo2 import (
     TINY,
     DropoutAddRMSNorm,
-    FusedMLP,
     InternVideo2,
     PretrainInternVideo2,
+    PretrainVisionTransformer_clean,
     clips,
     internvideo2,
     published,
@@ -32,14 +32,18 @@ BUILDS: dict[str, Any] = {
     "headless": lambda: internvideo2(None),
     "published": published,
     "pretrain": lambda: published(PretrainInternVideo2),
+    "tower": lambda: published(PretrainVisionTransformer_clean),
 }
 PLAIN = ["ours", "published"]
+WALKED = [*PLAIN, "tower"]
 FIELDS: list[dict[str, Any]] = [{"output": "tokens"}, {"output": "grid"}, {"pooling": "mass"}]
 #: The published pools have no mass, and pretraining reads every place.
 UNSUPPORTED: list[tuple[str, dict[str, Any]]] = [
     ("published", {"pooling": "mass"}),
     ("pretrain", {"pooling": "mass"}),
     ("pretrain", {"output": "tokens"}),
+    ("tower", {"pooling": "mass"}),
+    ("tower", {"output": "tokens"}),
 ]
 SCHEDULES = [[1], [13], [5, 0, 4], [0, 7, 3, 2]]
 
@@ -92,8 +96,10 @@ def test_off_and_removed_are_bit_identical(name: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("output", ["tokens", "grid"])
 @pytest.mark.parametrize("r", SCHEDULES, ids=str)
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", WALKED)
 def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], output: str) -> None:
+    if (name, {"output": output}) in UNSUPPORTED:
+        return
     model = BUILDS[name]().double()
     host = find_host(model)
     entered, _ = at_the_blocks(model, 3)
@@ -267,36 +273,49 @@ def test_a_class_of_another_name_or_layout_is_not_taken_for_it() -> None:
     assert not is_known(type("InternVideo2", (nn.Module,), {})())
 
 
-def with_fused_norm(block: Any) -> None:
-    block.norm1 = DropoutAddRMSNorm(24)
+def test_blocks_that_depend_on_more_than_tokens_are_not_known() -> None:
+    """Copies that pack clips of several lengths pass these to their blocks."""
 
+    class Block(tiny_internvideo2.Block):
+        def forward(self, x: Tensor, residual: Any = None, seqlens: Any = None) -> Tensor:
+            return super().forward(x, residual)
 
-def with_fused_mlp(block: Any) -> None:
-    block.mlp = FusedMLP(24, 40)
-
-
-def with_flag(block: Any) -> None:
-    block.use_fused_rmsnorm = True
-
-
-def with_flash(block: Any) -> None:
-    block.attn.use_flash_attn = True
-
-
-@pytest.mark.parametrize(
-    ("fuse", "flag"),
-    [
-        (with_fused_norm, "use_fused_rmsnorm"),
-        (with_flag, "use_fused_rmsnorm"),
-        (with_flash, "use_flash_attn"),
-        (with_fused_mlp, "use_fused_mlp"),
-    ],
-)
-def test_fused_blocks_are_refused_with_the_remedy(fuse: Any, flag: str) -> None:
     model = published()
-    fuse(model.blocks[1])
-    with pytest.raises(NotImplementedError, match=rf"got {flag} in block 1: .*use_fused_mlp=False"):
+    model.blocks[3] = Block(TINY)
+    with pytest.raises(ValueError, match="model must be of a known family"):
         vidtldr.apply_patch(model, r=[5])
+
+
+@pytest.mark.parametrize("how", ["norm", "flag"])
+def test_fused_norms_are_refused_with_the_remedy(how: str) -> None:
+    model = published()
+    block: Any = model.blocks[1]
+    if how == "norm":
+        block.norm1 = DropoutAddRMSNorm(24)
+    else:
+        block.use_fused_rmsnorm = True
+    with pytest.raises(
+        NotImplementedError, match=r"got \w*RMSNorm in block 1: .*use_fused_rmsnorm=False"
+    ):
+        vidtldr.apply_patch(model, r=[5])
+
+
+def test_fused_attention_alone_is_no_obstacle() -> None:
+    """Towers of language models have it without fused norms; merging layers attend themselves."""
+    model = published()
+    expected = outputs(vidtldr.apply_patch(model, r=[5, 0, 4]))
+    for block in model.blocks:
+        block.attn.use_flash_attn = True
+    assert equal(outputs(vidtldr.apply_patch(model, r=[5, 0, 4])), expected)
+
+
+def test_a_tower_without_a_pool_takes_only_the_grid() -> None:
+    model = BUILDS["tower"]()
+    with pytest.raises(NotImplementedError, match="for PretrainVisionTransformer_clean"):
+        vidtldr.apply_patch(model, r=[5], output="tokens")
+    vidtldr.apply_patch(model, r=[5, 0, 4])
+    assert outputs(model)[0].shape == (2, 28, 24)
+    assert isinstance(model.blocks[0].ls1, nn.Parameter)
 
 
 def test_blocks_of_another_class_are_refused() -> None:

@@ -84,6 +84,9 @@ def internvl_parts(block: Any) -> Parts:
 
 
 def internvideo2_parts(block: Any) -> Parts:
+    def scaled(x: Tensor, scale: Any) -> Tensor:
+        return x * getattr(scale, "gamma", scale)
+
     attention = block.attn
     query, key, value = attention.qkv.weight.chunk(3)
     return Parts(
@@ -92,8 +95,8 @@ def internvideo2_parts(block: Any) -> Parts:
         lambda y: attention.k_norm(y @ key.T),
         lambda y: y @ value.T,
         attention.proj,
-        lambda x: block.ls2(block.mlp(block.norm2(x))),
-        block.ls1,
+        lambda x: scaled(block.mlp(block.norm2(x)), block.ls2),
+        lambda x: scaled(x, block.ls1),
     )
 
 

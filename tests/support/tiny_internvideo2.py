@@ -95,8 +95,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         assert residual is None
-        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        x = x + self.drop_path1(scaled(self.attn(self.norm1(x)), self.ls1))
+        return x + self.drop_path2(scaled(self.mlp(self.norm2(x)), self.ls2))
+
+
+def scaled(x: Tensor, scale: nn.Module | Tensor) -> Tensor:
+    return x * scale if isinstance(scale, Tensor) else scale(x)
 
 
 class PatchEmbed(nn.Module):
@@ -179,12 +183,27 @@ class PretrainInternVideo2(InternVideo2):
         return x, self.clip_projector(x), torch.stack(decoded)
 
 
+class PretrainVisionTransformer_clean(InternVideo2):  # noqa: N801
+    """The tower of video language models: no pool, and layer scales that are parameters."""
+
+    def __init__(self, config: InternVideo2Config = TINY) -> None:
+        super().__init__(config, 0)
+        self.x_vis_only = True
+        del self.clip_projector
+        for block in self.blocks:
+            del block.ls1, block.ls2
+            block.ls1 = nn.Parameter(torch.ones(config.hidden_size))
+            block.ls2 = nn.Parameter(torch.ones(config.hidden_size))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.embed(x)
+        for block in self.blocks:
+            x = block(x, residual=None)
+        return x
+
+
 class DropoutAddRMSNorm(RMSNorm):
     """Named as the fused norm of flash_attn, whose blocks return tokens and residual apart."""
-
-
-class FusedMLP(Mlp):
-    """Named as the fused MLP of flash_attn."""
 
 
 def published(kind: type[nn.Module] = InternVideo2) -> nn.Module:

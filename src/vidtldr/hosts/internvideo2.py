@@ -8,6 +8,7 @@ The published classes are copied from repository to repository: they are recogni
 whatever their module is called, and by the parts of their blocks.
 """
 
+from inspect import signature
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
@@ -18,11 +19,16 @@ from vidtldr.models.internvideo2.vision import InternVideo2
 
 __all__ = ["InternVideo2Host", "PublishedInternVideo2Host"]
 
-_ROOTS = ("InternVideo2", "PretrainInternVideo2", "DistInternVideo2")
+_ROOTS = (
+    "InternVideo2",
+    "PretrainInternVideo2",
+    "DistInternVideo2",
+    "PretrainVisionTransformer_clean",  # the tower of video language models
+)
 _PARTS_OF_BLOCK = ("norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2")
 _PARTS_OF_ATTENTION = ("qkv", "q_norm", "k_norm", "proj", "attn_drop", "proj_drop")
 # What the published classes have where they return, or pool in other ways, tokens of every place.
-_READS_PLACES = ("return_index", "clip_return_index", "clip_decoder", "down_norm")
+_READS_PLACES = ("return_index", "clip_return_index", "clip_decoder", "down_norm", "x_vis_only")
 
 
 class InternVideo2Host(Host):
@@ -51,12 +57,12 @@ class InternVideo2Host(Host):
         q, k, v = (split_heads(each, attention.num_heads) for each in (q, k, v))
         attended = attend(q, k, v, scale=attention.scale)
         y = attention.proj_drop(attention.proj(join_heads(attended.x)))
-        return Attended(x + block.drop_path1(block.ls1(y)), attended.score, k)
+        return Attended(x + block.drop_path1(_scaled(y, block.ls1)), attended.score, k)
 
     @staticmethod
     def mlp_half(block: Any, x: Tensor) -> Tensor:
         """`Block.forward` from the first residual on."""
-        y: Tensor = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+        y: Tensor = x + block.drop_path2(_scaled(block.mlp(block.norm2(x)), block.ls2))
         return y
 
     @staticmethod
@@ -87,17 +93,21 @@ class InternVideo2Host(Host):
 
     def reads_every_token(self) -> tuple[nn.Module, ...]:
         """Keys and values of the pool."""
-        pool: Any = self.root.clip_projector
-        return (pool.cross_attn.k, pool.cross_attn.v)
+        pool = self._pool()
+        return () if pool is None else (pool.cross_attn.k, pool.cross_attn.v)
 
     def readout_flops(self) -> tuple[int, int]:
         """Both products of the pool's attention, of one query."""
-        pool: Any = self.root.clip_projector
-        return 0, 4 * int(pool.cross_attn.k.out_features)
+        pool = self._pool()
+        return 0, 0 if pool is None else 4 * int(pool.cross_attn.k.out_features)
+
+    def _pool(self) -> Any:
+        """The pool behind the blocks, which a published tower of a language model lacks."""
+        return getattr(self.root, "clip_projector", None)
 
 
 class PublishedInternVideo2Host(InternVideo2Host):
-    """`InternVideo2`, `PretrainInternVideo2` and `DistInternVideo2` of the authors' code.
+    """`InternVideo2`, `PretrainInternVideo2`, `DistInternVideo2` and towers of the authors' code.
 
     Those that return tokens, or pool them by frame, pass on the grid always.
     """
@@ -118,16 +128,16 @@ class PublishedInternVideo2Host(InternVideo2Host):
         """The host of such a module.
 
         Raises:
-            NotImplementedError: If its blocks are fused.
+            NotImplementedError: If its blocks hand on tokens and residual apart.
         """
         for layer, block in enumerate(root.blocks):
-            fused = _fused_in(block)
-            if fused:
+            # Fused attention or MLPs alone change nothing for the blocks around.
+            if getattr(block, "use_fused_rmsnorm", False) or _is_fused(block.norm1):
                 raise NotImplementedError(
-                    f"model must be built without fused parts, got {fused} in block {layer}: fused "
-                    "blocks hand on tokens and residual apart, which merging would mix up. Build "
-                    "it with use_flash_attn=False, use_fused_rmsnorm=False, use_fused_mlp=False; "
-                    "the same weights load."
+                    f"model must be built without fused norms, got {type(block.norm1).__name__} in "
+                    f"block {layer}: its blocks hand on tokens and residual apart, which merging "
+                    "would mix up. Build it with use_flash_attn=False, use_fused_rmsnorm=False, "
+                    "use_fused_mlp=False; the same weights load."
                 )
         return super().of(root)
 
@@ -155,24 +165,24 @@ class PublishedInternVideo2Host(InternVideo2Host):
 
 def _has_known_blocks(module: nn.Module) -> bool:
     blocks = getattr(module, "blocks", None)
-    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-        return False
-    return all(
+    return isinstance(blocks, nn.ModuleList) and len(blocks) > 0 and all(map(_is_known, blocks))
+
+
+def _is_known(block: Any) -> bool:
+    """Whether a block has the known parts, and depends on nothing but its tokens."""
+    return (
         type(block).__name__ == "Block"
+        and set(signature(type(block).forward).parameters) <= {"self", "x", "residual"}
         and all(hasattr(block, name) for name in _PARTS_OF_BLOCK)
         and all(hasattr(block.attn, name) for name in _PARTS_OF_ATTENTION)
-        for block in blocks
     )
 
 
-def _fused_in(block: Any) -> str:
-    """The name of a fused part of a published block; "" if there is none."""
-    if getattr(block, "use_fused_rmsnorm", False) or _is(block.norm1, "DropoutAddRMSNorm"):
-        return "use_fused_rmsnorm"
-    if getattr(block.attn, "use_flash_attn", False):
-        return "use_flash_attn"
-    return "use_fused_mlp" if _is(block.mlp, "FusedMLP") else ""
+def _is_fused(norm: nn.Module) -> bool:
+    return any(parent.__name__ == "DropoutAddRMSNorm" for parent in type(norm).__mro__)
 
 
-def _is(module: nn.Module, name: str) -> bool:
-    return any(parent.__name__ == name for parent in type(module).__mro__)
+def _scaled(y: Tensor, scale: Any) -> Tensor:
+    """Scale channels by a block's layer scale, which in some copies is a plain parameter."""
+    scaled: Tensor = scale * y if isinstance(scale, Tensor) else scale(y)
+    return scaled
