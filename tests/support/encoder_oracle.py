@@ -15,7 +15,7 @@ class Parts(NamedTuple):
     norm: nn.Module
     query: Callable[[Tensor], Tensor]
     key: Callable[[Tensor], Tensor]
-    value: nn.Module
+    value: Callable[[Tensor], Tensor]
     out: nn.Module
     mlp: Callable[[Tensor], Tensor]
     scale_attention: Callable[[Tensor], Tensor] = lambda x: x
@@ -80,6 +80,23 @@ def internvl_parts(block: Any) -> Parts:
         attention.projection_layer,
         lambda x: block.lambda_2 * block.mlp(block.layernorm_after(x)),
         lambda x: block.lambda_1 * x,
+    )
+
+
+def internvideo2_parts(block: Any) -> Parts:
+    def scaled(x: Tensor, scale: Any) -> Tensor:
+        return x * getattr(scale, "gamma", scale)
+
+    attention = block.attn
+    query, key, value = attention.qkv.weight.chunk(3)
+    return Parts(
+        block.norm1,
+        lambda y: attention.q_norm(y @ query.T),
+        lambda y: attention.k_norm(y @ key.T),
+        lambda y: y @ value.T,
+        attention.proj,
+        lambda x: scaled(block.mlp(block.norm2(x)), block.ls2),
+        lambda x: scaled(x, block.ls1),
     )
 
 

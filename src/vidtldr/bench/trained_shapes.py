@@ -66,7 +66,7 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
         )
     return {
         name.removeprefix("model."): value
-        for name, value in read_tensors(weights, nested_as="module").items()
+        for name, value in read_tensors(weights, nested_as=("module",)).items()
         if not name.startswith(_HEADS_OF_TRAINING)
     }
 

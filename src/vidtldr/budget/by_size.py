@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from vidtldr.budget.costs import ForwardCosts, r_for_flop_ratio
 from vidtldr.budget.counts import forward_costs, validated_layers
 from vidtldr.config import MergeConfig
@@ -40,7 +38,6 @@ class BudgetBySize:
         """
         return replace(self.config, r=self._r_for(num_mergeable), flop_ratio=None, layers=None)
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _r_for(self, num_mergeable: int) -> tuple[int, ...]:
         if num_mergeable not in self._found:
             assert self.config.flop_ratio is not None
@@ -48,6 +45,9 @@ class BudgetBySize:
             r = r_for_flop_ratio(costs, self.config.flop_ratio, self.layers)
             self._found[num_mergeable] = r
         return self._found[num_mergeable]
+
+    # What `torch.compiler.assume_constant_result` does; that would import the compiler, and Triton.
+    _r_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def budget_by_size(config: MergeConfig, host: Host) -> BudgetBySize | None:

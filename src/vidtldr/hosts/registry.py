@@ -10,6 +10,7 @@ from vidtldr.hosts.dinov3 import DINOv3Host
 from vidtldr.hosts.eva import EvaHost
 from vidtldr.hosts.host import Host, is_a
 from vidtldr.hosts.idefics import Idefics2Host, Idefics3Host, SmolVLMHost
+from vidtldr.hosts.internvideo2 import InternVideo2Host, PublishedInternVideo2Host
 from vidtldr.hosts.internvl import InternVLHost
 from vidtldr.hosts.open_clip import OpenCLIPHost
 from vidtldr.hosts.qwen_vl import (
@@ -46,6 +47,8 @@ FAMILIES: list[type[Host]] = [
     EvaHost,
     OpenCLIPHost,
     UMTHost,
+    InternVideo2Host,
+    PublishedInternVideo2Host,
     CLIPHost,
     MetaCLIP2Host,
     SiglipHost,

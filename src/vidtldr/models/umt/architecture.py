@@ -9,7 +9,7 @@ from torch import Tensor
 from vidtldr.models.umt.config import ConfigName, UMTConfig
 from vidtldr.models.umt.parameter_names import Task
 
-__all__ = ["likely_architecture", "validate_weights"]
+__all__ = ["likely_architecture", "mismatches", "validate_weights"]
 
 NUM_NAMES_SHOWN = 4
 
@@ -31,6 +31,16 @@ def validate_weights(
     Raises:
         ValueError: If they differ; names the first few mismatches and the likely architecture.
     """
+    problems = mismatches(found, expected)
+    if problems:
+        raise ValueError(
+            f"weights must fit the model ({_words(_sizes_of(config))}, task={task!r}), "
+            f"got {problems}. {likely_architecture(found, task)}"
+        )
+
+
+def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Name the first few weights that are missing, unexpected or of another shape; "" if none."""
     shapes = [
         f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in expected
@@ -41,12 +51,7 @@ def validate_weights(
         _first_few("unexpected", sorted(found.keys() - expected.keys())),
         _first_few("of another shape", shapes),
     ]
-    if any(problems):
-        raise ValueError(
-            f"weights must fit the model ({_words(_sizes_of(config))}, task={task!r}), "
-            f"got {'; '.join(problem for problem in problems if problem)}. "
-            f"{likely_architecture(found, task)}"
-        )
+    return "; ".join(problem for problem in problems if problem)
 
 
 def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:

@@ -24,12 +24,12 @@ PLAIN_DICTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 BROKEN_FILE = (RuntimeError, EOFError, LookupError, OSError, ValueError, SafetensorError)
 
 
-def read_tensors(path: Path, nested_as: str = "model") -> dict[str, Tensor]:
+def read_tensors(path: Path, nested_as: tuple[str, ...] = ("model",)) -> dict[str, Tensor]:
     """Read a state dict, or the one under a key, to the CPU, memory-mapped if possible.
 
     Args:
         path: A `.safetensors` file, or a file of `torch.save` (anything else).
-        nested_as: The key that a file of `torch.save` may have it under.
+        nested_as: Keys that a file of `torch.save` may have it under.
 
     Returns:
         Tensors by name; floating ones are float32.
@@ -54,12 +54,14 @@ def read_tensors(path: Path, nested_as: str = "model") -> dict[str, Tensor]:
     return _check_state_dict(content, path)
 
 
-def _read_pickle(path: Path, nested_as: str) -> object:
+def _read_pickle(path: Path, nested_as: tuple[str, ...]) -> object:
     mapped = zipfile.is_zipfile(path)  # PyTorch's format before 1.6 cannot be mapped
     with torch.serialization.safe_globals(PLAIN_DICTS):
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    nested = isinstance(content, Mapping) and isinstance(content.get(nested_as), Mapping)
-    return content[nested_as] if nested else content
+    if isinstance(content, Mapping):
+        nested = (content[key] for key in nested_as if isinstance(content.get(key), Mapping))
+        return next(nested, content)
+    return content
 
 
 def _refusal(path: Path, error: pickle.UnpicklingError) -> ValueError:
