@@ -78,7 +78,7 @@ class ModelOptions(ModelSpec):
         typer.Option(
             min=1,
             help="Frames of a umt: model (12 fine-tuned, the default; 4 zero-shot), or for an "
-            "image model (default: 8).",
+            "image or language model (default: 8).",
         ),
     ] = None
     device: DeviceOption = "auto"
