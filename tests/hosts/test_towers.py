@@ -149,6 +149,39 @@ def test_the_layer_that_is_read_is_the_grid_of_its_tokens() -> None:
         assert len(states[layer][0].unique(dim=0)) == trace.num_tokens[layer]
 
 
+def test_several_layers_are_each_the_grid_of_their_tokens() -> None:
+    model, inputs = tiny_towers.llava(layer=[-3, -1])
+    vidtldr.apply_patch(model, r=[5, 0, 4, 3])
+    with torch.no_grad(), vidtldr.trace(model) as trace:
+        found = model.model.get_image_features(pixel_values=inputs["pixel_values"])
+        states = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True)
+        read = [states.hidden_states[layer][:, 1:] for layer in (-3, -1)]
+        expected = model.model.multi_modal_projector(torch.cat(read, dim=-1))
+    assert torch.equal(found.pooler_output[0], expected[0])
+    num_left = [len(x[0].unique(dim=0)) for x in read]
+    assert num_left == [trace.num_tokens[layer] - 1 for layer in (-3, -1)]
+
+
+def test_images_of_several_sizes_are_tiles_of_one() -> None:
+    """LLaVA-OneVision cuts a wide image into more tiles than a square one, all of one size."""
+    model, _ = tiny_towers.llava_onevision()
+    model.model.config.image_grid_pinpoints = [[40, 40], [40, 80]]
+    sizes = torch.tensor([[40, 40], [40, 80]])
+    tiles = torch.zeros(2, 3, 3, 40, 40)
+    tiles[0, :2], tiles[1] = tiny_towers.images(2), tiny_towers.images(3, seed=1)
+    inputs = {"pixel_values": tiles, "image_sizes": sizes}
+    with torch.no_grad():
+        before = model.model.get_image_features(**inputs).pooler_output
+        vidtldr.apply_patch(model, r=[5, 0, 4])
+        after = model.model.get_image_features(**inputs).pooler_output
+        vidtldr.remove_patch(model)
+        again = model.model.get_image_features(**inputs).pooler_output
+    assert [x.shape for x in after] == [x.shape for x in before]
+    assert len(before[0]) < len(before[1])
+    assert not any(map(torch.equal, after, before))
+    assert all(map(torch.equal, again, before))
+
+
 def test_video_llava_merges_in_its_tower_of_videos_only() -> None:
     model, inputs = tiny_towers.video_llava()
     vidtldr.apply_patch(model, r=[5])

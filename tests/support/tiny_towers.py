@@ -14,8 +14,8 @@ EVEN_SIZES = SIZES | {"image_size": 48}
 IMAGE, VIDEO = 100, 101  # ids of placeholders
 
 
-def llava() -> tuple[nn.Module, dict[str, Tensor]]:
-    """Reads the places of CLIP's last layer but one."""
+def llava(layer: int | list[int] = -2) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Reads the places of CLIP's last layer but one, or of the layers named."""
     from transformers import (
         CLIPVisionConfig,
         LlavaConfig,
@@ -28,6 +28,7 @@ def llava() -> tuple[nn.Module, dict[str, Tensor]]:
         text_config=Qwen2Config(**TEXT),
         image_token_index=IMAGE,
         image_seq_length=25,
+        vision_feature_layer=layer,
     )
     ids = torch.tensor([[1, 2, *[IMAGE] * 25, 3]])
     model = spread_out_weights(LlavaForConditionalGeneration(config))
