@@ -99,8 +99,9 @@ def answers(directory: Path) -> tuple[Any, Callable[[Any], Any]]:
 PIPELINES = [image_classification, image_features, zero_shot, depth, video_classification, answers]
 
 
-@pytest.mark.parametrize("build", PIPELINES)
-@pytest.mark.parametrize("whole", [True, False], ids=["pipe", "pipe.model"])
+@pytest.mark.parametrize(
+    ("build", "whole"), [*((build, True) for build in PIPELINES), (image_features, False)]
+)
 def test_the_model_inside_a_pipeline_merges_until_the_patch_is_removed(
     build: Callable[[Path], tuple[Any, Callable[[Any], Any]]], whole: bool, tmp_path: Path
 ) -> None:
