@@ -16,6 +16,7 @@ from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache, validate_new_directory
 from vidtldr.cli.run_options import (
+    MAX_FRAMES,
     CacheOption,
     CompileOption,
     RunOptions,
@@ -179,7 +180,11 @@ def convert(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames it was trained with: 12 if fine-tuned (default), else 4."),
+        typer.Option(
+            min=1,
+            max=MAX_FRAMES,
+            help="Frames it was trained with: 12 if fine-tuned (default), else 4.",
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
