@@ -1,3 +1,4 @@
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -135,8 +136,15 @@ def test_a_damaged_record_is_an_error(directory, text):
         VideoIndex(directory)
 
 
+def make_first_format(directory):
+    settings_file = directory / "index.json"
+    about = json.loads(settings_file.read_text())
+    settings_file.write_text(json.dumps(about | {"format": 1}))
+
+
 def make_old(directory):
     """As a version without checksums left it."""
+    make_first_format(directory)
     (directory / RECORD_FILE).unlink()
     for table in VideoIndex(directory)._tables.values():
         table.drop_columns([CHECKSUM])
@@ -157,6 +165,7 @@ def test_an_index_without_checksums_is_read_and_written(directory, tmp_path):
 
 
 def test_rows_that_an_older_version_adds_are_rows_without_checksum(directory):
+    make_first_format(directory)
     with IndexWriter(directory) as writer:
         rows = clip_table([video("/5")], writer.settings)
     VideoIndex(directory).clips.add(rows.drop_columns([CHECKSUM]))
@@ -166,3 +175,31 @@ def test_rows_that_an_older_version_adds_are_rows_without_checksum(directory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         IndexWriter(directory).close()
+
+
+def test_rows_that_an_older_version_replaces_are_not_said_to_be_damaged_for_sure(directory):
+    make_first_format(directory)
+    with IndexWriter(directory) as writer:
+        rows = clip_table([video("/0", 2, seed=9)], writer.settings)
+    put = VideoIndex(directory).clips.merge_insert("id").when_matched_update_all()
+    put.execute(rows.drop_columns([CHECKSUM]))  # which keeps the checksums of the rows before
+    assert (
+        verify_index(directory).problems
+        == (
+            "a row of '/0' in clips does not have its checksum: it is damaged, or an older vidtldr "
+            "replaced it",
+        )
+        * 2
+    )
+
+
+def test_versions_without_checksums_are_kept_from_writing(directory):
+    assert json.loads((directory / "index.json").read_text())["format"] == 2  # they know 1 alone
+    VideoIndex(directory).clips.update(values={CHECKSUM: None})
+    problems = verify_index(directory).problems
+    assert set(problems) == {
+        f"a row of {key!r} in clips does not have its checksum" for key in ("/0", "/2")
+    }
+    VideoIndex(directory).clips.drop_columns([CHECKSUM])
+    with pytest.raises(OSError, match="whose clips lack the column 'checksum'"):
+        VideoIndex(directory)

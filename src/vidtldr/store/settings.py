@@ -12,7 +12,9 @@ from vidtldr.store.lance import validate_directory
 __all__ = ["SETTINGS_FILE", "IndexSettings", "read_settings", "write_settings"]
 
 SETTINGS_FILE = "index.json"
-FORMAT = 1
+#: Of new indexes. Versions that know only format 1 keep no checksums: their writers would leave a
+#: replaced row with the checksum of the row before it, so they must refuse a newer format.
+FORMAT = 2
 _REMEDY = "Index into another directory, or use what this index was made with."
 
 
@@ -29,6 +31,7 @@ class IndexSettings:
         segment_seconds: Length of a segment; None if videos are not cut.
         keep_tokens: Whether visual tokens are kept alongside the vectors.
         options: How to load the model again, set by the index's creator; never compared.
+        format: 2 if every row has a checksum; 1 if versions that keep none may write to it.
     """
 
     model: str
@@ -38,6 +41,7 @@ class IndexSettings:
     segment_seconds: float | None = None
     keep_tokens: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
 
     def validate_same(self, other: "IndexSettings", directory: Path) -> None:
         """Check that rows made with `other` may be added to this index.
@@ -72,7 +76,7 @@ def _is_length(value: Any) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": (lambda value: bool(value == FORMAT), str(FORMAT)),
+    "format": (lambda value: type(value) is int and 1 <= value <= FORMAT, f"in [1, {FORMAT}]"),
     "model": (lambda value: isinstance(value, str), "text"),
     "schedule": (lambda value: isinstance(value, str), "text"),
     "num_channels": (lambda value: type(value) is int and 0 < value < 2**31, "in [1, 2**31)"),
@@ -103,9 +107,10 @@ def read_settings(directory: Path) -> IndexSettings:
         raise _damaged(path, str(error)) from error
     if not isinstance(values, dict):
         raise _damaged(path, "it holds no settings")
-    if values.get("format", FORMAT) != FORMAT:
+    given = values.get("format")
+    if type(given) is int and given > FORMAT:
         raise ValueError(
-            f"format must be {FORMAT}, got {values['format']!r:.99}. Update vidtldr for this index."
+            f"format must be in [1, {FORMAT}], got {given}. Update vidtldr for this index."
         )
     for name, (is_valid, rule) in _RULES.items():
         if name not in values:
@@ -121,7 +126,7 @@ def write_settings(directory: Path, settings: IndexSettings) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    write_json(directory / SETTINGS_FILE, {"format": FORMAT, **asdict(settings)})
+    write_json(directory / SETTINGS_FILE, asdict(settings))
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

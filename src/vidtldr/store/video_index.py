@@ -184,7 +184,7 @@ class VideoIndex:
         """Check a table that may have been swapped for another, or for that of another index."""
         for field in schema_of(name, self.settings.num_channels):
             there = schema.get_field_index(field.name)
-            is_optional = field.name == CHECKSUM and there < 0
+            is_optional = field.name == CHECKSUM and there < 0 and self.settings.format == 1
             if not is_optional and (there < 0 or schema.field(there).type != field.type):
                 raise DamagedIndexError(
                     f"an index must be whole, got {str(self.directory)!r} whose {name} lack the "
