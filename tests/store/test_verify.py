@@ -1,6 +1,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from vidtldr.store.export import export_parquet
 from vidtldr.store.index_writer import IndexWriter
 from vidtldr.store.rows import FileState
 from vidtldr.store.schema import clip_table
+from vidtldr.store.settings import read_settings, write_settings
 from vidtldr.store.verify import verify_index
 from vidtldr.store.video_index import VideoIndex
 
@@ -123,8 +125,7 @@ def test_tables_that_changed_places_are_noticed(directory, one):
 
 
 def test_an_index_of_other_vectors_is_noticed(directory):
-    file = directory / "index.json"
-    file.write_text(file.read_text().replace('"num_channels": 8', '"num_channels": 1000000000'))
+    write_settings(directory, replace(read_settings(directory), num_channels=10**9))
     with pytest.raises(OSError, match="lack the column 'vector'"):
         VideoIndex(directory)
 
@@ -134,6 +135,18 @@ def test_a_damaged_record_is_an_error(directory, text):
     (directory / RECORD_FILE).write_text(text)
     with pytest.raises(ValueError, match="must have its record of tables in"):
         VideoIndex(directory)
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", "firsT"), ("identity", {"weights": "abb"})])
+def test_changed_settings_are_noticed(directory, name, value):
+    file = directory / "index.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about))  # only laid out in another way
+    assert verify_index(directory).problems == ()
+    for changed in (about | {name: value}, {**about, "checksum": None}, {**about, "more": 1}):
+        file.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=r"a damaged file \(it does not have its checksum\)"):
+            VideoIndex(directory)
 
 
 def make_first_format(directory):

@@ -1,5 +1,6 @@
 """Settings shared by all rows of an index: the model, the schedule, the segment length."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtldr.files import read_json, write_json
+from vidtldr.store.checksums import CHECKSUM
 from vidtldr.store.lance import validate_directory
 
 __all__ = ["SETTINGS_FILE", "IndexSettings", "read_settings", "write_settings"]
@@ -31,7 +33,7 @@ class IndexSettings:
         segment_seconds: Length of a segment; None if videos are not cut.
         keep_tokens: Whether visual tokens are kept alongside the vectors.
         options: How to load the model again, set by the index's creator; never compared.
-        format: 2 if every row has a checksum; 1 if versions that keep none may write to it.
+        format: 2 if rows and settings have checksums; 1 if versions that keep none may write to it.
     """
 
     model: str
@@ -117,6 +119,8 @@ def read_settings(directory: Path) -> IndexSettings:
             raise _damaged(path, f"{name!r} is missing")
         if not is_valid(values[name]):
             raise _damaged(path, f"{name} must be {rule}, got {values[name]!r:.100}")
+    if values["format"] > 1 and values.get(CHECKSUM) != _checksum(values):
+        raise _damaged(path, "it does not have its checksum")
     return IndexSettings(**{name: values[name] for name in IndexSettings.__dataclass_fields__})
 
 
@@ -126,7 +130,13 @@ def write_settings(directory: Path, settings: IndexSettings) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    write_json(directory / SETTINGS_FILE, asdict(settings))
+    values = _plain(asdict(settings))
+    write_json(directory / SETTINGS_FILE, values | {CHECKSUM: _checksum(values)})
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in values.items() if name != CHECKSUM}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> ValueError:
