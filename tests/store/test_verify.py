@@ -10,7 +10,7 @@ from support.rows_on_hand import failure, settings, video
 from vidtldr.store.checksums import CHECKSUM, RECORD_FILE
 from vidtldr.store.export import export_parquet
 from vidtldr.store.index_writer import IndexWriter
-from vidtldr.store.rows import FileState
+from vidtldr.store.rows import FileState, clip_id
 from vidtldr.store.schema import clip_table
 from vidtldr.store.settings import read_settings, write_settings
 from vidtldr.store.verify import verify_index
@@ -216,3 +216,22 @@ def test_versions_without_checksums_are_kept_from_writing(directory):
     VideoIndex(directory).clips.drop_columns([CHECKSUM])
     with pytest.raises(OSError, match="whose clips lack the column 'checksum'"):
         VideoIndex(directory)
+
+
+def test_a_damaged_row_is_no_answer(directory):
+    """Whole rows are compared when they are handed out, not when vectors are looked through."""
+    with IndexWriter(directory) as writer:
+        writer.commit([video("/7", 2)])
+    index = VideoIndex(directory)
+    ids = [row["id"] for batch in index.batches("clips", ["id"]) for row in batch.to_pylist()]
+    assert set(index.rows(ids)) == set(index.tokens(ids)) == set(ids)
+    assert not {"vector", CHECKSUM} & set(index.rows(ids)[ids[0]])
+    [one, other] = [clip_id("/7", 0.0), clip_id("/2", 0.0)]
+    for name, values in (("clips", {"notes": "none"}), ("tokens", {"tokens": bytes(24)})):
+        index.table(name).update(where=f"id = '{one}'", values=values)
+        read = VideoIndex(directory).rows if name == "clips" else VideoIndex(directory).tokens
+        assert set(read([other])) == {other}
+        with pytest.raises(OSError, match=f"with a row in {name} that does not have its checksum"):
+            read([one, other])
+    make_first_format(directory)
+    assert len(VideoIndex(directory).rows(ids)) == len(ids)
