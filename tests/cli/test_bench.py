@@ -93,8 +93,8 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
     [
         (["--budgets", "1.1,0.5"], "--budgets must be numbers in (0, 1], comma-sep"),
         (["--budgets", "half"], "--budgets must be numbers in (0, 1], comma-sep"),
-        (["--seeds", "1,1"], "--seeds must be different numbers from 0 on, got '1,1'."),
-        (["--seeds", "-1"], "--seeds must be different numbers from 0 on, got '-1'."),
+        (["--seeds", "1,1"], "--seeds must be different numbers in [0, 2147483647], got '1,1'."),
+        (["--seeds", "-1"], "--seeds must be different numbers in [0, 2147483647], got '-1'."),
         (["--first-layers", "one"], "--first-layers must be comma-separated integers"),
         (
             ["--chosen", "nowhere.json"],

@@ -221,3 +221,11 @@ def test_nothing_is_needed_where_nothing_is_drawn(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, name, None)
     assert missing_extras(ResultOptions(output=Path("a.json"))) == frozenset()
     assert missing_extras(ResultOptions(plot=Path("a.png"))) == {"plots"}
+
+
+def test_without_a_budget_that_is_reached_there_is_no_deviation_to_print() -> None:
+    result = made_up_result()
+    rows = tuple(row for row in result.rows if row.unreachable)
+    first, *rest = quality_notes(replace(result, rows=rows), 80)
+    assert first == "-: so few FLOPs cannot be reached from these layers"
+    assert not [note for note in rest if "deviation" in note]

@@ -282,6 +282,8 @@ def test_an_address_is_refused_in_every_command(run: Run, films: VideoSet) -> No
 
 def test_verify_says_what_is_without_checksum(run: Run, tmp_path: Path) -> None:
     theirs = index_of(tmp_path)
+    about = json.loads((theirs / "index.json").read_text())
+    (theirs / "index.json").write_text(json.dumps(about | {"format": 1}))
     VideoIndex(theirs).table("clips").drop_columns(["checksum"])
     (theirs / "tables.json").unlink()
     result = run("index", "verify", theirs)

@@ -10,14 +10,21 @@ from click.testing import Result
 from PIL import Image
 from support.outcomes import one_error_line, rows
 from support.scenes import data_of
+from support.tiny_files import write_video
 from support.umt_files import UMTFiles
 
 from vidtldr.bundled import bundled_merge
-from vidtldr.cli.show.run import LONGEST_TILE
+from vidtldr.cli.model_options import ModelOptions
+from vidtldr.cli.show.command import AskedOptions
+from vidtldr.cli.show.run import LONGEST_TILE, read_shown
+from vidtldr.cli.show.subject import load_subject
 from vidtldr.measure.device_name import device_name
 from vidtldr.shapes.export import export_clips
 from vidtldr.shapes.language import ANSWERS, LABELS
 from vidtldr.shapes.world import ShapesWorld
+from vidtldr.video.decode import read_clip
+from vidtldr.video.sampling import Sampling
+from vidtldr.visualize.tiles import make_tiles
 
 Run = Callable[..., Result]
 NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
@@ -250,3 +257,19 @@ def test_without_the_extra_it_is_named_before_any_work(
     line = one_error_line(run("show", clip, "-o", tmp_path / "a.html"))
     assert "jinja2 must be installed to write a report" in line
     assert run("show", clip, "--video", tmp_path / "a.gif", *ONCE).exit_code == 0
+
+
+def test_large_frames_are_kept_as_small_as_they_are_drawn(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_video(tmp_path / "film.mp4", width=320, height=240)
+    whole = read_clip(film, Sampling(8)).frames
+    monkeypatch.setattr("vidtldr.video.frames._MAX_CLIP_BYTES", whole.numel() - 1)
+    subject = load_subject(ModelOptions(), AskedOptions())
+    height, width = whole.shape[1:3]
+    region = subject.transform.seen_region(height, width)
+    for tile, same in zip(
+        read_shown(subject, str(film)).views, make_tiles(whole, region, LONGEST_TILE), strict=True
+    ):
+        assert np.array_equal(tile, same)
+    assert run("show", film, *ONCE, "-o", tmp_path / "page.html").exit_code == 0

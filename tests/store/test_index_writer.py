@@ -197,12 +197,12 @@ def test_settings_of_another_type_are_an_error(directory, name, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "5", '{"format": 1}', '{"format": 2}', "[" * 10**5, "9" * 5000, "\udcff"]
+    "text", ["{", "[]", "5", '{"format": 1}', '{"format": 3}', "[" * 10**5, "9" * 5000, "\udcff"]
 )
 def test_damaged_settings_are_an_error(directory, text):
     IndexWriter(directory, settings()).close()
     (directory / "index.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(ValueError, match=r"damaged file|format must be 1"):
+    with pytest.raises(ValueError, match=r"damaged file|format must be in \[1, 2\], got 3. Update"):
         VideoIndex(directory)
 
 

@@ -1,5 +1,7 @@
+import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from support.rows_on_hand import failure, settings, video
 from vidtldr.store.checksums import CHECKSUM, RECORD_FILE
 from vidtldr.store.export import export_parquet
 from vidtldr.store.index_writer import IndexWriter
-from vidtldr.store.rows import FileState
+from vidtldr.store.rows import FileState, clip_id
 from vidtldr.store.schema import clip_table
+from vidtldr.store.settings import read_settings, write_settings
 from vidtldr.store.verify import verify_index
 from vidtldr.store.video_index import VideoIndex
 
@@ -122,8 +125,7 @@ def test_tables_that_changed_places_are_noticed(directory, one):
 
 
 def test_an_index_of_other_vectors_is_noticed(directory):
-    file = directory / "index.json"
-    file.write_text(file.read_text().replace('"num_channels": 8', '"num_channels": 1000000000'))
+    write_settings(directory, replace(read_settings(directory), num_channels=10**9))
     with pytest.raises(OSError, match="lack the column 'vector'"):
         VideoIndex(directory)
 
@@ -135,8 +137,27 @@ def test_a_damaged_record_is_an_error(directory, text):
         VideoIndex(directory)
 
 
+@pytest.mark.parametrize(("name", "value"), [("model", "firsT"), ("identity", {"weights": "abb"})])
+def test_changed_settings_are_noticed(directory, name, value):
+    file = directory / "index.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps(about))  # only laid out in another way
+    assert verify_index(directory).problems == ()
+    for changed in (about | {name: value}, {**about, "checksum": None}, {**about, "more": 1}):
+        file.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=r"a damaged file \(it does not have its checksum\)"):
+            VideoIndex(directory)
+
+
+def make_first_format(directory):
+    settings_file = directory / "index.json"
+    about = json.loads(settings_file.read_text())
+    settings_file.write_text(json.dumps(about | {"format": 1}))
+
+
 def make_old(directory):
     """As a version without checksums left it."""
+    make_first_format(directory)
     (directory / RECORD_FILE).unlink()
     for table in VideoIndex(directory)._tables.values():
         table.drop_columns([CHECKSUM])
@@ -157,6 +178,7 @@ def test_an_index_without_checksums_is_read_and_written(directory, tmp_path):
 
 
 def test_rows_that_an_older_version_adds_are_rows_without_checksum(directory):
+    make_first_format(directory)
     with IndexWriter(directory) as writer:
         rows = clip_table([video("/5")], writer.settings)
     VideoIndex(directory).clips.add(rows.drop_columns([CHECKSUM]))
@@ -166,3 +188,50 @@ def test_rows_that_an_older_version_adds_are_rows_without_checksum(directory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         IndexWriter(directory).close()
+
+
+def test_rows_that_an_older_version_replaces_are_not_said_to_be_damaged_for_sure(directory):
+    make_first_format(directory)
+    with IndexWriter(directory) as writer:
+        rows = clip_table([video("/0", 2, seed=9)], writer.settings)
+    put = VideoIndex(directory).clips.merge_insert("id").when_matched_update_all()
+    put.execute(rows.drop_columns([CHECKSUM]))  # which keeps the checksums of the rows before
+    assert (
+        verify_index(directory).problems
+        == (
+            "a row of '/0' in clips does not have its checksum: it is damaged, or an older vidtldr "
+            "replaced it",
+        )
+        * 2
+    )
+
+
+def test_versions_without_checksums_are_kept_from_writing(directory):
+    assert json.loads((directory / "index.json").read_text())["format"] == 2  # they know 1 alone
+    VideoIndex(directory).clips.update(values={CHECKSUM: None})
+    problems = verify_index(directory).problems
+    assert set(problems) == {
+        f"a row of {key!r} in clips does not have its checksum" for key in ("/0", "/2")
+    }
+    VideoIndex(directory).clips.drop_columns([CHECKSUM])
+    with pytest.raises(OSError, match="whose clips lack the column 'checksum'"):
+        VideoIndex(directory)
+
+
+def test_a_damaged_row_is_no_answer(directory):
+    """Whole rows are compared when they are handed out, not when vectors are looked through."""
+    with IndexWriter(directory) as writer:
+        writer.commit([video("/7", 2)])
+    index = VideoIndex(directory)
+    ids = [row["id"] for batch in index.batches("clips", ["id"]) for row in batch.to_pylist()]
+    assert set(index.rows(ids)) == set(index.tokens(ids)) == set(ids)
+    assert not {"vector", CHECKSUM} & set(index.rows(ids)[ids[0]])
+    [one, other] = [clip_id("/7", 0.0), clip_id("/2", 0.0)]
+    for name, values in (("clips", {"notes": "none"}), ("tokens", {"tokens": bytes(24)})):
+        index.table(name).update(where=f"id = '{one}'", values=values)
+        read = VideoIndex(directory).rows if name == "clips" else VideoIndex(directory).tokens
+        assert set(read([other])) == {other}
+        with pytest.raises(OSError, match=f"with a row in {name} that does not have its checksum"):
+            read([one, other])
+    make_first_format(directory)
+    assert len(VideoIndex(directory).rows(ids)) == len(ids)

@@ -126,3 +126,17 @@ def test_a_clip_may_not_take_gigabytes(tmp_path: Path) -> None:
         read_clip(gif, Sampling(64))
     small = VideoTransform(resize=(8, 8))
     assert read_clip(gif, Sampling(64), transform=small).frames.shape == (64, 3, 8, 8)
+
+
+@pytest.mark.parametrize("seeks", [True, False])
+def test_a_view_is_made_of_each_frame_as_decoded(b_frames: Path, seeks: bool) -> None:
+    sampling, small = Sampling(64), VideoTransform(resize=(8, 8))  # of 40 frames, some twice
+    whole = read_clip(b_frames, sampling)
+    clip = read_clip(
+        b_frames, sampling, seeks=seeks, transform=small, view=lambda picture: picture[::2]
+    )
+    assert len(clip.views) == 64
+    for view, frame in zip(clip.views, whole.frames.numpy(), strict=True):
+        assert (view == frame[::2]).all()
+    assert (clip.frames == small.resized(whole.frames)).all()
+    assert whole.views == ()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.fork_rng import fork_rng
+from vidtldr.tasks.config_sizes import MAX_TOKENS
 from vidtldr.tasks.video_encoder import VideoEncoder
 
 __all__ = ["BUILT_IN", "Subject", "build_subject", "scaled_schedule", "spread_out_attention"]
@@ -67,7 +68,8 @@ def build_subject(
         image_size: Side of a frame, pixels; None for the model's own.
 
     Raises:
-        ValueError: If an image model is given frames, or a size does not fit.
+        ValueError: If an image model is given frames, a size does not fit, or there are too many
+            tokens.
     """
     built_in = BUILT_IN[name]
     if built_in.num_frames == 1 and num_frames not in (None, 1):
@@ -87,6 +89,12 @@ def build_subject(
         raise ValueError(
             f"`frames` must be multiples of {built_in.tubelet_size} for {name}, got {frames}. Use "
             f"{frames + 1}."
+        )
+    num_tokens = frames // built_in.tubelet_size * (side // patch) ** 2
+    if num_tokens > MAX_TOKENS:
+        raise ValueError(
+            f"`frames` and `sizes` must make at most {MAX_TOKENS} tokens for {name}, got "
+            f"{num_tokens} from {frames} x {side}². Lower one."
         )
     with fork_rng(torch.device("cpu")):
         torch.manual_seed(0)

@@ -10,7 +10,7 @@ import typer
 from vidtldr.cli.errors import clear_errors
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import Reads, validate_new_directory
-from vidtldr.cli.run_options import spread_options
+from vidtldr.cli.run_options import MAX_FRAMES, spread_options
 from vidtldr.tasks.model_spec import UMT_PREFIX
 
 __all__ = ["convert"]
@@ -41,7 +41,11 @@ def convert(
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Frames it was trained with: 12 if fine-tuned (default), else 4."),
+        typer.Option(
+            min=1,
+            max=MAX_FRAMES,
+            help="Frames it was trained with: 12 if fine-tuned (default), else 4.",
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
 from vidtldr.cli.output_options import Reads
-from vidtldr.cli.run_options import DeviceOption, DtypeOption, checked
+from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, DtypeOption, checked
 from vidtldr.config import MergeConfig, Metric, Pooling, Score
 from vidtldr.files import read_json
 from vidtldr.tasks.model_spec import ModelSpec
@@ -77,6 +77,7 @@ class ModelOptions(ModelSpec):
         int | None,
         typer.Option(
             min=1,
+            max=MAX_FRAMES,
             help="Frames of a umt: model (12 fine-tuned, the default; 4 zero-shot), or for an "
             "image or language model (default: 8).",
         ),

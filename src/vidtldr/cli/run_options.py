@@ -22,6 +22,10 @@ from vidtldr.pipeline.discovery import Discovered
 from vidtldr.tasks.model_spec import canonical_dtype, validate_device
 
 __all__ = [
+    "MAX_BATCH",
+    "MAX_FRAMES",
+    "MAX_ROUNDS",
+    "MAX_THREADS",
     "VIDEOS_HELP",
     "CacheOption",
     "CompareOption",
@@ -44,6 +48,12 @@ __all__ = [
 
 
 ValueT = TypeVar("ValueT")
+
+#: Upper bounds of numbers whose cost no data limits: a slip of the fingers would run for years.
+MAX_ROUNDS = 1000
+MAX_BATCH = 4096  # the pipeline of an index keeps three batches in memory
+MAX_FRAMES = 16384  # of a clip, as in `vidtldr.video.sampling`
+MAX_THREADS = 1024
 
 
 def checked(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT]:

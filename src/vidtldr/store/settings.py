@@ -1,5 +1,6 @@
 """Settings shared by all rows of an index: the model, the schedule, the segment length."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,10 @@ from vidtldr.store.lance import validate_directory
 __all__ = ["SETTINGS_FILE", "IndexSettings", "read_settings", "write_settings"]
 
 SETTINGS_FILE = "index.json"
-FORMAT = 1
+#: Of new indexes. Versions that know only format 1 keep no checksums: their writers would leave a
+#: replaced row with the checksum of the row before it, so they must refuse a newer format.
+FORMAT = 2
+_CHECKSUM = "checksum"  # its key in the file
 _REMEDY = "Index into another directory, or use what this index was made with."
 
 
@@ -29,6 +33,7 @@ class IndexSettings:
         segment_seconds: Length of a segment; None if videos are not cut.
         keep_tokens: Whether visual tokens are kept alongside the vectors.
         options: How to load the model again, set by the index's creator; never compared.
+        format: 2 if rows and settings have checksums; 1 if versions that keep none may write to it.
     """
 
     model: str
@@ -38,6 +43,7 @@ class IndexSettings:
     segment_seconds: float | None = None
     keep_tokens: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
 
     def validate_same(self, other: "IndexSettings", directory: Path) -> None:
         """Check that rows made with `other` may be added to this index.
@@ -72,7 +78,7 @@ def _is_length(value: Any) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": (lambda value: bool(value == FORMAT), str(FORMAT)),
+    "format": (lambda value: type(value) is int and 1 <= value <= FORMAT, f"in [1, {FORMAT}]"),
     "model": (lambda value: isinstance(value, str), "text"),
     "schedule": (lambda value: isinstance(value, str), "text"),
     "num_channels": (lambda value: type(value) is int and 0 < value < 2**31, "in [1, 2**31)"),
@@ -103,15 +109,18 @@ def read_settings(directory: Path) -> IndexSettings:
         raise _damaged(path, str(error)) from error
     if not isinstance(values, dict):
         raise _damaged(path, "it holds no settings")
-    if values.get("format", FORMAT) != FORMAT:
+    given = values.get("format")
+    if type(given) is int and given > FORMAT:
         raise ValueError(
-            f"format must be {FORMAT}, got {values['format']!r:.99}. Update vidtldr for this index."
+            f"format must be in [1, {FORMAT}], got {given}. Update vidtldr for this index."
         )
     for name, (is_valid, rule) in _RULES.items():
         if name not in values:
             raise _damaged(path, f"{name!r} is missing")
         if not is_valid(values[name]):
             raise _damaged(path, f"{name} must be {rule}, got {values[name]!r:.100}")
+    if values["format"] > 1 and values.get(_CHECKSUM) != _checksum(values):
+        raise _damaged(path, "it does not have its checksum")
     return IndexSettings(**{name: values[name] for name in IndexSettings.__dataclass_fields__})
 
 
@@ -121,7 +130,13 @@ def write_settings(directory: Path, settings: IndexSettings) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    write_json(directory / SETTINGS_FILE, {"format": FORMAT, **asdict(settings)})
+    values = _plain(asdict(settings))
+    write_json(directory / SETTINGS_FILE, values | {_CHECKSUM: _checksum(values)})
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in values.items() if name != _CHECKSUM}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

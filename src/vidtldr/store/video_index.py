@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vidtldr.store.checksums import CHECKSUM, TableState, read_record
+from vidtldr.store.checksums import CHECKSUM, TableState, read_record, row_checksums
 from vidtldr.store.lance import (
     DamagedIndexError,
     open_table,
@@ -135,27 +135,38 @@ class VideoIndex:
         )
 
     def rows(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """All columns of some clips except their vectors, by id."""
+        """All columns of some clips except their vectors, by id.
+
+        Raises:
+            OSError: If one of these rows does not have its checksum.
+        """
         table = self.clips
         if table is None or not ids:
             return {}
-        columns = [name for name in table.schema.names if name not in ("vector", CHECKSUM)]
-        where = f"id IN ({', '.join(map(quoted, ids))})"
-        return self.retried(lambda: {row["id"]: row for row in self._scan(CLIPS, columns, where)})
+        return self.retried(
+            lambda: {
+                row["id"]: row
+                for batch in self._checked(CLIPS, ids)
+                for row in batch.drop_columns(["vector"]).to_pylist()
+            }
+        )
 
     def tokens(self, ids: Sequence[str]) -> dict[str, KeptTokens]:
-        """The visual tokens of some clips, by id; clips without kept tokens are left out."""
+        """The visual tokens of some clips, by id; clips without kept tokens are left out.
+
+        Raises:
+            OSError: If one of these rows does not have its checksum.
+        """
         if not ids:
             return {}
-        where = f"id IN ({', '.join(map(quoted, ids))})"
-        columns = ["id", "num_tokens", "tokens", "mass"]
         return self.retried(
             lambda: {
                 row["id"]: KeptTokens(
                     np.frombuffer(row["tokens"], np.float16).reshape(row["num_tokens"], -1),
                     None if row["mass"] is None else np.frombuffer(row["mass"], np.float32),
                 )
-                for row in self._scan(TOKENS, columns, where)
+                for batch in self._checked(TOKENS, ids)
+                for row in batch.to_pylist()
             }
         )
 
@@ -184,7 +195,7 @@ class VideoIndex:
         """Check a table that may have been swapped for another, or for that of another index."""
         for field in schema_of(name, self.settings.num_channels):
             there = schema.get_field_index(field.name)
-            is_optional = field.name == CHECKSUM and there < 0
+            is_optional = field.name == CHECKSUM and there < 0 and self.settings.format == 1
             if not is_optional and (there < 0 or schema.field(there).type != field.type):
                 raise DamagedIndexError(
                     f"an index must be whole, got {str(self.directory)!r} whose {name} lack the "
@@ -199,6 +210,28 @@ class VideoIndex:
                 return 0 if table is None else int(table.count_rows())
 
         return self.retried(count)
+
+    def _checked(self, name: str, ids: Sequence[str]) -> Iterator[Any]:
+        """Batches of some rows without their checksums, which are compared first.
+
+        In an index of format 1 a row may have that of the row before it, so none is compared.
+        """
+        table = self._tables[name]
+        columns = [] if table is None else table.schema.names
+        for batch in self.batches(name, columns, f"id IN ({', '.join(map(quoted, ids))})"):
+            if CHECKSUM not in columns:
+                yield batch
+                continue
+            if self.settings.format > 1:
+                with readable(self.directory):
+                    is_whole = row_checksums(batch).equals(batch.column(CHECKSUM))
+                if not is_whole:
+                    raise DamagedIndexError(
+                        f"an index must be whole, got {str(self.directory)!r} with a row in {name} "
+                        "that does not have its checksum. Bring back a copy of it; vidtldr index "
+                        "verify names the rows."
+                    )
+            yield batch.drop_columns([CHECKSUM])
 
     def _scan(
         self, name: str, columns: Sequence[str], where: str | None = None

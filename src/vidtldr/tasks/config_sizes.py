@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["validate_sizes"]
+__all__ = ["MAX_TOKENS", "validate_sizes"]
 
 _MAX_SIZE = 2**20
 _MAX_LAYERS = 1000
-_MAX_TOKENS = 2**16
+#: Tokens of a clip; transformers makes positions in Python, one by one.
+MAX_TOKENS = 2**16
 
 
 def validate_sizes(config: Mapping[str, Any]) -> None:
@@ -28,9 +29,9 @@ def validate_sizes(config: Mapping[str, Any]) -> None:
         if too_large:
             raise ValueError(f"{name} must be at most {limit}, got {too_large[0]}")
     num_tokens = _num_tokens(config)
-    if num_tokens > _MAX_TOKENS:
+    if num_tokens > MAX_TOKENS:
         raise ValueError(
-            f"a clip must have at most {_MAX_TOKENS} tokens, got {num_tokens} from its num_frames, "
+            f"a clip must have at most {MAX_TOKENS} tokens, got {num_tokens} from its num_frames, "
             "image_size and patch_size"
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vidtldr.video.deadline import OverTimeError, StopFlag, run_within
-from vidtldr.video.frames import Decoding, Scan, decode_frames, scan_packets
+from vidtldr.video.frames import Decoding, Picture, Scan, View, decode_frames, scan_packets
 from vidtldr.video.local_file import VideoError, video_error, video_errors
 from vidtldr.video.notes import describe
 from vidtldr.video.seeking import decode_stretches, plan_stretches
@@ -40,6 +40,7 @@ class Clip:
         notes: Everything unusual that was found or done, one sentence each; empty for most files.
         size: (H, W) of the upright pictures, before any transform.
         transform: What resized and cropped the frames; None if they are as decoded.
+        views: What `view` of `read_clip` made of each frame; empty without one.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Clip:
     notes: tuple[str, ...]
     size: tuple[int, int]
     transform: VideoTransform | None = None
+    views: tuple[Picture, ...] = ()
 
 
 def read_clip(
@@ -62,6 +64,7 @@ def read_clip(
     time_limit_seconds: float = 120.0,
     seeks: bool = True,
     transform: VideoTransform | None = None,
+    view: View | None = None,
 ) -> Clip:
     """Read the frames that `sampling` picks from a local video file.
 
@@ -83,6 +86,8 @@ def read_clip(
         transform: Resizes and crops each frame as it is decoded, so that a clip of large pictures
             takes little memory; `VideoTransform.normalised` does the rest. None keeps the frames as
             they are.
+        view: Makes a picture to look at of each frame as decoded, uint8 RGB, shape (H, W, 3), which
+            `Clip.views` keeps; None makes none.
 
     Returns:
         The clip, with `sampling.num_frames` frames for each segment.
@@ -100,7 +105,7 @@ def read_clip(
         _validate_positive("max_seconds", max_seconds)
         if max_seconds == math.inf:
             max_seconds = None
-    reading = _Reading(name, sampling, max_seconds, transform)
+    reading = _Reading(name, sampling, max_seconds, transform, view)
     try:
         with video_errors(name):
             return run_within(time_limit_seconds, lambda stop: reading.read(stop, seeks))
@@ -139,6 +144,7 @@ class _Reading:
     sampling: AnySampling
     max_seconds: float | None
     transform: VideoTransform | None
+    view: View | None
 
     def read(self, stop: StopFlag, seeks: bool) -> Clip:
         scan = scan_packets(self.path, stop)
@@ -146,7 +152,9 @@ class _Reading:
         positions = self.sampling.indices(max(1, len(promised.order)))
         stretches = plan_stretches(scan, positions) if seeks else ()
         if stretches:
-            found = decode_stretches(self.path, scan, stretches, positions, stop, self.transform)
+            found = decode_stretches(
+                self.path, scan, stretches, positions, stop, self.transform, self.view
+            )
             if found is not None:
                 return self._clip(scan, found, promised, positions)
         return self._read_whole(scan, positions, stop)
@@ -154,7 +162,7 @@ class _Reading:
     def _read_whole(self, scan: Scan, positions: Sequence[int], stop: StopFlag) -> Clip:
         """Decode the whole file, twice if the promised `positions` turn out to be wrong."""
         last_tick = scan.last_tick(self.max_seconds)
-        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform)
+        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform, self.view)
         if not decoding.pts:
             raise nothing_decoded(self.path, scan)
         timeline = self._timeline(scan, decoding.pts)
@@ -169,7 +177,7 @@ class _Reading:
     ) -> Decoding:
         """Decode again, now that the true frame count and order are known."""
         before.frames = None
-        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform)
+        decoding = decode_frames(self.path, positions, stop, last_tick, self.transform, self.view)
         if decoding.pts != before.pts:
             raise video_error(
                 self.path,
@@ -213,6 +221,7 @@ class _Reading:
             notes=describe(scan, decoding, timeline, self.sampling, self.max_seconds),
             size=decoding.size,
             transform=self.transform,
+            views=tuple(decoding.views[slot] for slot in sorted(decoding.views)),
         )
 
 

@@ -4,12 +4,14 @@ Letters: `T` frames, `H` and `W` the upright picture.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidtldr.video.deadline import StopFlag
@@ -19,8 +21,10 @@ from vidtldr.video.transform import VideoTransform
 
 __all__ = [
     "Decoding",
+    "Picture",
     "Scan",
     "Seen",
+    "View",
     "decode_frames",
     "every_frame",
     "keep_frame",
@@ -28,6 +32,10 @@ __all__ = [
     "scan_packets",
     "walk_frames",
 ]
+
+#: uint8 RGB, shape (H, W, 3).
+Picture = NDArray[np.uint8]
+View = Callable[[Picture], Picture]
 
 # A container's timestamps can be a few frames out of order: decode this far past a time limit.
 _SLACK_SECONDS = 1
@@ -141,6 +149,7 @@ class Decoding:
     Attributes:
         frames: The wanted frames, uint8 RGB, shape (T, H, W, 3), or (T, 3, h, w) as a transform
             resized them; None until the first is found.
+        views: What a function made of each wanted frame, by its slot.
         size: (H, W) of the first wanted frame, to which all are scaled; None until it is found.
         pts: Timestamp of every decoded frame, in the decoder's order.
         breaks_off: Whether reading ended before the end of the file.
@@ -151,6 +160,7 @@ class Decoding:
     """
 
     frames: Tensor | None = None
+    views: dict[int, Picture] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     pts: list[int | None] = field(default_factory=list)
     breaks_off: bool = False
@@ -214,6 +224,7 @@ def decode_frames(
     stop: StopFlag,
     last_tick: int | None = None,
     transform: VideoTransform | None = None,
+    view: View | None = None,
 ) -> Decoding:
     """Decode the whole video and keep the frames at `positions`.
 
@@ -227,6 +238,7 @@ def decode_frames(
         stop: Checked for every packet and frame.
         last_tick: Timestamp after which decoding may end; None decodes to the end.
         transform: Resizes and crops each wanted frame before it is kept; None keeps it as it is.
+        view: Makes something else of each wanted frame, to be kept beside it.
 
     Raises:
         VideoError: If the file cannot be opened or has no video.
@@ -238,7 +250,7 @@ def decode_frames(
     result = Decoding()
     for frame in walk_frames(path, stop, result):
         wanted = slots.get(len(result.pts) - 1, [])
-        keep_frame(frame, wanted, len(positions), result, transform)
+        keep_frame(frame, wanted, len(positions), result, transform, view)
         if last_tick is not None and frame.pts is not None and frame.pts > last_tick:
             break
     return result
@@ -311,6 +323,7 @@ def keep_frame(
     num_frames: int,
     result: Decoding,
     transform: VideoTransform | None,
+    view: View | None = None,
 ) -> None:
     """Convert a frame and copy it into the given `slots` of the `num_frames` in `result.frames`.
 
@@ -330,6 +343,8 @@ def keep_frame(
         result.frames = kept.new_zeros((num_frames, *kept.shape))
     for slot in slots:
         result.frames[slot] = kept
+    if view is not None:
+        result.views |= dict.fromkeys(slots, view(picture.numpy()))
 
 
 def _resized(picture: Tensor, transform: VideoTransform) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vidtldr.video.deadline import StopFlag
-from vidtldr.video.frames import Decoding, Scan, keep_frame, packets_of
+from vidtldr.video.frames import Decoding, Scan, View, keep_frame, packets_of
 from vidtldr.video.local_file import open_video
 from vidtldr.video.transform import VideoTransform
 
@@ -93,6 +93,7 @@ def decode_stretches(
     positions: Sequence[int],
     stop: StopFlag,
     transform: VideoTransform | None = None,
+    view: View | None = None,
 ) -> Decoding | None:
     """Decode stretches and keep the frames at `positions`.
 
@@ -106,6 +107,7 @@ def decode_stretches(
         positions: Positions of the wanted frames.
         stop: Checked for every packet.
         transform: As in `decode_frames`.
+        view: As in `decode_frames`.
 
     Returns:
         The frames, as if all promised frames had been decoded; None if anything differs, in which
@@ -125,7 +127,7 @@ def decode_stretches(
             try:
                 for position, frame in _frames(container, stream, position_of, stretch, stop):
                     wanted = slots.get(position, [])
-                    keep_frame(frame, wanted, len(positions), result, transform)
+                    keep_frame(frame, wanted, len(positions), result, transform, view)
             except _SurpriseError:
                 return None
     return result

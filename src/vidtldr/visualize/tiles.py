@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidtldr.video.transform import Region
 
-__all__ = ["make_tiles"]
+__all__ = ["make_tile", "make_tiles"]
 
 
 def make_tiles(frames: Tensor, region: Region, longest: int) -> list[NDArray[np.uint8]]:
@@ -24,12 +24,13 @@ def make_tiles(frames: Tensor, region: Region, longest: int) -> list[NDArray[np.
     Returns:
         T pictures of shape (h, w, 3).
     """
+    return [make_tile(frame, region, longest) for frame in frames.cpu().numpy()]
+
+
+def make_tile(frame: NDArray[np.uint8], region: Region, longest: int) -> NDArray[np.uint8]:
+    """Make the tile of one frame, shape (H, W, 3); otherwise as `make_tiles`."""
     scale = longest / max(region.height, region.width)
     size = (max(1, round(region.width * scale)), max(1, round(region.height * scale)))
     box = (region.left, region.top, region.left + region.width, region.top + region.height)
-    return [
-        np.asarray(
-            Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC, box, reducing_gap=3)
-        )
-        for frame in frames.cpu().numpy()
-    ]
+    picture = Image.fromarray(frame)
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=3))

@@ -10,6 +10,7 @@ from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache
 from vidtldr.cli.run_options import (
+    MAX_ROUNDS,
     CacheOption,
     CompareOption,
     CompileOption,
@@ -28,6 +29,8 @@ from vidtldr.cli.terminal import (
 from vidtldr.config import MergeConfig
 
 __all__ = ["answer_candidates", "ask"]
+
+MAX_ANSWER_TOKENS = 65536
 
 
 @spread_options
@@ -51,11 +54,18 @@ def ask(
     ] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="For a language model, length limit of its answer; default: 64."),
+        typer.Option(
+            min=1,
+            max=MAX_ANSWER_TOKENS,
+            help="For a language model, length limit of its answer; default: 64.",
+        ),
     ] = None,
     compare: CompareOption = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Timed runs per model with --compare; default: 5.")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_ROUNDS, help="Timed runs per model with --compare; default: 5."
+        ),
     ] = None,
     cache: CacheOption = None,
     compiled: CompileOption = False,

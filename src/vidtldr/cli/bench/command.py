@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from vidtldr.cli.bench.options import (
-    MAX_THREADS,
+    MAX_TOKENS,
+    MAX_WIDTH,
     ShapesOptions,
     SpeedOptions,
     parse_budgets,
@@ -27,7 +28,14 @@ from vidtldr.cli.output_options import (
     validate_cache,
     validate_outputs,
 )
-from vidtldr.cli.run_options import DeviceOption, spread_options, with_old_names
+from vidtldr.cli.run_options import (
+    MAX_BATCH,
+    MAX_ROUNDS,
+    MAX_THREADS,
+    DeviceOption,
+    spread_options,
+    with_old_names,
+)
 
 __all__ = ["app", "latency", "memory", "paths"]
 
@@ -69,11 +77,13 @@ def quality(
             "others use the bundled preset.",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Clips per batch.")] = 32,
     rounds: Annotated[
         int,
         typer.Option(
-            min=0, help="Timed runs of each setting, alternating with the unmerged model."
+            min=0,
+            max=MAX_ROUNDS,
+            help="Timed runs of each setting, alternating with the unmerged model.",
         ),
     ] = 3,
     cache: Annotated[
@@ -167,7 +177,9 @@ def latency(
     speed: SpeedOptions,
     merging: MergeOptions,
     wanted: ResultOptions,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=MAX_ROUNDS, help="Timed rounds, after a warm-up.")
+    ] = 7,
     scaling: Annotated[
         str | None,
         typer.Option(
@@ -196,7 +208,7 @@ def latency(
         speed.validate()
         wanted.validate()
         config = merging.parse(None)
-        counts = [] if scaling is None else positive_counts("--scaling", scaling)
+        counts = [] if scaling is None else positive_counts("--scaling", scaling, MAX_TOKENS)
         from vidtldr.cli.bench.speed import run_latency_job
 
         is_whole = run_latency_job(
@@ -220,7 +232,10 @@ def memory(
     merging: MergeOptions,
     wanted: ResultOptions,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Processes to run for each; the median is reported.")
+        int,
+        typer.Option(
+            min=1, max=MAX_ROUNDS, help="Processes to run for each; the median is reported."
+        ),
     ] = 3,
 ) -> None:
     """Measure peak memory above the loaded model's, for each variant in separate processes.
@@ -251,15 +266,17 @@ def paths(
     dtypes: Annotated[str, typer.Option(help="Dtypes: float32,bfloat16,float16.")] = (
         "float32,bfloat16"
     ),
-    heads: Annotated[int, typer.Option(min=1, help="Heads.")] = 12,
-    channels: Annotated[int, typer.Option(min=1, help="Channels per head.")] = 64,
-    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1,
+    heads: Annotated[int, typer.Option(min=1, max=MAX_WIDTH, help="Heads.")] = 12,
+    channels: Annotated[int, typer.Option(min=1, max=MAX_WIDTH, help="Channels per head.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Clips per batch.")] = 1,
     device: DeviceOption = "auto",
     threads: Annotated[
         int | None,
         typer.Option(min=1, max=MAX_THREADS, help="CPU threads; default: torch's choice."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, after a warm-up.")] = 7,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=MAX_ROUNDS, help="Timed rounds, after a warm-up.")
+    ] = 7,
     output: Annotated[
         Path | None,
         Writes(),
@@ -280,7 +297,7 @@ def paths(
     Exit codes: 0 all done, 2 nothing could start.
     """
     with clear_errors(debug, "nothing is kept"):
-        counts = positive_counts("--tokens", tokens)
+        counts = positive_counts("--tokens", tokens, MAX_TOKENS)
         names = parse_dtypes(dtypes)
         if output is not None:
             validate_outputs([Output(output, endings=JSON_FILE)])

@@ -9,14 +9,15 @@ import typer
 
 from vidtldr.cli.model_options import parse_counts, parse_shares
 from vidtldr.cli.output_options import Reads
-from vidtldr.cli.run_options import DeviceOption
+from vidtldr.cli.run_options import MAX_FRAMES, MAX_THREADS, DeviceOption
 from vidtldr.config import MergeConfig
 from vidtldr.files import read_json
 from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [
     "BUILT_IN_NAMES",
-    "MAX_THREADS",
+    "MAX_TOKENS",
+    "MAX_WIDTH",
     "ShapesOptions",
     "SpeedOptions",
     "parse_budgets",
@@ -37,15 +38,19 @@ BUILT_IN_NAMES = (
     "siglip-b16",
     "dinov2-b14",
 )
-MAX_COUNT = 2**31 - 1
-MAX_THREADS = 1024
+MAX_CLIPS = 10_000
+_MAX_BATCH = 2**31 - 1  # what there is no memory for is named, and the rest measured
+MAX_SEED = 2**31 - 1
+MAX_SIDE = 16384  # pixels
+MAX_TOKENS = 2**18
+MAX_WIDTH = 1024  # heads, and channels of one
 
 
 @dataclass(frozen=True)
 class ShapesOptions:
     """Which clips of the world of shapes, and where to run, as typed."""
 
-    clips: Annotated[int, typer.Option(min=1, help="Clips for each seed.")] = 300
+    clips: Annotated[int, typer.Option(min=1, max=MAX_CLIPS, help="Clips for each seed.")] = 300
     seeds: Annotated[str, typer.Option(help="Seeds of the generated world, comma-separated.")] = (
         "0,1,2"
     )
@@ -60,12 +65,13 @@ class ShapesOptions:
         """Parse the seeds.
 
         Raises:
-            ValueError: If one is not an integer of at least 0 or is repeated.
+            ValueError: If one is not an integer in [0, 2147483647] or is repeated.
         """
         seeds = tuple(parse_counts("--seeds", self.seeds))
-        if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        if min(seeds) < 0 or max(seeds) > MAX_SEED or len(set(seeds)) < len(seeds):
             raise ValueError(
-                f"--seeds must be different numbers from 0 on, got {self.seeds!r}. Write 0,1,2."
+                f"--seeds must be different numbers in [0, {MAX_SEED}], got {self.seeds!r}. Write "
+                "0,1,2."
             )
         return seeds
 
@@ -126,19 +132,17 @@ def validate_weights(files: Iterable[Path]) -> None:
             )
 
 
-def positive_counts(name: str, typed: str) -> list[int]:
+def positive_counts(name: str, typed: str, most: int) -> list[int]:
     """Parse distinct comma-separated positive integers.
 
     Raises:
-        ValueError: If an entry is not a positive integer, or more than any machine can run.
+        ValueError: If an entry is not an integer in [1, `most`].
     """
     counts = parse_counts(name, typed)
     if min(counts) < 1:
         raise ValueError(f"{name} must be integers of at least 1, got {typed!r}. Write {name} 1,8.")
-    if max(counts) > MAX_COUNT:
-        raise ValueError(
-            f"{name} must be integers of at most {MAX_COUNT}, got {max(counts)}. Lower it."
-        )
+    if max(counts) > most:
+        raise ValueError(f"{name} must be integers of at most {most}, got {max(counts)}. Lower it.")
     return list(dict.fromkeys(counts))
 
 
@@ -158,6 +162,9 @@ def parse_dtypes(typed: str) -> list[str]:
             "Write --dtypes float32,bfloat16."
         ) from None
     return list(dict.fromkeys(names))
+
+
+_MOST = {"batches": _MAX_BATCH, "frames": MAX_FRAMES, "sizes": MAX_SIDE}
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ class SpeedOptions:
         typed: str | None = getattr(self, name)
         if typed is None:
             return [None]
-        return positive_counts(f"--{name}", typed)
+        return positive_counts(f"--{name}", typed, _MOST[name])
 
     def parse_dtypes(self) -> list[str]:
         """Return the names of the dtypes.

@@ -193,9 +193,10 @@ def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
         yield "-: so few FLOPs cannot be reached from these layers"
     deviations = [row.measures["r1"].std for row in result.rows if row.measures is not None]
     letters = "" if width >= WIDTH_WITH_WORDS else "t>v, v>t: text to video and back. "
+    if deviations:
+        yield f"standard deviation of R@1 over seeds: at most {max(deviations):.1f} points."
     yield (
-        f"standard deviation of R@1 over seeds: at most {max(deviations):.1f} points. {letters}"
-        "speed: clips a second of the vision encoder over the unmerged "
+        f"{letters}speed: clips a second of the vision encoder over the unmerged "
         "one's. Layers count from 0; the paper merges from 0 on."
     )
     yield from _speed_notes(result)

@@ -7,6 +7,7 @@ import typer
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
 from vidtldr.cli.run_options import (
+    MAX_ROUNDS,
     CompareOption,
     CompileOption,
     RunOptions,
@@ -27,7 +28,10 @@ def classify(
     merging: MergeOptions,
     compare: CompareOption = False,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Timed runs per model with --compare; default: 5.")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_ROUNDS, help="Timed runs per model with --compare; default: 5."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels to show.")] = 5,
     labels: LabelsOption = None,

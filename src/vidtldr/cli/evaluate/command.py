@@ -20,6 +20,8 @@ from vidtldr.cli.output_options import (
     validate_outputs,
 )
 from vidtldr.cli.run_options import (
+    MAX_BATCH,
+    MAX_THREADS,
     CacheOption,
     CompareOption,
     RunOptions,
@@ -77,8 +79,10 @@ class EvaluateOptions:
             "GPU) or bfloat16.",
         ),
     ] = "none"
-    batch: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 1
-    readers: Annotated[int, typer.Option(min=1, max=1024, help="Threads that decode videos.")] = 2
+    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Clips per batch.")] = 1
+    readers: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="Threads that decode videos.")
+    ] = 2
 
     def validate(self) -> None:
         """Check the options before a model is loaded.
@@ -99,6 +103,9 @@ class EvaluateOptions:
         found = VideoFolder(self.videos).find_all(names)
         if self.output is not None:
             validate_outputs([Output(self.output, endings=JSON_FILE)], map(str, found))
+
+
+MAX_VIEWS = 100  # in time, and in space; protocols have at most 10
 
 
 app = typer.Typer(
@@ -289,11 +296,16 @@ def classification(
         ),
     ] = "single",
     segments: Annotated[
-        int | None, typer.Option(min=1, help="Views in time; default: the protocol's.")
+        int | None,
+        typer.Option(min=1, max=MAX_VIEWS, help="Views in time; default: the protocol's."),
     ] = None,
     crops: Annotated[
         int | None,
-        typer.Option(min=1, help="Views in space, along the longer side; default: the protocol's."),
+        typer.Option(
+            min=1,
+            max=MAX_VIEWS,
+            help="Views in space, along the longer side; default: the protocol's.",
+        ),
     ] = None,
     stride: Annotated[
         int | None,

@@ -19,6 +19,8 @@ from vidtldr.cli.output_options import (
     validate_outputs,
 )
 from vidtldr.cli.run_options import (
+    MAX_BATCH,
+    MAX_THREADS,
     RunOptions,
     parse_seconds,
     refuse_swallowed,
@@ -80,13 +82,15 @@ class PipelineOptions:
         int | None,
         typer.Option(
             min=1,
-            max=1024,
+            max=MAX_THREADS,
             help="Decoding processes; default: one per core, minus one if a GPU encodes.",
         ),
     ] = None
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Clips per batch; default: 32 on a GPU, 8 on a CPU."),
+        typer.Option(
+            min=1, max=MAX_BATCH, help="Clips per batch; default: 32 on a GPU, 8 on a CPU."
+        ),
     ] = None
     compiled: Annotated[
         bool,
@@ -98,7 +102,7 @@ class PipelineOptions:
     ] = False
     worker_memory: Annotated[
         float,
-        typer.Option(min=0.1, metavar="GIB", help="Memory limit for reading one video."),
+        typer.Option(min=0.1, max=2**20, metavar="GIB", help="Memory limit for reading one video."),
     ] = 4.0
 
 

@@ -16,7 +16,7 @@ from vidtldr.bundled import BUNDLED, BUNDLED_PRESET
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions
 from vidtldr.cli.show.output import write_page
-from vidtldr.cli.show.run import prepare_show, show_clip
+from vidtldr.cli.show.run import prepare_show, read_shown, show_clip
 from vidtldr.cli.show.subject import load_subject
 from vidtldr.cli.terminal import print_gain, printable, token_runs
 from vidtldr.measure.device_name import device_name
@@ -24,8 +24,6 @@ from vidtldr.shapes.demo import Demo, DemoSide
 from vidtldr.shapes.exam import AnswerSheet
 from vidtldr.shapes.language import LABELS, caption, label_of
 from vidtldr.tasks.model_spec import UMT_PREFIX
-from vidtldr.video.decode import read_clip
-from vidtldr.video.sampling import Sampling
 
 __all__ = ["print_demo", "write_demo_report"]
 
@@ -204,7 +202,7 @@ def write_demo_report(demo: Demo, clips: Path, kept: Path | None) -> Path:
     model = ModelOptions(model=f"{UMT_PREFIX}{BUNDLED}")  # named explicitly, to avoid a second note
     subject = load_subject(model, AskedOptions(text=texts))
     job = prepare_show(subject, demo.merge, None, NUM_REPEATS)
-    clip = read_clip(clips / demo.videos[0], Sampling(subject.num_frames))
+    clip = read_shown(subject, str(clips / demo.videos[0]))
     report = show_clip(job, clip, ModelOptions().name)
     if kept is not None:
         return write_page(kept / "report.html", report)

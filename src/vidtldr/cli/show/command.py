@@ -9,7 +9,13 @@ import typer
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
 from vidtldr.cli.model_options import MergeOptions, ModelOptions
 from vidtldr.cli.output_options import HTML_FILE, Output, Reads, Writes, validate_outputs
-from vidtldr.cli.run_options import RunOptions, spread_options, validate_text, validate_video
+from vidtldr.cli.run_options import (
+    MAX_ROUNDS,
+    RunOptions,
+    spread_options,
+    validate_text,
+    validate_video,
+)
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.visualize.report_extra import validate_report_extra
 
@@ -190,7 +196,9 @@ def show(
         ),
     ] = None,
     asked: AskedOptions,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each model.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=MAX_ROUNDS, help="Timed runs of each model.")
+    ] = 5,
     run: RunOptions,
 ) -> None:
     """Show what was merged in a video: an interactive page, images, a video.

@@ -81,7 +81,7 @@ def write_video(
     painter = clip_painter(layer, report.grid, seen_region)
     with whole_file(path) as partial:
         write_overlay_video(partial, clip.path, painter, clip.indices, on_step=on_frame)
-    height, width = clip.frames.shape[1:3]
+    height, width = clip.size
     if path.suffix.lower() == ".mp4" and (height % 2 or width % 2):
         return f"H.264 needs even sides: {width}x{height} became {width + width % 2}x" + str(
             height + height % 2

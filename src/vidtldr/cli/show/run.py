@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from vidtldr.budget.counts import forward_costs, resolve_budget, resolved_r
@@ -27,9 +29,9 @@ from vidtldr.video.sampling import Sampling
 from vidtldr.visualize.feature_colours import cosine_kept, features_to_rgb
 from vidtldr.visualize.observe import Observation, observe
 from vidtldr.visualize.report_facts import Answer, Report, Side
-from vidtldr.visualize.tiles import make_tiles
+from vidtldr.visualize.tiles import make_tile
 
-__all__ = ["Show", "Shown", "prepare_show", "show_clip", "show_video"]
+__all__ = ["Show", "Shown", "prepare_show", "read_shown", "show_clip", "show_video"]
 
 LONGEST_TILE = 288
 UNMERGED, MERGED, RIVAL = "unmerged", "merged", "rival"
@@ -132,8 +134,7 @@ def show_video(
     """
     step = steps_of(on_step, "showing", job.num_steps + wanted.num_pages)
     try:
-        sampling = Sampling(job.subject.num_frames)
-        clip = read_clip(video, sampling, time_limit_seconds=time_limit_seconds)
+        clip = read_shown(job.subject, video, time_limit_seconds)
         step()
         report = show_clip(job, clip, model_name, step)
     except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
@@ -155,10 +156,29 @@ def show_video(
     return Shown(report, tuple(paths), tuple(notes))
 
 
+def read_shown(subject: Subject, video: str, time_limit_seconds: float = 120.0) -> Clip:
+    """Read a clip at the size that the model takes, with a tile of each frame.
+
+    Raises:
+        VideoError: If it cannot be read.
+    """
+
+    def tile(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return make_tile(frame, subject.transform.seen_region(*frame.shape[:2]), LONGEST_TILE)
+
+    return read_clip(
+        video,
+        Sampling(subject.num_frames),
+        time_limit_seconds=time_limit_seconds,
+        transform=subject.transform,
+        view=tile,
+    )
+
+
 def show_clip(
     job: Show, clip: Clip, model_name: str, on_step: Callable[[], object] = lambda: None
 ) -> Report:
-    """Run a clip through every variant and build the report of a page.
+    """Run a clip of `read_shown` through every variant and build the report of a page.
 
     Raises:
         ValueError, ArithmeticError, RuntimeError: If the clip or the model cannot be shown.
@@ -184,7 +204,6 @@ def show_clip(
     made = environment(pixel_values.device)
     features = [seen[name].features for name in (UNMERGED, MERGED)]
     colours = features_to_rgb(*features)
-    height, width = clip.frames.shape[1:3]
     return Report(
         video=printable(Path(clip.path).name),
         asked=subject.asked,
@@ -195,7 +214,7 @@ def show_clip(
         merged=sides[MERGED],
         rival=sides[RIVAL],
         grid=seen[MERGED].grid,
-        tiles=make_tiles(clip.frames, subject.transform.seen_region(height, width), LONGEST_TILE),
+        tiles=list(clip.views),
         times_seconds=clip.timestamps_seconds,
         features=(colours[0], colours[1]),
         cosine_kept=cosine_kept(*features),
@@ -272,7 +291,7 @@ def _flops_per_layer(job: Show, config: MergeConfig | None, num_sequences: int) 
 def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
     config = job.configs[MERGED]
     amounts = ", ".join(f"{entry:g}" for entry in config.schedule)
-    height, width = clip.frames.shape[1:3]
+    height, width = clip.size
     seconds = "" if clip.duration_seconds is None else f", {clip.duration_seconds:.1f} s"
     return [
         ("Model", printable(model_name)),

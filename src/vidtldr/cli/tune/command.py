@@ -18,7 +18,13 @@ from vidtldr.cli.output_options import (
     Writes,
     validate_outputs,
 )
-from vidtldr.cli.run_options import RunOptions, VideosArgument, find_videos, spread_options
+from vidtldr.cli.run_options import (
+    MAX_ROUNDS,
+    RunOptions,
+    VideosArgument,
+    find_videos,
+    spread_options,
+)
 from vidtldr.files import is_stream
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.tune.target import Target
@@ -171,7 +177,9 @@ def tune(
     rounds: Annotated[
         int,
         typer.Option(
-            min=1, help="Timed runs of the best settings, alternating with the unmerged model."
+            min=1,
+            max=MAX_ROUNDS,
+            help="Timed runs of the best settings, alternating with the unmerged model.",
         ),
     ] = 5,
     files: TuneFiles,
