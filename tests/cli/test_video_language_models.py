@@ -108,7 +108,7 @@ def test_umt_answers_from_a_list_only(run: Run, film: Path, flags: list[str]) ->
 
 def test_a_special_token_in_the_question_is_refused(run: Run, model: Path, film: Path) -> None:
     line = one_error_line(run("ask", film, "what <image>", "--model", model))
-    assert "QUESTION must not hold '<image>', a special token of the model" in line
+    assert "QUESTION must not contain '<image>', a special token of the model" in line
 
 
 def test_show_draws_its_tower(run: Run, model: Path, film: Path, tmp_path: Path) -> None:

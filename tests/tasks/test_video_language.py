@@ -96,7 +96,7 @@ def test_equal_patches_answer_alike(llava: Path, clip: Clip) -> None:
 
 @pytest.mark.parametrize("token", ["<image>", "<video>", "</s>"])
 def test_a_question_cannot_hold_a_picture_or_an_end(llava: Path, clip: Clip, token: str) -> None:
-    with pytest.raises(ValueError, match=f"QUESTION must not hold '{token}', a special token"):
+    with pytest.raises(ValueError, match=f"QUESTION must not contain '{token}', a special token"):
         load(llava).inputs(clip, f"word1 {token}")
 
 

@@ -190,7 +190,7 @@ def _why_missing(path: str) -> str:
 
 
 def validate_text(text: str, name: str, example: str) -> None:
-    """Check that a text is none of the videos.
+    """Check that a text says something and is none of the videos.
 
     Args:
         text: As typed.
@@ -198,8 +198,15 @@ def validate_text(text: str, name: str, example: str) -> None:
         example: The right way to type it.
 
     Raises:
-        ValueError: If it is an existing file, the name of a video, or the path of a folder.
+        ValueError: If it is empty, an existing file, the name of a video, or the path of a folder,
+            or cannot be encoded.
     """
+    if not text.strip():
+        raise ValueError(f"{name} must be words, got {text!r}. Write {example}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be valid UTF-8, got {text!r:.100}. Type it again.") from error
     is_video = os.path.splitext(text)[1].lower() in discovery.VIDEO_SUFFIXES
     if is_video or os.path.isfile(text) or (os.path.isdir(text) and os.sep in text):
         raise ValueError(f"{name} must be words, got the path {text!r}. Write {example}.")

@@ -33,6 +33,7 @@ from vidtldr.hosts.xclip import XCLIPHost
 __all__ = [
     "FAMILIES",
     "REFUSED",
+    "beside_video_towers",
     "find_host",
     "find_roots",
     "is_known",
@@ -189,7 +190,7 @@ def find_host(model: object) -> Host:
 
 def find_roots(model: nn.Module) -> list[nn.Module]:
     """The known models inside `model`; `find_host` requires exactly one."""
-    passed_over = _beside_video_towers(model)
+    passed_over = beside_video_towers(model)
     return [
         module
         for module in model.modules()
@@ -197,7 +198,7 @@ def find_roots(model: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _beside_video_towers(model: nn.Module) -> set[int]:
+def beside_video_towers(model: nn.Module) -> set[int]:
     """The modules of everything that stands beside a tower of `_VIDEO_TOWERS`."""
     others = (
         other

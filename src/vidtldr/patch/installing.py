@@ -3,6 +3,7 @@
 Everything lies in the instance dictionaries of modules, in place of methods of their classes.
 """
 
+from collections.abc import Iterable
 from types import MethodType
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
+from vidtldr.hosts.registry import beside_video_towers
 from vidtldr.patch.merging_forward import MergingForward, merging_forward_of
 from vidtldr.patch.pooling import PoolingByMass, StepByMass
 from vidtldr.patch.replicas import Replacement, Replicating
@@ -19,13 +21,21 @@ __all__ = ["NoGrid", "current_config", "install", "refuse_forwards_elsewhere", "
 
 
 def current_config(model: nn.Module) -> MergeConfig | None:
-    """The config passed to `apply_patch` for a model; None without a patch."""
-    return next((each.asked for each in _forwards(model) if not each.under_way.is_over), None)
+    """The config passed to `apply_patch` for a model; None without a patch.
+
+    Where `find_host` passes over a second tower, so does this.
+    """
+    forwards = map(merging_forward_of, _modules_of(model))
+    return next((each.asked for each in forwards if each and not each.under_way.is_over), None)
 
 
-def _forwards(model: nn.Module) -> list[MergingForward]:
-    found = (merging_forward_of(module) for module in model.modules())
-    return [forward for forward in found if forward is not None]
+def _modules_of(model: nn.Module) -> list[nn.Module]:
+    spared = beside_video_towers(model)
+    return [module for module in model.modules() if id(module) not in spared]
+
+
+def _forwards(modules: Iterable[nn.Module]) -> list[MergingForward]:
+    return [forward for forward in map(merging_forward_of, modules) if forward is not None]
 
 
 def refuse_forwards_elsewhere(model: nn.Module) -> None:
@@ -34,7 +44,7 @@ def refuse_forwards_elsewhere(model: nn.Module) -> None:
     Raises:
         RuntimeError: If one is.
     """
-    if any(forward.under_way.is_elsewhere() for forward in _forwards(model)):
+    if any(forward.under_way.is_elsewhere() for forward in _forwards(model.modules())):
         raise RuntimeError(
             "model must not run in another thread while it is patched, got a forward that merges. "
             "Patch it once before the threads start, or give each of them a copy."
@@ -81,13 +91,19 @@ def _put(replacement: Replacement, name: str | None = None) -> None:
     module.__dict__["_replicate_for_data_parallel"] = Replicating(module)
 
 
-def remove(model: nn.Module) -> None:
-    """Remove what a patch put on a model, as soon as no other thread is in the middle of it."""
-    forwards = _forwards(model)
+def remove(model: nn.Module, *, everywhere: bool = False) -> None:
+    """Remove what a patch put on a model, as soon as no other thread is in the middle of it.
+
+    Args:
+        model: The model.
+        everywhere: Whether also from a second tower, which was patched by itself.
+    """
+    modules = list(model.modules()) if everywhere else _modules_of(model)
+    forwards = _forwards(modules)
     for forward in forwards:
         forward.under_way.is_over = True
     is_used = any(forward.under_way.is_elsewhere() for forward in forwards)
-    for module in model.modules():
+    for module in modules:
         for name, value in list(vars(module).items()):
             if isinstance(value, NoGrid) or (isinstance(value, Replacement) and not is_used):
                 del module.__dict__[name]

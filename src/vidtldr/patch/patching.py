@@ -15,7 +15,7 @@ from vidtldr.config import Impl, MergeConfig, Metric, Output, Pooling, Score, We
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host, module_in
 from vidtldr.patch.installing import current_config, install, refuse_forwards_elsewhere, remove
-from vidtldr.patch.merging_forward import tokens_of
+from vidtldr.patch.merging_forward import merging_forward_of, tokens_of
 from vidtldr.patch.refusals import (
     refuse_compiled,
     refuse_several_devices,
@@ -148,9 +148,9 @@ def remove_patch(model: ModelT) -> ModelT:
     """
     module = module_in(model)
     with changing(module):
-        if current_config(module) is not None:
+        if any(merging_forward_of(each) is not None for each in module.modules()):
             refuse_compiled(module)
-        remove(module)
+        remove(module, everywhere=True)
     return model
 
 

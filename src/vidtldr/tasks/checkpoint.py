@@ -107,7 +107,7 @@ def _validate_weights(name: str, info: Mapping[str, Any]) -> None:
         # transformers would initialise them randomly and give random predictions.
         raise ValueError(
             f"model must have all its weights, got {name!r} without {len(missing)} of them "
-            f"({', '.join(missing[:3])}). Use a checkpoint that was fine-tuned to classify."
+            f"({', '.join(missing[:3])}). Use a complete checkpoint; to classify, a fine-tuned one."
         )
     unexpected = sorted(key for key in info["unexpected_keys"] if _BLOCK_KEY.search(key))
     if unexpected:

@@ -68,8 +68,8 @@ class VideoLanguageModel:
             question: As typed.
 
         Raises:
-            ValueError: If the question holds one of the model's own special tokens, or the
-                processor cannot make inputs of the clip.
+            ValueError: If the question contains one of the model's own special tokens, the
+                processor cannot make inputs of the clip, or they are too long for the model.
         """
         self.validate_question(question)
         kind = "video" if self.takes_videos else "image"
@@ -100,6 +100,7 @@ class VideoLanguageModel:
                 f"question, got {reason_of(error)}. Check its chat template and processor config, "
                 "or ask for other `frames`."
             ) from error
+        self._validate_length(found["input_ids"].shape[1], len(clip.frames))
         parameter = next(self.model.parameters())
         return {
             name: x.to(parameter.device, parameter.dtype if x.is_floating_point() else x.dtype)
@@ -108,10 +109,18 @@ class VideoLanguageModel:
         }
 
     def answer(self, inputs: Mapping[str, Any], max_new_tokens: int) -> FreeAnswer:
-        """Generate the likeliest next tokens one by one, until the model ends or the limit."""
+        """Generate the likeliest next tokens one by one, until the model ends or the limit.
+
+        Raises:
+            FloatingPointError: If the model's logits are not finite.
+            ValueError: If its config, processor and weights do not fit each other.
+        """
+        num_prompt = inputs["input_ids"].shape[1]
+        if self.context is not None:
+            max_new_tokens = min(max_new_tokens, self.context - num_prompt)
         with trace(self.model) as recorded:
             generated = self._generate(inputs, max_new_tokens)
-        new = generated[0, inputs["input_ids"].shape[1] :]
+        new = generated[0, num_prompt:]
         text = self.processor.tokenizer.decode(new, skip_special_tokens=True)
         return FreeAnswer(text.strip(), recorded.num_tokens)
 
@@ -119,21 +128,35 @@ class VideoLanguageModel:
         """Run what comes before an answer's first token shows: tower, language model, choice."""
         self._generate(inputs, 1)
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that the language model can read and write; None if its config names no limit."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) else None
+
     @torch.inference_mode()
     def _generate(self, inputs: Mapping[str, Any], max_new_tokens: int) -> Tensor:
-        generated: Tensor = self.model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            num_beams=1,
-        )
+        try:
+            generated: Tensor = self.model.generate(
+                **inputs, max_new_tokens=max_new_tokens, logits_processor=[_refuse_nan]
+            )
+        except (LookupError, AttributeError, TypeError) as error:
+            raise ValueError(
+                "`model` must have a config, a processor and weights that fit each other, got "
+                f"{reason_of(error)}. Copy the whole directory again."
+            ) from error
         return generated
 
+    def _validate_length(self, num_tokens: int, num_frames: int) -> None:
+        if self.context is not None and num_tokens >= self.context:
+            raise ValueError(
+                f"`frames` must leave room in the model's context of {self.context} tokens, got a "
+                f"prompt of {num_tokens} for {num_frames} frames. Use fewer `frames`, or a "
+                "shorter question."
+            )
+
     def validate_question(self, question: str) -> None:
-        """Check that a question holds no special token, which would be read as a picture or an end.
+        """Check that a question contains no special token, which would be read as a picture or an end.
 
         Raises:
             ValueError: If it does.
@@ -144,9 +167,16 @@ class VideoLanguageModel:
         for token in sorted({*tokenizer.all_special_tokens, *filter(None, own)}):
             if token in question:
                 raise ValueError(
-                    f"QUESTION must not hold {token!r}, a special token of the model, got "
-                    f"{question!r:.100}. Write it otherwise."
+                    f"QUESTION must not contain {token!r}, a special token of the model, got "
+                    f"{question!r:.100}. Rephrase it."
                 )
+
+
+def _refuse_nan(_input_ids: Tensor, scores: Tensor) -> Tensor:
+    """A step of generation that changes nothing: what is not finite would be an empty answer."""
+    if not scores.amax(dim=-1).isfinite().all():
+        raise FloatingPointError("the model's logits must be finite, got NaN or inf. Use float32.")
+    return scores
 
 
 def load_video_language_model(spec: ModelSpec) -> VideoLanguageModel:
@@ -178,7 +208,21 @@ def load_video_language_model(spec: ModelSpec) -> VideoLanguageModel:
         model = model.float()
     model = model.eval().to(device)
     find_host(model)  # fail before any video is read
+    model.generation_config = _greedy(model.generation_config, processor.tokenizer)
     return VideoLanguageModel(model, processor, spec.frames or DEFAULT_FRAMES)
+
+
+def _greedy(own: Any, tokenizer: Any) -> Any:
+    """Generation by the likeliest token, with nothing of a checkpoint's but where texts end."""
+    from transformers import GenerationConfig
+
+    ends = getattr(own, "eos_token_id", None)
+    return GenerationConfig(
+        do_sample=False,
+        bos_token_id=getattr(own, "bos_token_id", None),
+        eos_token_id=tokenizer.eos_token_id if ends is None else ends,
+        pad_token_id=getattr(own, "pad_token_id", None),
+    )
 
 
 def _class_of(config: Any, name: str) -> str:
@@ -191,7 +235,8 @@ def _class_of(config: Any, name: str) -> str:
         *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values(),
         *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.values(),
     }
-    saved_as = str((config.architectures or [""])[0])
+    named = config.architectures
+    saved_as = named[0] if isinstance(named, list) and named else None
     if saved_as not in known:
         raise ValueError(
             f"`model` must be UMT (umt:CHECKPOINT) or a video language model to answer questions, "

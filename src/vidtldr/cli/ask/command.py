@@ -44,7 +44,7 @@ def ask(
         str | None,
         Reads(),
         typer.Option(
-            help='For UMT, candidates: a JSON file ["red", "blue"], or a comma list; the bundled '
+            help='For UMT, candidates: a JSON file ["red", "blue"], or a comma-separated list; the bundled '
             "model has some of its own.",
             show_default=False,
         ),
@@ -57,7 +57,7 @@ def ask(
         typer.Option(
             min=1,
             max=MAX_ANSWER_TOKENS,
-            help="For a language model, length limit of its answer; default: 64.",
+            help="Maximum length of a language model's answer, in tokens; default: 64.",
         ),
     ] = None,
     compare: CompareOption = False,
@@ -82,7 +82,7 @@ def ask(
 
     Exit codes: 0 answered, 1 the video failed, 2 nothing could start.
     """
-    with clear_errors(run.debug, what_is_kept(cache)):
+    with clear_errors(run.debug, what_is_kept(cache) if spec.is_umt else ""):
         merge = merging.parse(spec, must_merge=compare)
         validate_video(video)
         validate_text(question, "QUESTION", "vidtldr ask VIDEO 'what colour is it?'")
@@ -220,7 +220,8 @@ def _ask_freely(
     except VideoError as error:
         said = Said(video, question, error=one_line(str(error)))
     else:
-        inputs = loaded.inputs(clip, question)
+        with notes_on_stderr():
+            inputs = loaded.inputs(clip, question)
         if merged is None:
             with status("answering"):
                 said = Said(video, question, clip, loaded.answer(inputs, max_tokens))

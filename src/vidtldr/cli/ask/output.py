@@ -127,15 +127,20 @@ def _print_answer(said: Said) -> None:
     for note in said.clip.notes if said.clip is not None else ():
         console.print(Text(f"  note: {one_line(note)}", style="yellow"))
     if said.comparison is None:
-        console.print(Text(printable(said.answer.text)))
+        console.print(_text_of(said.answer), soft_wrap=True)
         return
     sides = {"unmerged": said.comparison.unmerged, "merged": said.comparison.merged}
     for name, side in sides.items():
-        console.print(Text(f"{name}: ", style="dim"), Text(printable(side.answer.text)), sep="")
+        console.print(Text(f"{name}: ", style="dim"), _text_of(side.answer), sep="", soft_wrap=True)
     console.print(_cost_table(sides))
-    same = "same answer" if said.comparison.agrees else "another answer"
+    same = "same answer" if said.comparison.agrees else "different answer"
     print_gain(console, said.comparison.gain, same)
-    console.print(Text("1 MAC = 2 FLOPs; memory of tensors made on the way.", style="dim"))
+    console.print(Text("1 MAC = 2 FLOPs; memory: tensors allocated during the run.", style="dim"))
+
+
+def _text_of(answer: FreeAnswer) -> Text:
+    """An answer with its line breaks, and everything else that is no plain text escaped."""
+    return Text("\n".join(map(printable, answer.text.splitlines())))
 
 
 def _cost_table(sides: Mapping[str, AnswerSide]) -> Table:

@@ -101,7 +101,7 @@ class TableOutput:
         comparisons = [o.comparison for o in outcomes if o.comparison is not None]
         if comparisons:
             self.console.print(
-                Text("1 MAC = 2 FLOPs; memory of tensors made on the way.", style="dim")
+                Text("1 MAC = 2 FLOPs; memory: tensors allocated during the run.", style="dim")
             )
         if len(outcomes) < 2:
             return
