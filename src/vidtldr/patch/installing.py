@@ -1,6 +1,7 @@
 """Put a patch on a model and take it off.
 
-Everything lies in the instance dictionaries of modules, in place of methods of their classes.
+Everything lies in the instance dictionaries of modules, in place of methods of their classes, but
+for one hook on the root.
 """
 
 from types import MethodType
@@ -9,6 +10,7 @@ from torch import nn
 
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
+from vidtldr.patch.made_masks import MadeMasks
 from vidtldr.patch.merging_forward import MergingForward, merging_forward_of
 from vidtldr.patch.pooling import PoolingByMass, StepByMass
 from vidtldr.patch.replicas import Replacement, Replicating
@@ -49,7 +51,8 @@ def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -
         schedule: What to merge, with a budget resolved to counts and the output resolved.
         asked: The config as passed by the user.
     """
-    under_way = UnderWay()
+    under_way, masks = UnderWay(), MadeMasks()
+    masks.put_on(host.root)
     for name in host.grid_methods if schedule.output == "tokens" else ():
         host.root.__dict__[name] = NoGrid(name)
     for module in host.grid_modules() if schedule.output == "tokens" else ():
@@ -61,7 +64,7 @@ def install(host: Host, first: int, schedule: MergeConfig, asked: MergeConfig) -
             _put(StepByMass(host, step, under_way))
     # The last layer first: tokens that merge find every later layer merging.
     for layer in reversed(range(first, len(host.blocks))):
-        _put(MergingForward(host, layer, schedule, asked, under_way))
+        _put(MergingForward(host, layer, schedule, asked, under_way, masks))
 
 
 def _put(replacement: Replacement, name: str | None = None) -> None:
@@ -80,6 +83,8 @@ def remove(model: nn.Module) -> None:
         forward.under_way.is_over = True
     is_used = any(forward.under_way.is_elsewhere() for forward in forwards)
     for module in model.modules():
+        if not is_used:
+            MadeMasks.take_off(module)
         for name, value in list(vars(module).items()):
             if isinstance(value, NoGrid) or (isinstance(value, Replacement) and not is_used):
                 del module.__dict__[name]

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.config import MergeConfig
+from vidtldr.exporting import is_exporting
 from vidtldr.hosts.host import Attend, Attended, Host
 from vidtldr.hosts.merging import Merged, merge_attended
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.source import places_after, unmerge_tokens, update_source
 from vidtldr.ops.attention import AttentionOutput, AttentionScore, attend
 from vidtldr.patch.bypassed import validate_bypassed
+from vidtldr.patch.made_masks import MadeMasks
 from vidtldr.patch.replicas import Replacement
 from vidtldr.patch.trace import active_traces_of
 from vidtldr.patch.under_way import UnderWay
@@ -63,6 +65,7 @@ class MergingForward(Replacement):
             tokens or the grid.
         asked: The config as passed by the user.
         under_way: The patch's forwards in all threads.
+        masks: Whether a mask in an exported graph was made by the root.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class MergingForward(Replacement):
         config: MergeConfig,
         asked: MergeConfig,
         under_way: UnderWay | None = None,
+        masks: MadeMasks | None = None,
     ) -> None:
         self.module = host.blocks[layer]
         self.under_way = under_way or UnderWay()
+        self.masks = masks or MadeMasks()
         self.walk = type(host)
         self.num_prefix_tokens = host.num_prefix_tokens
         self.num_suffix_tokens = host.num_suffix_tokens
@@ -276,13 +281,13 @@ class MergingForward(Replacement):
         masks = [*args, kwargs.get("attention_mask"), kwargs.get("attn_mask")]
         # TimeSformer passes `output_attentions` by position.
         is_masked = any(mask is not None and not isinstance(mask, bool) for mask in masks)
+        is_masked = is_masked and not (self.masks.is_made and is_exporting())
         if is_masked or kwargs.get("is_causal"):
             raise NotImplementedError(
                 "attention_mask must be None where tokens merge, got a mask: it is made for "
                 "tokens that are merged away. Run clips without padding, or remove_patch(model) "
                 "first. If you gave none, transformers made it: for ViViT it does so with "
-                "flex_attention (call model.set_attn_implementation('sdpa')), in torch.export (use "
-                "torch.compile), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
+                "flex_attention (call model.set_attn_implementation('sdpa')), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
                 "(NaFlex) pass images of the same number of patches."
             )
         if self.module.training and self.walk.attention_dropout(self.module) > 0:
