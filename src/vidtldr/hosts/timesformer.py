@@ -74,7 +74,9 @@ class TimesformerHost(Host):
         x = torch.cat([class_token + of_class, patches + of_patches], dim=1)
         score = attended.score
         if score is not None:
-            score = torch.cat(_by_tube(score.unsqueeze(-1), x.shape[0], num_frames), dim=1).squeeze(-1)
+            score = torch.cat(_by_tube(score.unsqueeze(-1), x.shape[0], num_frames), dim=1).squeeze(
+                -1
+            )
         # All that is read of keys is their mean over heads, which is less to copy.
         keys = torch.cat(_by_tube(k.mean(dim=1), x.shape[0], num_frames), dim=1).unsqueeze(1)
         return Attended(x, score, keys)

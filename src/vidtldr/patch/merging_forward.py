@@ -287,8 +287,9 @@ class MergingForward(Replacement):
                 "attention_mask must be None where tokens merge, got a mask: it is made for "
                 "tokens that are merged away. Run clips without padding, or remove_patch(model) "
                 "first. If you gave none, transformers made it: for ViViT it does so with "
-                "flex_attention (call model.set_attn_implementation('sdpa')), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
-                "(NaFlex) pass images of the same number of patches."
+                "flex_attention (call model.set_attn_implementation('sdpa')), and before 5.18 in "
+                "torch.compile (upgrade it); for SigLIP 2 (NaFlex) pass images of the same number "
+                "of patches, and to an exporter pixel_attention_mask=None."
             )
         if self.module.training and self.walk.attention_dropout(self.module) > 0:
             raise NotImplementedError(
