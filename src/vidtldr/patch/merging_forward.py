@@ -155,6 +155,10 @@ class MergingForward(Replacement):
                 f"{x.shape[1]}: its counts would be another share of them. Set the size of images "
                 "or clips in the config before patching, or pass ratio=[0.25, 0.1]."
             )
+        if torch.jit.is_tracing():
+            # The graph holds for this number of tokens. OpenVINO must know, or it takes the numbers
+            # of sources and destinations for each other's.
+            x = x.reshape(-1, *map(int, x.shape[1:]))
         places = None
         if self.gives_grid or self.is_rotary:
             places = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
