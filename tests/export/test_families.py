@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.exported_models import CASES, FIXED_ONLY, R, Case
+from support.exported_models import CASES, Case, R
 from support.exporters import EXPORTERS, flat
 from torch import Tensor, nn
 

@@ -69,9 +69,7 @@ def _mark_above(node: Any, marked: set[str]) -> None:
         seen.add(name)
         marked.add(name)
         above = [value.get_node() for value in node.input_values()]
-        if node.get_type_name() != "MatMul":
-            pending += above
-        elif all(map(_is_normed, above)):  # the similarity: on to the tokens' lengths
+        if node.get_type_name() != "MatMul" or all(map(_is_normed, above)):
             pending += above
 
 
