@@ -4,7 +4,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Two processes of one thread each: two threads of one process wait for each other, on a busy machine
 # for most of the time. A file's tests stay together, with what they share.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
-TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/video/test_processors.py
+TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/export/test_timm.py tests/video/test_processors.py
 
 .PHONY: demo example test test-triton test-slow test-timm test-export lint types readme docs clean help
 

@@ -48,6 +48,7 @@ class Pooled(nn.Module):
         self.model = model
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        """Pixels (B, T, C, H, W) to logits or a vector a clip."""
         out = self.model(pixel_values)
         pooled: Tensor = out.logits if hasattr(out, "logits") else out.pooled
         return pooled

@@ -36,8 +36,8 @@ def keep_float32(model: Any) -> Any:
     marked = _nodes_to_mark(model.get_ordered_ops())
     if not marked:
         raise ValueError(
-            "model must be an exported model that merges tokens, got one without a choice of pairs. "
-            "Call vidtldr.apply_patch before exporting."
+            "model must be an exported model that merges tokens, got one without a choice of "
+            "pairs. Call vidtldr.apply_patch before exporting."
         )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidtldr.config import MergeConfig
-from vidtldr.exporting import is_exporting
+from vidtldr.exporting import is_exporting, is_tracing
 from vidtldr.hosts.host import Attend, Attended, Host
 from vidtldr.hosts.merging import Merged, merge_attended
 from vidtldr.hosts.token_score import ATTENTION_SCORES
@@ -155,7 +155,7 @@ class MergingForward(Replacement):
                 f"{x.shape[1]}: its counts would be another share of them. Set the size of images "
                 "or clips in the config before patching, or pass ratio=[0.25, 0.1]."
             )
-        if torch.jit.is_tracing():
+        if is_tracing():
             # The graph holds for this number of tokens. OpenVINO must know, or it takes the numbers
             # of sources and destinations for each other's.
             x = x.reshape(-1, *map(int, x.shape[1:]))
