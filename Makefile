@@ -4,9 +4,9 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 # Two processes of one thread each: two threads of one process wait for each other, on a busy machine
 # for most of the time. A file's tests stay together, with what they share.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
-TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/hosts/test_towers.py tests/tasks/test_video_language.py tests/video/test_processors.py
+TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/hosts/test_towers.py tests/tasks/test_video_language.py tests/export/test_timm.py tests/video/test_processors.py
 
-.PHONY: demo example test test-triton test-slow test-timm lint types readme docs clean help
+.PHONY: demo example test test-triton test-slow test-timm test-export lint types readme docs clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -24,6 +24,11 @@ help:  ## Show the targets
 .venv-timm/ready: pyproject.toml constraints-timm.txt
 	$(PYTHON) -m venv .venv-timm
 	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm,open_clip]' pytest
+	touch $@
+
+.venv-export/ready: pyproject.toml constraints.txt constraints-export.txt
+	$(PYTHON) -m venv .venv-export
+	.venv-export/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --constraint constraints-export.txt --editable '.[export]' pytest
 	touch $@
 
 .venv-docs/ready: requirements-docs.txt
@@ -45,10 +50,13 @@ test-triton: .venv/ready  ## Run the GPU kernels' tests on the CPU, in Triton's 
 	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/ops tests/patch/test_triton.py
 
 test-slow: .venv/ready  ## Run the tests that take longer
-	$(PYTEST) -m 'slow and not timm and not triton and not gpu'
+	$(PYTEST) -m 'slow and not timm and not triton and not gpu and not export'
 
 test-timm: .venv-timm/ready  ## Run timm's and open_clip's tests in an environment of their own (they need torchvision)
 	.venv-timm/bin/python -m pytest -m timm $(TIMM_TESTS)
+
+test-export: .venv-export/ready  ## Run exported models in ONNX Runtime and OpenVINO, in an environment of their own (half an hour)
+	OMP_NUM_THREADS=1 .venv-export/bin/python -m pytest -m export tests/export
 
 lint: .venv/ready  ## Check the style
 	.venv/bin/ruff check .
@@ -64,4 +72,4 @@ docs: .venv-docs/ready  ## Build the documentation into site/, in an environment
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 clean:  ## Remove environments and caches
-	rm -rf .venv .venv-timm .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ FLOORS = [
     {"patch"},
     {"baselines", "store", "visualize"},
     {"tasks"},
-    {"evaluate", "bench", "tune", "pipeline", "shapes"},
+    {"evaluate", "bench", "tune", "pipeline", "shapes", "export"},
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -64,10 +64,12 @@ def test_what_the_model_says_is_hostile_text(
 ) -> None:
     from vidtldr.tasks.video_language import FreeAnswer, VideoLanguageModel
 
-    said = FreeAnswer("[bold]red\x1b[2J", [26])
+    said = FreeAnswer("[bold]red\x1b[2J\nand " + "blue " * 40, [26])
     monkeypatch.setattr(VideoLanguageModel, "answer", lambda *_: said)
     result = run("ask", film, f"{QUESTION} [red]", "--model", model)
-    assert result.stdout.splitlines() == [f"{QUESTION} [red]", "[bold]red\\x1b[2J"]
+    title, first, second = result.stdout.splitlines()  # neither joined nor cut at a width
+    assert (title, first) == (f"{QUESTION} [red]", "[bold]red\\x1b[2J")
+    assert second.split() == ["and", *["blue"] * 40]
 
 
 def test_a_broken_video_is_exit_code_1(run: Run, model: Path, tmp_path: Path) -> None:
@@ -104,6 +106,13 @@ def test_what_does_not_fit_is_one_line(
 def test_umt_answers_from_a_list_only(run: Run, film: Path, flags: list[str]) -> None:
     line = one_error_line(run("ask", film, QUESTION, *flags))
     assert f"{flags[0]} must come with a video language model of transformers" in line
+
+
+@pytest.mark.parametrize("question", ["", "  ", "\n"])
+def test_an_empty_question_is_refused(run: Run, model: Path, film: Path, question: str) -> None:
+    assert "QUESTION must be words, got" in one_error_line(
+        run("ask", film, question, "--model", model)
+    )
 
 
 def test_a_special_token_in_the_question_is_refused(run: Run, model: Path, film: Path) -> None:

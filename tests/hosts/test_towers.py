@@ -197,6 +197,22 @@ def test_video_llava_merges_in_its_tower_of_videos_only() -> None:
         assert torch.equal(model(**images).logits, merged)
 
 
+def test_a_patch_of_the_other_tower_stays_where_it_is() -> None:
+    model, _ = tiny_towers.video_llava()
+    other = vidtldr.MergeConfig(r=[6])
+    vidtldr.apply_patch(model.model.image_tower, other)
+    assert vidtldr.describe(model).config is None
+    with vidtldr.patched(model, r=[3]):
+        assert vidtldr.describe(model).r == (3,)
+        assert vidtldr.describe(model.model.image_tower).config == other
+    assert vidtldr.describe(model).config is None
+    vidtldr.apply_patch(model, r=[4])
+    assert vidtldr.describe(model.model.image_tower).config == other
+    vidtldr.remove_patch(model)
+    for tower in (model.model.image_tower, model.model.video_tower):
+        assert vidtldr.describe(tower).config is None
+
+
 def test_a_tower_of_smolvlm_refuses_padding_and_takes_a_full_mask() -> None:
     model, inputs = tiny_towers.smolvlm()
     vidtldr.apply_patch(model, r=[5])

@@ -100,6 +100,36 @@ def test_a_question_cannot_hold_a_picture_or_an_end(llava: Path, clip: Clip, tok
         load(llava).inputs(clip, f"word1 {token}")
 
 
+def test_a_prompt_must_fit_the_context(llava: Path, clip: Clip) -> None:
+    loaded = load(llava, frames=3)
+    num_prompt = loaded.inputs(clip, QUESTION)["input_ids"].shape[1]
+    loaded.model.config.text_config.max_position_embeddings = num_prompt + 2
+    found = loaded.answer(loaded.inputs(clip, QUESTION), 64)
+    assert len(found.text.split()) <= 2
+    loaded.model.config.text_config.max_position_embeddings = num_prompt
+    with pytest.raises(ValueError, match=f"context of {num_prompt} tokens, got a"):
+        loaded.inputs(clip, QUESTION)
+
+
+def test_logits_that_are_not_finite_are_an_error(llava: Path, clip: Clip) -> None:
+    loaded = load(llava, frames=3)
+    torch.nn.init.constant_(loaded.model.lm_head.weight, torch.nan)
+    with pytest.raises(FloatingPointError, match="logits must be finite"):
+        loaded.answer(loaded.inputs(clip, QUESTION), 4)
+
+
+def test_generation_settings_of_a_checkpoint_change_no_answer(tmp_path: Path, clip: Clip) -> None:
+    tiny_chat.write_llava(tmp_path / "llava")
+    loaded = load(tmp_path / "llava", frames=3)
+    expected = loaded.answer(loaded.inputs(clip, QUESTION), 6)
+    file = tmp_path / "llava" / "generation_config.json"
+    settings = json.loads(file.read_text())
+    own = {"do_sample": True, "temperature": 2.0, "num_beams": 3, "repetition_penalty": 9.0}
+    own |= {"max_time": 1e-6, "suppress_tokens": [31], "no_repeat_ngram_size": 1}
+    file.write_text(json.dumps(settings | own))
+    assert load(tmp_path / "llava", frames=3).answer(loaded.inputs(clip, QUESTION), 6) == expected
+
+
 def without_template(directory: Path) -> None:
     (directory / "chat_template.jinja").unlink()
 

@@ -206,7 +206,9 @@ def validate_text(text: str, name: str, example: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name} must be valid UTF-8, got {text!r:.100}. Type it again.") from error
+        raise ValueError(
+            f"{name} must be valid UTF-8, got {text!r:.100}. Type it again."
+        ) from error
     is_video = os.path.splitext(text)[1].lower() in discovery.VIDEO_SUFFIXES
     if is_video or os.path.isfile(text) or (os.path.isdir(text) and os.sep in text):
         raise ValueError(f"{name} must be words, got the path {text!r}. Write {example}.")

@@ -116,7 +116,7 @@ def _angles_at(rope: Tensor, patches: Tensor) -> Tensor:
             of each clip (B, 1 or H, N, 2 D) where patches were dropped.
         patches: Index of each patch's place among them, shape (B, n), int64.
     """
-    num_clips = len(patches)
+    num_clips = patches.shape[0]
     rope = rope[(None,) * (4 - rope.ndim)].expand(num_clips, -1, -1, -1)
     clips = torch.arange(num_clips, device=patches.device)[:, None]
     return rope[clips, :, patches].transpose(1, 2)  # (B, n, 1 or H, 2 D) -> (B, 1 or H, n, 2 D)

@@ -128,16 +128,16 @@ class PublishedInternVideo2Host(InternVideo2Host):
         """The host of such a module.
 
         Raises:
-            NotImplementedError: If its blocks hand on tokens and residual apart.
+            NotImplementedError: If its blocks pass tokens and residual on separately.
         """
         for layer, block in enumerate(root.blocks):
             # Fused attention or MLPs alone change nothing for the blocks around.
             if getattr(block, "use_fused_rmsnorm", False) or _is_fused(block.norm1):
                 raise NotImplementedError(
                     f"model must be built without fused norms, got {type(block.norm1).__name__} in "
-                    f"block {layer}: its blocks hand on tokens and residual apart, which merging "
-                    "would mix up. Build it with use_flash_attn=False, use_fused_rmsnorm=False, "
-                    "use_fused_mlp=False; the same weights load."
+                    f"block {layer}: its blocks pass tokens and residual on separately, which "
+                    "merging would mix up. Build it with use_flash_attn=False, "
+                    "use_fused_rmsnorm=False, use_fused_mlp=False; the same weights load."
                 )
         return super().of(root)
 

@@ -66,7 +66,7 @@ def merge_attended(
         assert config.score is not None
         score = score[:, num_prefix_tokens : score.shape[1] - num_suffix_tokens]
         if tube_length > 1:
-            of_tubes = score.reshape(len(score), -1, tube_length).mean(dim=2)
+            of_tubes = score.reshape(score.shape[0], -1, tube_length).mean(dim=2)
             score = of_tubes.repeat_interleave(tube_length, dim=1)
         score = level_noise(score, config.score, attended.x.dtype)
         weights = WEIGHTINGS[config.weighting](score)

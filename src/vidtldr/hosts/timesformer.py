@@ -70,13 +70,15 @@ class TimesformerHost(Host):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # 3 x (B * T, H, 1 + S, D)
         attended = attend(q, k, v, scale=attention.scale)
         y = block.drop_path(block.attention.output(join_heads(attended.x)))
-        of_class, of_patches = _by_tube(y, num_frames)
+        of_class, of_patches = _by_tube(y, x.shape[0], num_frames)
         x = torch.cat([class_token + of_class, patches + of_patches], dim=1)
         score = attended.score
         if score is not None:
-            score = torch.cat(_by_tube(score.unsqueeze(-1), num_frames), dim=1).squeeze(-1)
+            score = torch.cat(_by_tube(score.unsqueeze(-1), x.shape[0], num_frames), dim=1).squeeze(
+                -1
+            )
         # All that is read of keys is their mean over heads, which is less to copy.
-        keys = torch.cat(_by_tube(k.mean(dim=1), num_frames), dim=1).unsqueeze(1)
+        keys = torch.cat(_by_tube(k.mean(dim=1), x.shape[0], num_frames), dim=1).unsqueeze(1)
         return Attended(x, score, keys)
 
     @staticmethod
@@ -131,11 +133,13 @@ def _by_frame(class_token: Tensor, patches: Tensor, num_frames: int) -> Tensor:
     return torch.cat([class_tokens, frames], dim=2).flatten(0, 1)
 
 
-def _by_tube(x: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+def _by_tube(x: Tensor, num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
     """The class token (B, 1, C) and patches (B, S * T, C) of tokens in frames, (B * T, 1 + S, C).
 
     The class token is the mean of those of the frames, as in the layer.
     """
-    x = x.reshape(-1, num_frames, *x.shape[1:])  # (B, T, 1 + S, C)
+    # The number of clips is not left to `reshape`: an exported graph could not tell that it is
+    # the batch of the tokens.
+    x = x.reshape(num_clips, num_frames, *x.shape[1:])  # (B, T, 1 + S, C)
     class_token, tubes = x[:, :, 0].mean(dim=1, keepdim=True), x[:, :, 1:].transpose(1, 2)
     return class_token, tubes.flatten(1, 2)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidtldr.autocast import without_autocast
+from vidtldr.exporting import is_exporting
 from vidtldr.schedule import validate_r
 
 __all__ = ["Match", "match_tokens"]
@@ -55,7 +56,7 @@ class Match(NamedTuple):
         mergeable = x[:, self.num_prefix_tokens : self.end]
         if self.tube_length == 1:
             return mergeable[:, 1::2]
-        tubes = mergeable.reshape(len(x), -1, self.tube_length, *x.shape[2:])
+        tubes = mergeable.reshape(x.shape[0], -1, self.tube_length, *x.shape[2:])
         return tubes[:, 1::2].flatten(1, 2)
 
     def count_among_destinations(self, index: Tensor) -> Tensor:
@@ -101,8 +102,11 @@ def match_tokens(
     num_tokens = _validate_metric(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
     mergeable = metric.detach()[:, num_prefix_tokens : num_tokens - num_suffix_tokens]
     best_similarity, best_destination = _propose(mergeable, tube_length)
-    order = best_similarity.argsort(dim=-1, descending=True, stable=True)
-    merged, kept = order[:, :r], order[:, r:].sort(dim=-1).values
+    if is_exporting():
+        merged, kept = _choose_in_graph(best_similarity, r)
+    else:
+        order = best_similarity.argsort(dim=-1, descending=True, stable=True)
+        merged, kept = order[:, :r], order[:, r:].sort(dim=-1).values
     chosen = best_destination.gather(-1, merged)
     return Match(
         kept=num_prefix_tokens + _tokens_of(2 * kept, tube_length),
@@ -113,6 +117,27 @@ def match_tokens(
         num_suffix_tokens=num_suffix_tokens,
         tube_length=tube_length,
     )
+
+
+def _choose_in_graph(similarity: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    """Choose the same sources as a stable sort does, (B, r) and (B, S - r), both in their order.
+
+    No engine has a stable sort, and they break ties in `topk` as they like. So only the value of
+    the last proposal that wins is taken from `topk`; how many equal to it win is counted.
+    """
+    num_sources = int(similarity.shape[1])
+    places = torch.arange(num_sources, device=similarity.device).expand(similarity.shape)
+    if r == 0 or r == num_sources:
+        return places[:, :r], places[:, r:]
+    last = similarity.topk(r, dim=-1).values[:, -1:]
+    is_better, is_equal = similarity > last, similarity == last
+    num_equal = r - is_better.to(torch.int64).sum(dim=-1, keepdim=True)
+    wins = is_better | (is_equal & (is_equal.to(torch.int64).cumsum(dim=-1) <= num_equal))
+    # Losers come first, in their order, then winners in theirs.
+    num_winners = wins.to(torch.int64).cumsum(dim=-1)
+    order = torch.where(wins, num_winners - 1 + num_sources - r, places - num_winners)
+    sources = torch.zeros_like(order).scatter(1, order, places)
+    return sources[:, num_sources - r :], sources[:, : num_sources - r]
 
 
 def _tokens_of(tubes: Tensor, length: int) -> Tensor:
@@ -128,7 +153,7 @@ def _propose(metric: Tensor, tube_length: int) -> tuple[Tensor, Tensor]:
     if metric.dtype != torch.float64:
         metric = metric.float()
     if tube_length > 1:
-        metric = metric.reshape(len(metric), -1, tube_length, metric.shape[-1]).mean(dim=2)
+        metric = metric.reshape(metric.shape[0], -1, tube_length, metric.shape[-1]).mean(dim=2)
     metric = F.normalize(metric, dim=-1)
     sources, destinations = metric[:, 0::2], metric[:, 1::2]
     if destinations.shape[1] == 0:  # one mergeable token: no destination

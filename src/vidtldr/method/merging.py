@@ -6,6 +6,7 @@ Letters: `B` clips, `N` tokens now, `r` tokens removed, `C` channels.
 import torch
 from torch import Tensor
 
+from vidtldr.exporting import is_exporting
 from vidtldr.method.matching import Match
 
 __all__ = ["merge_tokens"]
@@ -73,6 +74,8 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
 
 def _add_at(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Add `rows` (B, K, C) to the rows `index` (B, K) of each clip of `x` (B, N, C)."""
+    if is_exporting():  # OpenVINO knows no `index_add`
+        return x.scatter_add(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]), rows)
     added = x.flatten(0, 1).index_add(0, _flat(index, x.shape[1]), rows.flatten(0, 1))
     return added.view(x.shape)
 

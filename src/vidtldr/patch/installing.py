@@ -1,6 +1,7 @@
 """Put a patch on a model and take it off.
 
-Everything lies in the instance dictionaries of modules, in place of methods of their classes.
+Everything lies in the instance dictionaries of modules, in place of methods of their classes, but
+for one hook on the root.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import beside_video_towers
+from vidtldr.patch.made_masks import MadeMasks
 from vidtldr.patch.merging_forward import MergingForward, merging_forward_of
 from vidtldr.patch.pooling import PoolingByMass, StepByMass
 from vidtldr.patch.replicas import Replacement, Replicating
@@ -67,7 +69,8 @@ def install(
         asked: The config as passed by the user.
         by_size: Resolves its budget in each forward, if it is not resolved yet.
     """
-    under_way = UnderWay()
+    under_way, masks = UnderWay(), MadeMasks()
+    masks.put_on(host.root)
     for name in host.grid_methods if schedule.output == "tokens" else ():
         host.root.__dict__[name] = NoGrid(name)
     for module in host.grid_modules() if schedule.output == "tokens" else ():
@@ -79,7 +82,7 @@ def install(
             _put(StepByMass(host, step, under_way))
     # The last layer first: tokens that merge find every later layer merging.
     for layer in reversed(range(first, len(host.blocks))):
-        _put(MergingForward(host, layer, schedule, asked, under_way, by_size))
+        _put(MergingForward(host, layer, schedule, asked, under_way, by_size, masks))
 
 
 def _put(replacement: Replacement, name: str | None = None) -> None:
@@ -104,6 +107,8 @@ def remove(model: nn.Module, *, everywhere: bool = False) -> None:
         forward.under_way.is_over = True
     is_used = any(forward.under_way.is_elsewhere() for forward in forwards)
     for module in modules:
+        if not is_used:
+            MadeMasks.take_off(module)
         for name, value in list(vars(module).items()):
             if isinstance(value, NoGrid) or (isinstance(value, Replacement) and not is_used):
                 del module.__dict__[name]

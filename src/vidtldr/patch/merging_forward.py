@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
+from vidtldr.exporting import is_exporting, is_tracing
 from vidtldr.hosts.host import Attend, Attended, Host
 from vidtldr.hosts.merging import Merged, merge_attended
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.source import places_after, unmerge_tokens, update_source
 from vidtldr.ops.attention import AttentionOutput, AttentionScore, attend
 from vidtldr.patch.bypassed import validate_bypassed
+from vidtldr.patch.made_masks import MadeMasks
 from vidtldr.patch.replicas import Replacement
 from vidtldr.patch.trace import active_traces_of
 from vidtldr.patch.under_way import UnderWay
@@ -66,6 +68,7 @@ class MergingForward(Replacement):
         under_way: The patch's forwards in all threads.
         by_size: Resolves a budget in each forward, where the input decides the number of tokens;
             else None.
+        masks: Whether a mask in an exported graph was made by the root.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class MergingForward(Replacement):
         asked: MergeConfig,
         under_way: UnderWay | None = None,
         by_size: BudgetBySize | None = None,
+        masks: MadeMasks | None = None,
     ) -> None:
         self.module = host.blocks[layer]
         self.under_way = under_way or UnderWay()
+        self.masks = masks or MadeMasks()
         self.walk = type(host)
         self.num_prefix_tokens = host.num_prefix_tokens
         self.num_suffix_tokens = host.num_suffix_tokens
@@ -174,6 +179,10 @@ class MergingForward(Replacement):
                 f"{x.shape[1]}: its counts would be another share of them. Set the size of images "
                 "or clips in the config before patching, or pass ratio=[0.25, 0.1]."
             )
+        if is_tracing():
+            # The graph holds for this number of tokens. OpenVINO must know, or it takes the numbers
+            # of sources and destinations for each other's.
+            x = x.reshape(-1, *map(int, x.shape[1:]))
         places = None
         if self.keeps_source or self.is_rotary:
             places = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
@@ -309,14 +318,15 @@ class MergingForward(Replacement):
         masks = [*args, kwargs.get("attention_mask"), kwargs.get("attn_mask")]
         # TimeSformer passes `output_attentions` by position.
         is_masked = any(mask is not None and not isinstance(mask, bool) for mask in masks)
+        is_masked = is_masked and not (self.masks.is_made and is_exporting())
         if is_masked or kwargs.get("is_causal"):
             raise NotImplementedError(
                 "attention_mask must be None where tokens merge, got a mask: it is made for "
                 "tokens that are merged away. Run clips without padding, or remove_patch(model) "
                 "first. If you gave none, transformers made it: for ViViT it does so with "
-                "flex_attention (call model.set_attn_implementation('sdpa')), in torch.export (use "
-                "torch.compile), and before 5.18 in torch.compile (upgrade it); for SigLIP 2 "
-                "(NaFlex) pass images of the same number of patches."
+                "flex_attention (call model.set_attn_implementation('sdpa')), and before 5.18 in "
+                "torch.compile (upgrade it); for SigLIP 2 (NaFlex) pass images of the same number "
+                "of patches, and to an exporter pixel_attention_mask=None."
             )
         if self.module.training and self.walk.attention_dropout(self.module) > 0:
             raise NotImplementedError(

@@ -156,7 +156,7 @@ class VideoLanguageModel:
             )
 
     def validate_question(self, question: str) -> None:
-        """Check that a question contains no special token, which would be read as a picture or an end.
+        """Check that a question contains no special token, which could stand for a picture.
 
         Raises:
             ValueError: If it does.
@@ -236,7 +236,7 @@ def _class_of(config: Any, name: str) -> str:
         *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.values(),
     }
     named = config.architectures
-    saved_as = named[0] if isinstance(named, list) and named else None
+    saved_as = str(named[0]) if isinstance(named, list) and named else ""
     if saved_as not in known:
         raise ValueError(
             f"`model` must be UMT (umt:CHECKPOINT) or a video language model to answer questions, "

@@ -44,8 +44,8 @@ def ask(
         str | None,
         Reads(),
         typer.Option(
-            help='For UMT, candidates: a JSON file ["red", "blue"], or a comma-separated list; the bundled '
-            "model has some of its own.",
+            help='For UMT, candidates: a JSON file ["red", "blue"], or a comma-separated list; the '
+            "bundled model has some of its own.",
             show_default=False,
         ),
     ] = None,

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidtldr.autocast import without_autocast
+from vidtldr.exporting import is_exporting
 from vidtldr.ops.attention.blocked import blocked_attention, blocked_score
+from vidtldr.ops.attention.exported import exported_attention
 from vidtldr.ops.attention.native.native_op import (
     native_attention,
     native_score,
@@ -80,7 +82,8 @@ def attend(
             machines may differ by rounding. Without a score all but `"auto"` and `"reference"` are
             `scaled_dot_product_attention`. `"received"` is summed per thread first, so its last
             digits depend on the number of threads. `VIDTLDR_NATIVE=0` in the environment turns
-            `"native"` off for `"auto"`.
+            `"native"` off for `"auto"`. In a graph that is exported, `"auto"` and `"blocked"` are
+            operators of plain torch, in blocks of at most 128 MB a clip.
 
     Returns:
         The attended values and the score.
@@ -100,6 +103,10 @@ def attend(
     with without_autocast(q.device):
         if impl == "reference":
             return AttentionOutput(*reference_attention(q, k, v, scale, mass, score))
+        if impl in ("auto", "blocked") and is_exporting():
+            if score is None:
+                return AttentionOutput(_fused(q, k, v, scale, mass), None)
+            return AttentionOutput(*exported_attention(q, k, v, scale, mass, score))
         needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v))
         if needs_grad and score is None:
             return AttentionOutput(_fused(q, k, v, scale, mass), None)

@@ -1,0 +1,84 @@
+"""What is in an exported graph, and that eager and compiled forwards keep their own forms."""
+
+from typing import Any
+
+import pytest
+import torch
+from support.exporters import dynamic_batch
+from support.tiny_models import clips, videomae, vivit
+from torch import nn
+
+import vidtldr
+from vidtldr.exporting import is_exporting
+
+
+def operators_of(model: nn.Module, **config: Any) -> list[str]:
+    """Names of the operators of a merging model's exported graph."""
+    vidtldr.apply_patch(model, r=[9, 5], **config)
+    inputs = {"pixel_values": clips()}
+    with torch.no_grad():
+        program = torch.export.export(model, (), inputs, dynamic_shapes=dynamic_batch(inputs))
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    return [str(node.target) for node in nodes]
+
+
+@pytest.mark.parametrize("build", [videomae, vivit])
+def test_a_graph_holds_torchs_own_operators_and_none_that_exporters_lack(build: Any) -> None:
+    found = operators_of(build(num_hidden_layers=2))
+    assert not [name for name in found if "vidtldr" in name or ".out" in name]
+    assert not {"aten.sort.stable", "aten.argsort.stable", "aten.index_add.default"} & set(found)
+    assert found.count("aten.topk.default") == 2  # one a merging layer
+
+
+def test_the_native_kernel_is_exported_where_it_is_asked_for() -> None:
+    found = operators_of(videomae(num_hidden_layers=2), impl="native")
+    assert found.count("vidtldr.native_attention.default") == 2
+
+
+def test_with_gradients_on_attention_is_in_the_graph_once() -> None:
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=[9, 5])
+    assert next(model.parameters()).requires_grad
+    program = torch.export.export(model, (), {"pixel_values": clips()})
+    found = [str(node.target) for node in program.graph.nodes]
+    assert found.count("aten.softmax.int") == 2
+    assert "aten.scaled_dot_product_attention.default" not in found
+
+
+def test_a_mask_of_the_caller_is_refused_in_an_export() -> None:
+    model = vidtldr.apply_patch(vivit(num_hidden_layers=2), r=[9])
+    given = {"pixel_values": clips(), "attention_mask": torch.ones(2, 49)}
+    with pytest.raises(NotImplementedError, match="attention_mask must be None where tokens merge"):
+        torch.export.export(model, (), given)
+    torch.export.export(model, (), {"pixel_values": clips()})
+
+
+def test_removing_the_patch_leaves_no_hook() -> None:
+    model = vivit(num_hidden_layers=2)
+    vidtldr.remove_patch(vidtldr.apply_patch(vidtldr.apply_patch(model, r=[9]), r=[5]))
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+class Asking(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if is_exporting() else x + 2
+
+
+def test_compiling_is_not_exporting() -> None:
+    x = torch.zeros(2)
+    compiled = torch.compile(Asking(), backend="eager", fullgraph=True)
+    assert compiled(x).tolist() == [2, 2]
+    for strict in (True, False):
+        assert torch.export.export(Asking(), (x,), strict=strict).module()(x).tolist() == [1, 1]
+    assert torch.jit.trace(Asking(), (x,), check_trace=False)(x).tolist() == [1, 1]
+    assert Asking()(x).tolist() == [2, 2]
+
+
+@pytest.mark.slow
+def test_a_strict_export_merges_as_the_model_does() -> None:
+    model = vidtldr.apply_patch(vivit(num_hidden_layers=3), r=[9, 5])
+    with torch.no_grad():
+        program = torch.export.export(model, (), {"pixel_values": clips()}, strict=True)
+        found = program.module()(pixel_values=clips(seed=3)).logits
+        torch.testing.assert_close(
+            found, model(pixel_values=clips(seed=3)).logits, atol=1e-4, rtol=0
+        )
