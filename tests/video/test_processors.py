@@ -5,6 +5,7 @@ one with torchvision.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +155,11 @@ def test_every_known_class_is_read_without_a_key(name: str, tmp_path: Path) -> N
     transform = VideoTransform.from_pretrained(save(tmp_path, {"feature_extractor_type": name}))
     is_on_pillow = name.endswith("Pil") or name in _ON_PILLOW
     assert transform.backend == ("pillow" if is_on_pillow else "torch")
-    assert transform.fixed_size == ((256, 256) if name.startswith("VJEPA2") else (224, 224))
+    side = _SIDES.get(re.split("Image|Video|Feature", name)[0], 224)
+    assert transform.fixed_size == (side, side)
 
 
+_SIDES = {"VJEPA2": 256, "LlavaOnevision": 384, "InternVL": 384}
 _ON_PILLOW = {"VivitFeatureExtractor", "VivitImageProcessor", "VivitImageProcessorFast"}
 
 
