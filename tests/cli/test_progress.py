@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from vidtldr.cli import terminal as terminal_module
-from vidtldr.cli.index import output as index_progress
+from vidtldr.cli.index import run as index_progress
 from vidtldr.cli.terminal import counted, phases, progress, rate, status
 from vidtldr.pipeline.request import Progress
 

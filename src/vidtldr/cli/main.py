@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import vidtldr
-from vidtldr.cli.ask.command import ask
+from vidtldr.cli.ask import ask
 from vidtldr.cli.bench.command import app as bench
 from vidtldr.cli.classify.command import classify
 from vidtldr.cli.convert import convert

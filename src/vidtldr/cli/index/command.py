@@ -188,7 +188,7 @@ def status(
     Exit codes: 0 shown, 2 the index does not exist.
     """
     with clear_errors(debug):
-        from vidtldr.cli.index.output import print_fields
+        from vidtldr.cli.index.run import print_fields
         from vidtldr.store.ann import read_ann_settings
         from vidtldr.store.video_index import VideoIndex
         from vidtldr.store.writer_lock import is_locked

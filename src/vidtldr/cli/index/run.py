@@ -1,26 +1,37 @@
-"""Implementation of `vidtldr index add`: choose the model and index the videos."""
+"""Implementation of `vidtldr index`: choose the model, index the videos, print what there is."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.index.command import PipelineOptions
-from vidtldr.cli.index.output import index_progress
 from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
 from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions
 from vidtldr.cli.run_options import RunOptions
-from vidtldr.cli.terminal import counted, print_failed_videos, printable
+from vidtldr.cli.terminal import (
+    counted,
+    duration,
+    lines_every_ten_seconds,
+    one_line,
+    print_failed_videos,
+    printable,
+    rate,
+)
 from vidtldr.config import MergeConfig
 from vidtldr.pipeline.machine import default_batch_size, visible_gpus
-from vidtldr.pipeline.request import RunReport, request_for
+from vidtldr.pipeline.request import Progress, RunReport, request_for
 from vidtldr.store.lance import validate_directory
 from vidtldr.store.new_index import validate_new_index
 from vidtldr.store.rows import FailureRow
@@ -28,7 +39,14 @@ from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings
 from vidtldr.tasks.model_spec import REMEMBERED
 from vidtldr.tasks.pretrained import resolve_device
 
-__all__ = ["IndexModel", "model_of_index", "print_report", "run_index", "typed_model"]
+__all__ = [
+    "IndexModel",
+    "model_of_index",
+    "print_fields",
+    "print_report",
+    "run_index",
+    "typed_model",
+]
 
 
 class IndexModel(NamedTuple):
@@ -210,3 +228,125 @@ def _print_failures(shown: Sequence[tuple[str, str]], num_failed: int, report: R
         print_failed_videos(console, shown, num_files, f" ({num_failed} in all), the first")
     else:
         print_failed_videos(console, shown, num_files)
+
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB")
+
+
+def print_fields(
+    index: Path, about: Mapping[str, Any], failures: Sequence[tuple[str, str]]
+) -> None:
+    """Print the fields of `index status`, one per line, and the failures below them."""
+    segment = about["segment_seconds"]
+    rows = {
+        "videos": f"{about['num_videos']:,}",
+        "rows": f"{about['num_rows']:,} of {about['num_channels']} channels"
+        + (", with tokens" if about["keeps_tokens"] else ""),
+        "failures": f"{about['num_failures']:,}"
+        + ("" if failures or not about["num_failures"] else " (--failures lists them)"),
+        "model": printable(str(about["model"])),
+        "merged": printable(str(about["schedule"])),
+        "segments": "whole videos" if segment is None else f"{segment:g} s",
+        "size": size_text(about["bytes"]),
+    }
+    if about["ann_recall"] is not None:
+        rows["search"] = f"approximate, {about['ann_recall']:.1%} of the exact ten nearest"
+    if about["is_being_written"]:
+        rows["writer"] = "at work just now"
+    console = Console(highlight=False)
+    console.print(Text(printable(str(index))))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    console.print(table)
+    for path, reason in failures:
+        name = "" if repr(path) in reason else f"{printable(path)}: "
+        console.print(Text(f"  {name}{one_line(reason)}", style="red"))
+
+
+def size_text(num_bytes: float) -> str:
+    """Format a size with a decimal unit."""
+    for unit in _UNITS[:-1]:
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} {_UNITS[-1]}"
+
+
+@contextmanager
+def index_progress(first: str) -> Iterator[Callable[[Progress], None]]:
+    """Show the progress of a run.
+
+    Args:
+        first: Description of the work before the first video is done.
+
+    Yields:
+        A function to call with the state of the run, as often as needed.
+    """
+    console = Console(stderr=True)
+    clock = _Clock(first)
+    if not console.is_terminal:
+        with lines_every_ten_seconds(clock.line):
+            yield clock.update
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[failed]}", style="red"),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(first, total=None, rate="", failed="")
+
+        def show(state: Progress) -> None:
+            clock.update(state)
+            failed = f"{state.num_failed} failed" if state.num_failed else ""
+            bars.update(
+                task,
+                description="videos",
+                completed=state.num_done,
+                total=state.num_files,
+                rate=clock.rate(),
+                failed=failed,
+            )
+
+        yield show
+
+
+class _Clock:
+    """The latest state of a run, and its speed since the model was loaded."""
+
+    def __init__(self, first: str) -> None:
+        self._first = first
+        self._state: Progress | None = None
+        self._start = 0.0
+
+    def update(self, state: Progress) -> None:
+        if self._state is None:  # the model is loaded and compiled
+            self._start = time.monotonic()
+        self._state = state
+
+    def rate(self) -> str:
+        speed = self._speed()
+        return rate(speed) if speed else ""
+
+    def line(self) -> str:
+        state, speed = self._state, self._speed()
+        if state is None:
+            return self._first
+        left = ""
+        if speed:
+            seconds = (state.num_files - state.num_done) / speed
+            left = f", {rate(speed)}, {duration(seconds)} left"
+        failed = f", {state.num_failed} failed" if state.num_failed else ""
+        return f"{state.num_done} of {state.num_files} videos{left}{failed}"
+
+    def _speed(self) -> float:
+        seconds = time.monotonic() - self._start
+        if self._state is None or seconds < 1:
+            return 0.0
+        return self._state.num_done / seconds

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vidtldr.cli.ask.command import answer_candidates
+from vidtldr.cli.ask import answer_candidates
 from vidtldr.cli.load_model import load_answering, load_classifier, load_model, load_retrieval
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.show.command import AskedOptions

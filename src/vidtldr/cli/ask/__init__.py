@@ -1,1 +1,0 @@
-"""`vidtldr ask`."""
