@@ -124,6 +124,7 @@ def test_every_command_merges_by_the_preset(
     assert rows(evaluated)[0]["run"]["schedule"]["r"] == preset["r"]
 
 
+@pytest.mark.slow
 def test_an_index_of_it_says_so_once(run: Run, folder: Path, videos: list[str]) -> None:
     into = folder.parent / "my.index"
     result = run("index", "add", folder, "--index", into, "--workers", 1, "--device", "cpu")
@@ -211,6 +212,7 @@ def test_answers_for_a_video_of_another_world_are_marked_in_their_rows(
     assert "is meaningless" in " ".join(run("ask", video, "what color is it").stdout.split())
 
 
+@pytest.mark.slow
 def test_rows_of_an_index_keep_the_mark(run: Run, video: str, tmp_path: Path) -> None:
     into = tmp_path / "my.index"
     assert run("index", "add", video, "--index", into, "--workers", 1).exit_code == 0

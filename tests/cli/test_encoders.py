@@ -97,6 +97,7 @@ def test_what_only_umt_has_is_refused(
     assert message in one_error_line(done)
 
 
+@pytest.mark.slow
 def test_an_index_is_searched_by_text_with_its_own_model(
     run: Run, dual: Path, films: VideoSet, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_other_families_are_shown(run: Run, films: VideoSet, tmp_path: Path, nam
     assert page.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", ["feature-cosine", f"labels={LABELS}", "retrieval"])
 def test_a_schedule_is_tuned(
     run: Run, dual: Path, films: VideoSet, tmp_path: Path, drift: str
@@ -209,6 +211,7 @@ def test_other_classifiers_answer(run: Run, films: VideoSet, tmp_path: Path, nam
     assert embedded.exit_code == 0, embedded.output
 
 
+@pytest.mark.slow
 def test_real_footage_is_indexed_searched_and_labelled(
     run: Run, dual: Path, tmp_path: Path, real_videos: Path
 ) -> None:

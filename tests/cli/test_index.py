@@ -45,6 +45,7 @@ def made(umt: UMTFiles, films: VideoSet, tmp_path_factory: pytest.TempPathFactor
     return directory / "my.index"
 
 
+@pytest.mark.slow
 def test_a_new_index_that_merges_nothing_says_so_once(
     run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path
 ) -> None:

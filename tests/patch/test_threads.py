@@ -186,6 +186,7 @@ def test_threads_that_each_patch_for_themselves_get_their_answers_or_an_error() 
     assert not is_patched(model)
 
 
+@pytest.mark.slow
 def test_a_patch_that_is_put_and_removed_again_and_again_gives_no_wrong_answer() -> None:
     model = videomae(num_hidden_layers=12)
     unmerged = run(model)

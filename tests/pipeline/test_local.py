@@ -65,6 +65,7 @@ def test_a_second_run_has_nothing_to_do(films, done):
     assert rows_of(directory) == before
 
 
+@pytest.mark.slow
 def test_changed_files_are_replaced_and_new_ones_added(tmp_path):
     films = write_folder(tmp_path / "videos", 3)
     directory = tmp_path / "my.index"
@@ -90,6 +91,7 @@ def test_changed_files_are_replaced_and_new_ones_added(tmp_path):
     assert rows_of(fresh) == after
 
 
+@pytest.mark.slow
 def test_a_good_file_that_turns_bad_loses_its_rows(tmp_path):
     films = write_folder(tmp_path / "videos", 2)
     directory = tmp_path / "my.index"
@@ -191,6 +193,7 @@ def test_progress_reaches_the_end(films, tmp_path):
     assert sorted(row.path for row in failed) == films.bad
 
 
+@pytest.mark.slow
 def test_beyond_so_many_rows_an_ann_index_is_built_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr("vidtldr.store.ann.EXACT_ROWS", 280)
     write_film(tmp_path / "long.mp4", 300, rate=10)  # 300 segments of a frame each
