@@ -8,21 +8,16 @@ merges to a predicted speed-up, as a person does who wants one.
     python benchmarks/13_encoders.py siglip-b16-224 dinov2-b14 --output ...
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import torch
-from timed_sides import CPU, timed_sides
+from timed_sides import run_cases, timed_sides
 
 from vidtldr.bench.speed import features_of
 from vidtldr.bench.subject import build_subject
 from vidtldr.config import MergeConfig
-from vidtldr.files import write_json
-from vidtldr.measure.environment import environment
 
-NUM_THREADS = 2
 BY_FLOPS = MergeConfig(flop_ratio=0.6)
 BY_SPEED = MergeConfig(speedup=2.1)
 
@@ -63,20 +58,5 @@ def measure(case: Case) -> dict[str, Any]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; all by default")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(NUM_THREADS)
-    results = []
-    for name in arguments.cases or CASES:
-        results.append(measure(CASES[name]))
-        report = {"environment": environment(CPU), "results": results}
-        write_json(arguments.output, report)  # kept if a later one is interrupted
-        for side in results[-1]["sides"]:
-            print(results[-1]["title"], {k: v for k, v in side.items() if k != "times_ms"})
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, {name: partial(measure, case) for name, case in CASES.items()})

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds in each engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", nargs="+", default=["f32"], choices=("f32", "bf16"))
-    parser.add_argument("--smoke", action="store_true", help="4 frames of 64², to see it run")
+    parser.add_argument("--smoke", action="store_true", help="a quick run on 4 frames of 64²")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

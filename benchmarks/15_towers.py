@@ -8,21 +8,17 @@ pass on the grid, so that a language model would read as many tokens.
     python benchmarks/15_towers.py siglip-so400m --output ...
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from timed_sides import CPU, timed_sides
+from timed_sides import run_cases, timed_sides
 from torch import nn
 
 from vidtldr.bench.subject import spread_out_attention
 from vidtldr.config import MergeConfig
-from vidtldr.files import write_json
-from vidtldr.measure.environment import environment
 
-NUM_THREADS, NUM_ROUNDS = 2, 5
+NUM_ROUNDS = 5
 ASKED = {"0.6 of the FLOPs": MergeConfig(flop_ratio=0.6, output="grid")}
 
 
@@ -52,7 +48,7 @@ def siglip_so400m() -> dict[str, Any]:
 
 
 def qwen3_vl(*, num_layers: int, hidden_size: int, intermediate_size: int, title: str) -> Any:
-    """A tower of Qwen3-VL on eight frames, two a token, with all its mergers."""
+    """Qwen3-VL's tower on eight frames, two per token, with all its mergers."""
     from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
     from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
@@ -89,21 +85,5 @@ TOWERS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("towers", nargs="*", help=f"of {', '.join(TOWERS)}; all by default")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(NUM_THREADS)
-    torch.manual_seed(0)
-    results = []
-    for name in arguments.towers or TOWERS:
-        results.append(TOWERS[name]())
-        report = {"environment": environment(CPU), "results": results}
-        write_json(arguments.output, report)  # kept if a later one is interrupted
-        for side in results[-1]["sides"]:
-            print(results[-1]["title"], {k: v for k, v in side.items() if k != "times_ms"})
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, TOWERS)

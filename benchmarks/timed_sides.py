@@ -1,20 +1,25 @@
 """A model and its merged copies on one input: outputs, FLOPs, and times in turn, ready for JSON."""
 
+import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vidtldr.config import MergeConfig
+from vidtldr.files import write_json
 from vidtldr.measure.busyness import busiest
+from vidtldr.measure.environment import environment
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.timing import paired_ratios, time_in_turn
 from vidtldr.patch.patching import trace
 from vidtldr.patch.twin import merged_twin
 
-__all__ = ["CPU", "timed_sides"]
+__all__ = ["run_cases", "timed_sides"]
 
+NUM_THREADS = 2
 CPU = torch.device("cpu")
 
 
@@ -81,3 +86,20 @@ def timed_sides(
         "sides": sides,
         "busy": busiest(timing.busy for timing in timings.values()).to_dict(),
     }
+
+
+def run_cases(description: str | None, cases: Mapping[str, Callable[[], dict[str, Any]]]) -> None:
+    """Run the cases named on the command line, or all, and write what each measured."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("cases", nargs="*", help=f"of {', '.join(cases)}; all by default")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(NUM_THREADS)
+    torch.manual_seed(0)
+    results = []
+    for name in arguments.cases or cases:
+        results.append(cases[name]())
+        report = {"environment": environment(CPU), "results": results}
+        write_json(arguments.output, report)  # kept if a later one is interrupted
+        for side in results[-1]["sides"]:
+            print(results[-1]["title"], {k: v for k, v in side.items() if k != "times_ms"})

@@ -1,4 +1,4 @@
-"""Merge in the vision tower of a video language model: the language model sees as many tokens.
+"""Merge in a video language model's vision tower; the language model reads as many tokens as ever.
 
 The model is a small LLaVA-OneVision with random weights, so what it says means nothing; a published
 one is loaded and called in the same way.

@@ -42,10 +42,8 @@ def test_counts_are_those_of_a_fixed_number_of_tokens(build: Any) -> None:
     budget = by_size(CONFIG, undecided(model))
     assert budget.first_merging_layer == 0
     for _ in range(2):
-        assert budget.resolved_for(host.num_mergeable) == resolve_budget(CONFIG, host)
-    fewer = budget.resolved_for(12)
-    assert fewer.r != budget.resolved_for(host.num_mergeable).r
-    assert fewer == MergeConfig(r=fewer.r, score="received")
+        assert budget.r_for(host.num_mergeable) == resolve_budget(CONFIG, host).r
+    assert budget.r_for(12) != budget.r_for(host.num_mergeable)
 
 
 def test_other_schedules_are_known_before() -> None:
@@ -63,7 +61,7 @@ def test_a_budget_that_cannot_be_met_or_counted_is_refused() -> None:
         budget_by_size(MergeConfig(flop_ratio=0.8, layers=[7]), undecided(model))
     low = by_size(MergeConfig(flop_ratio=0.01), undecided(model))
     with pytest.raises(ValueError, match="`flop_ratio` must be at least"):
-        low.resolved_for(48)
+        low.r_for(48)
     find_host(model).root.more = nn.Conv2d(1, 1, 1)
     with pytest.raises(NotImplementedError, match="one convolution, which embeds patches, got 2"):
         budget_by_size(CONFIG, undecided(model))

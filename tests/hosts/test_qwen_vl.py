@@ -225,8 +225,9 @@ def test_several_sizes_in_one_call_run_unmerged_and_say_so_once(build: Any) -> N
             assert equal(outputs(model, mixed), before)
             assert not equal(outputs(model, same), of_same)
     assert [str(each.message) for each in seen] == [
-        "the images or frames of one call must have as many patches to merge, got several sizes: "
-        "this call runs unmerged, and so will others like it. Pass them one by one, or resize them."
+        "the images or frames of one call must all have the same number of patches to merge, got "
+        "several sizes: this call runs unmerged, and so will others like it. Pass them one by one, "
+        "or resize them."
     ]
     with vidtldr.trace(model) as trace:
         outputs(model, mixed)
@@ -419,7 +420,7 @@ def test_it_compiles_in_one_graph_of_each_size_where_sizes_are_computed_before()
     for grids in (VIDEO_OF_THREE, [(2, 4, 4)]):
         found = outputs(compiled, of(grids))
         assert close(found, outputs(model, of(grids)), atol=1e-4)
-    with pytest.raises(RuntimeError, match="must have as many patches in a compiled model"):
+    with pytest.raises(RuntimeError, match="must all have the same number of patches in a"):
         outputs(compiled, of([(1, 4, 4), (1, 2, 8), (1, 4, 6), (1, 2, 4)]))
 
 

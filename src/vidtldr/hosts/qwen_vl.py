@@ -1,7 +1,7 @@
 """The vision towers of Qwen-VL models of transformers: frames in one packed sequence.
 
 Tokens merge within their frame (an image, or two frames of a video), in all frames of a call as
-many, so the frames must have as many patches. The mergers, also those at several depths
+many, so the frames must have the same number of patches. The mergers, also those at several depths
 (deepstack), read 2 x 2 neighbouring places, so the blocks pass on the grid and the language model
 gets as many tokens as before.
 
@@ -48,13 +48,14 @@ class Qwen3VLHost(Host):
 
     @staticmethod
     def is_batch(inputs: Mapping[str, Any]) -> bool:
-        """Whether all frames of a call have as many patches."""
+        """Whether all frames of a call have the same number of patches."""
         lengths = inputs["cu_seqlens"].diff()
         if torch.compiler.is_compiling():  # lengths are known only when the graph runs
             torch._assert_async(
                 (lengths == lengths[0]).all(),
-                "the images or frames of one call must have as many patches in a compiled model "
-                "that merges, got several sizes. Pass them one by one, or resize them.",
+                "the images or frames of one call must all have the same number of patches in a "
+                "compiled model that merges, got several sizes. Pass them one by one, or resize "
+                "them.",
             )
             return True
         return len(set(lengths.tolist())) == 1

@@ -149,9 +149,9 @@ class MergingForward(Replacement):
         if not self.is_packed or self.walk.is_batch(inputs):
             return False
         self.under_way.warn_once(
-            "the images or frames of one call must have as many patches to merge, got several "
-            "sizes: this call runs unmerged, and so will others like it. Pass them one by one, or "
-            "resize them."
+            "the images or frames of one call must all have the same number of patches to merge, "
+            "got several sizes: this call runs unmerged, and so will others like it. Pass them one "
+            "by one, or resize them."
         )
         return True
 
@@ -225,11 +225,12 @@ class MergingForward(Replacement):
         *,
         inputs: Mapping[str, Any],
     ) -> _State:
-        schedule = self.config
-        if self.by_size is not None:
+        if self.by_size is None:
+            r = self.config.num_removed(self.layer, self._num_mergeable(x.shape[1]))
+        else:
             assert source is not None
-            schedule = self.by_size.resolved_for(self._num_mergeable(source.shape[1]))
-        r = schedule.num_removed(self.layer, self._num_mergeable(x.shape[1]))
+            of_layers = self.by_size.r_for(self._num_mergeable(source.shape[1]))
+            r = of_layers[self.layer] if self.layer < len(of_layers) else 0
         score: AttentionScore | None = None
         if r and self.config.score is not None:
             score = ATTENTION_SCORES.get(self.config.score)

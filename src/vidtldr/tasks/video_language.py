@@ -53,7 +53,7 @@ class VideoLanguageModel:
 
     @property
     def takes_videos(self) -> bool:
-        """Whether the processor knows videos; otherwise frames are so many images."""
+        """Whether the processor knows videos; otherwise frames are separate images."""
         return getattr(self.processor, "video_processor", None) is not None
 
     def with_model(self, model: nn.Module) -> "VideoLanguageModel":
