@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vidtldr.models.umt.vision import VisionEncoder
-from vidtldr.models.umt.weights_file import read_tensors
+from vidtldr.models.weights_file import read_tensors
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 __all__ = ["load_shapes", "load_shapes_encoder"]

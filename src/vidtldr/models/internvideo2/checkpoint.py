@@ -25,8 +25,7 @@ from vidtldr.models.internvideo2.config import (
 )
 from vidtldr.models.internvideo2.positions import fit_to_frames, fit_to_image, join_positions
 from vidtldr.models.internvideo2.vision import InternVideo2
-from vidtldr.models.umt.architecture import mismatches
-from vidtldr.models.umt.weights_file import read_tensors
+from vidtldr.models.weights_file import mismatches, read_tensors
 
 __all__ = ["load_internvideo2"]
 

@@ -8,7 +8,8 @@ forward of internvideo2.py and internvideo2_clip_vision.py.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from vidtldr.models.umt.positions import interpolate_positions
 
 __all__ = ["fit_to_frames", "fit_to_image", "join_positions"]
 
@@ -40,12 +41,7 @@ def fit_to_frames(positions: Tensor, num_patches: int, num_frames: int) -> Tenso
         Positions, shape (1, 1 + num_frames*P, C); the class token's is unchanged.
     """
     of_class, patches = positions[:, :1], positions[:, 1:]
-    num_trained = patches.shape[1] // num_patches
-    if num_frames == num_trained:
-        return positions
-    by_time = patches.reshape(1, num_trained, -1).transpose(1, 2)  # (1, T*P, C) -> (1, P*C, T)
-    fitted = F.interpolate(by_time, size=num_frames, mode="linear", align_corners=False)
-    fitted = fitted.transpose(1, 2).reshape(1, num_frames * num_patches, -1)
+    fitted = interpolate_positions(patches[0], num_patches, num_frames)[None]
     return torch.cat([of_class, fitted], dim=1)
 
 

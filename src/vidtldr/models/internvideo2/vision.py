@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidtldr.models.internvideo2.config import InternVideo2Config
-from vidtldr.models.umt.precision import at_least_float32
+from vidtldr.models.precision import at_least_float32
 
 __all__ = ["Attention", "Block", "ClipFeatures", "InternVideo2"]
 

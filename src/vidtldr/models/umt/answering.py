@@ -9,9 +9,9 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from vidtldr.models.precision import at_least_float32
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.models.umt.decoder import AnswerDecoder
-from vidtldr.models.umt.precision import at_least_float32
 from vidtldr.models.umt.text import TextEncoder
 from vidtldr.models.umt.tokenizer import TextTokenizer, TokenizerSource
 from vidtldr.models.umt.vision import VideoFeatures, VisionEncoder

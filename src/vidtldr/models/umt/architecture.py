@@ -1,17 +1,16 @@
 """Compare the weights of a file with those of a model and report mismatches."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, get_args
 
 from torch import Tensor
 
 from vidtldr.models.umt.config import ConfigName, UMTConfig
 from vidtldr.models.umt.parameter_names import Task
+from vidtldr.models.weights_file import mismatches
 
-__all__ = ["likely_architecture", "mismatches", "validate_weights"]
-
-NUM_NAMES_SHOWN = 4
+__all__ = ["likely_architecture", "validate_weights"]
 
 
 class Sizes(NamedTuple):
@@ -39,21 +38,6 @@ def validate_weights(
         )
 
 
-def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Name the first few weights that are missing, unexpected or of another shape; "" if none."""
-    shapes = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in found and found[name].shape != expected[name].shape
-    ]
-    problems = [
-        _first_few("missing", sorted(expected.keys() - found.keys())),
-        _first_few("unexpected", sorted(found.keys() - expected.keys())),
-        _first_few("of another shape", shapes),
-    ]
-    return "; ".join(problem for problem in problems if problem)
-
-
 def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
     """Say in a sentence what the file seems to hold, and what to pass for it.
 
@@ -76,13 +60,6 @@ def likely_architecture(found: Mapping[str, Tensor], task: Task) -> str:
         if _sizes_of(UMTConfig.named(name)) == sizes:
             return f"The file looks like {name!r} ({_words(sizes)}). Pass `config={name!r}`."
     return f"The file looks like {_words(sizes)}. Pass a `config` of these sizes."
-
-
-def _first_few(what: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = ", ..." if len(names) > NUM_NAMES_SHOWN else ""
-    return f"{len(names)} {what} ({', '.join(names[:NUM_NAMES_SHOWN])}{more})"
 
 
 def _words(sizes: Sizes) -> str:

@@ -16,7 +16,7 @@ from vidtldr.models.umt.config import ConfigName, UMTConfig, resolve_config
 from vidtldr.models.umt.parameter_names import NamedWeights, Task, canonical_weights
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.models.umt.tokenizer import TokenizerSource
-from vidtldr.models.umt.weights_file import read_tensors
+from vidtldr.models.weights_file import read_tensors
 
 __all__ = ["convert_checkpoint", "load_umt"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidtldr.models.precision import at_least_float32
 from vidtldr.models.umt.config import UMTConfig
-from vidtldr.models.umt.precision import at_least_float32
 from vidtldr.models.umt.text import TextEncoder
 from vidtldr.models.umt.tokenizer import TextTokenizer, TokenizerSource
 from vidtldr.models.umt.vision import VideoFeatures, VisionEncoder

@@ -1,10 +1,10 @@
-"""Read the tensors of a weights file: safetensors, and pickles without running their code."""
+"""Read the tensors of a weights file, never running code in it, and compare them with a model's."""
 
 import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["read_tensors"]
+__all__ = ["mismatches", "read_tensors"]
 
 # The authors' training script saves its settings with the weights in this class, a dict with
 # attributes. It is read as a plain OrderedDict: only torch's own code runs.
@@ -21,6 +21,7 @@ PLAIN_DICTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (OrderedDict, "utils.easydict.EasyDict"),
     (OrderedDict, "easydict.EasyDict"),
 ]
+NUM_NAMES_SHOWN = 4
 BROKEN_FILE = (RuntimeError, EOFError, LookupError, OSError, ValueError, SafetensorError)
 
 
@@ -98,3 +99,25 @@ def _check_state_dict(content: object, path: Path) -> dict[str, Tensor]:
         name: value.float() if value.is_floating_point() else value
         for name, value in content.items()
     }
+
+
+def mismatches(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Name the first few weights that are missing, unexpected or of another shape; "" if none."""
+    shapes = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    problems = [
+        _first_few("missing", sorted(expected.keys() - found.keys())),
+        _first_few("unexpected", sorted(found.keys() - expected.keys())),
+        _first_few("of another shape", shapes),
+    ]
+    return "; ".join(problem for problem in problems if problem)
+
+
+def _first_few(what: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = ", ..." if len(names) > NUM_NAMES_SHOWN else ""
+    return f"{len(names)} {what} ({', '.join(names[:NUM_NAMES_SHOWN])}{more})"
