@@ -38,8 +38,8 @@ def reference_attention(
         return x, None
     attn = logits.detach().softmax(dim=-1)  # (B, H, N, N)
     if score == "sharpness-per-head":
-        return x, torch.xlogy(attn, attn).sum(dim=-1).mean(dim=1)
+        return x, (attn * attn.log()).sum(dim=-1).mean(dim=1)
     attn = attn.mean(dim=1)  # (B, N, N)
     if score == "received":
         return x, attn.mean(dim=1)
-    return x, torch.xlogy(attn, attn).sum(dim=-1)  # xlogy: 0 log 0 = 0, the limit
+    return x, (attn * attn.log()).sum(dim=-1)  # no weight is 0: `_DEPTH` bounds them
