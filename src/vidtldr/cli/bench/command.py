@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vidtldr.cli.bench.options import (
-    MAX_TOKENS,
+    MAX_ATTENTION_TOKENS,
     MAX_WIDTH,
     ShapesOptions,
     SpeedOptions,
@@ -208,7 +208,9 @@ def latency(
         speed.validate()
         wanted.validate()
         config = merging.parse(None)
-        counts = [] if scaling is None else positive_counts("--scaling", scaling, MAX_TOKENS)
+        counts = (
+            [] if scaling is None else positive_counts("--scaling", scaling, MAX_ATTENTION_TOKENS)
+        )
         from vidtldr.cli.bench.speed import run_latency_job
 
         is_whole = run_latency_job(
@@ -297,7 +299,7 @@ def paths(
     Exit codes: 0 all done, 2 nothing could start.
     """
     with clear_errors(debug, "nothing is kept"):
-        counts = positive_counts("--tokens", tokens, MAX_TOKENS)
+        counts = positive_counts("--tokens", tokens, MAX_ATTENTION_TOKENS)
         names = parse_dtypes(dtypes)
         if output is not None:
             validate_outputs([Output(output, endings=JSON_FILE)])

@@ -16,7 +16,7 @@ from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [
     "BUILT_IN_NAMES",
-    "MAX_TOKENS",
+    "MAX_ATTENTION_TOKENS",
     "MAX_WIDTH",
     "ShapesOptions",
     "SpeedOptions",
@@ -42,7 +42,7 @@ MAX_CLIPS = 10_000
 _MAX_BATCH = 2**31 - 1  # what there is no memory for is named, and the rest measured
 MAX_SEED = 2**31 - 1
 MAX_SIDE = 16384  # pixels
-MAX_TOKENS = 2**18
+MAX_ATTENTION_TOKENS = 2**18  # of one attention, not of a model
 MAX_WIDTH = 1024  # heads, and channels of one
 
 
