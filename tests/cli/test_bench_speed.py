@@ -140,7 +140,7 @@ HUGE_BATCH = 2**31 - 1  # clips of so many numbers are more than a process can a
 def test_what_there_is_no_room_for_is_named_and_the_rest_is_measured(
     run: Run, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidtldr.cli.bench.command.MAX_TOKENS", HUGE_BATCH)
+    monkeypatch.setattr("vidtldr.cli.bench.command.MAX_ATTENTION_TOKENS", HUGE_BATCH)
     output, page = tmp_path / "latency.json", tmp_path / "latency.html"
     command = ["bench", "latency", "--model", model, "--device", "cpu", "--rounds", "1"]
     command += ["--baselines", "merged", "--no-roofline", "--batches", f"{HUGE_BATCH},1"]
