@@ -15,7 +15,7 @@ import vidtldr
 from vidtldr.cli.ask import ask
 from vidtldr.cli.bench.command import app as bench
 from vidtldr.cli.classify.command import classify
-from vidtldr.cli.convert import convert
+from vidtldr.cli.convert import convert, export
 from vidtldr.cli.embed import embed
 from vidtldr.cli.errors import end_with, value_error
 from vidtldr.cli.evaluate.command import app as evaluate
@@ -109,6 +109,7 @@ app.add_typer(evaluate, name="evaluate")
 app.command(cls=with_old_names({"--metric": "--drift-by"}))(tune)
 app.add_typer(bench, name="bench")
 app.command()(convert)
+app.command()(export)
 app.add_typer(shapes, name="shapes")
 
 

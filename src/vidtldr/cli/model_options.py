@@ -58,8 +58,9 @@ class ModelOptions(ModelSpec):
         Reads(),
         typer.Option(
             help="A directory or hub id of transformers: VideoMAE, ViViT, V-JEPA 2, CLIP, SigLIP, "
-            "DINOv2 and others; umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one. Default: "
-            "the bundled shapes model, which knows only coloured shapes.",
+            "DINOv2 and others; umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one; for "
+            "classify, embed and index also a file of vidtldr export. Default: the bundled shapes "
+            "model, which knows only coloured shapes.",
             show_default=False,
         ),
     ] = None
@@ -291,9 +292,13 @@ class MergeOptions:
 
         Raises:
             ValueError: If more than one schedule is given, one is malformed, a preset is not for
-                this model, or a score, metric or pooling has nothing to merge by it.
+                this model, a score, metric or pooling has nothing to merge by it, or the model is
+                exported.
         """
         config = self._amount(model)
+        if model is not None and model.is_exported:
+            self._refuse_exported(model, must_merge=must_merge)
+            return None
         if config is None and model is not None and model.is_bundled:
             config = bundled_merge()
         if config is None and must_merge:
@@ -313,6 +318,15 @@ class MergeOptions:
         if self.pooling is not None:
             typed["pooling"] = self.pooling
         return typed
+
+    def _refuse_exported(self, model: ModelOptions, *, must_merge: bool) -> None:
+        typed = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        if typed or must_merge:
+            raise ValueError(
+                f"{_flag(typed[0]) if typed else '--compare'} must be left out with an exported "
+                f"model, got {model.model!r}: what merges in it was chosen when it was exported. "
+                "Leave it out, or name the model itself."
+            )
 
     def _refuse_choices_without_amount(self, model: ModelOptions | None) -> None:
         if model is None:  # benchmarks apply the choices to a schedule of their own

@@ -173,6 +173,8 @@ class _Steps:
     def line(self) -> str:
         if not self._what:
             return "working"
+        if self._total <= 1:
+            return f"{self._what}: {duration(time.monotonic() - self._start)} so far"
         left = ""
         if 0 < self._done < self._total:
             seconds = time.monotonic() - self._start

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree
 
-__all__ = ["keep_float32"]
+__all__ = ["keep_float32", "merges"]
 
 # The attribute of OpenVINO's own transformations for it. Python can write it only into a file.
 _MARK = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16,bf16"}
@@ -44,6 +44,11 @@ def keep_float32(model: Any) -> Any:
         openvino.save_model(model, path, compress_to_fp16=False)
         weights = path.with_suffix(".bin").read_bytes()  # which must outlive the folder
         return openvino.Core().read_model(_with_marks(path.read_text(), marked), weights=weights)
+
+
+def merges(model: Any) -> bool:
+    """Whether anything merges in an `openvino.Model`."""
+    return bool(_nodes_to_mark(model.get_ordered_ops()))
 
 
 def _nodes_to_mark(nodes: Iterable[Any]) -> set[str]:

@@ -43,12 +43,13 @@ def to_pixels(clip: Clip, transform: VideoTransform, model: nn.Module) -> Tensor
     Args:
         clip: As decoded, or read with the same transform.
         transform: The model's.
-        model: Decides device and dtype.
+        model: Decides device and dtype; an exported one, without weights here, takes float32 on
+            the CPU.
 
     Returns:
         Pixel values, shape (1, T, 3, S, S).
     """
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), torch.empty(0))
     x = clip.frames if clip.transform == transform else transform.resized(clip.frames)
     return transform.normalised(x).unsqueeze(0).to(parameter.device, parameter.dtype)
 

@@ -32,6 +32,7 @@ __all__ = [
     "EmbeddedVideo",
     "Embedder",
     "embed_videos",
+    "head_of",
     "pretrained_embedder",
     "pretrained_features",
     "umt_embedder",
@@ -161,7 +162,7 @@ def pretrained_embedder(
     if isinstance(model, VideoEncoder):
         num_channels = model.num_channels
     else:
-        num_channels = _head_of(model).in_features
+        num_channels = head_of(model).in_features
     sampling = sampling or Sampling(pretrained.num_frames)
     reader = ClipReader(sampling, pretrained.transform, time_limit_seconds=time_limit_seconds)
 
@@ -215,7 +216,7 @@ def pretrained_features(model: nn.Module, clips: Tensor) -> Tensor:
         if get_ident() == here:  # another thread may run the same model meanwhile
             seen.append(args[0])
 
-    handle = _head_of(model).register_forward_pre_hook(keep)
+    handle = head_of(model).register_forward_pre_hook(keep)
     try:
         _run(model, x)
     finally:
@@ -290,7 +291,12 @@ def _identity(model: nn.Module, merge: MergeConfig | None, reader: ClipReader) -
     }
 
 
-def _head_of(model: nn.Module) -> nn.Linear:
+def head_of(model: nn.Module) -> nn.Linear:
+    """Return the last layer of a classifier, whose input is its vector.
+
+    Raises:
+        NotImplementedError: If it is no linear layer named `classifier`.
+    """
     head = getattr(model, "classifier", None)
     if not isinstance(head, nn.Linear):
         raise NotImplementedError(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from vidtldr.budget.counts import resolved_r
 from vidtldr.bundled import BUNDLED
@@ -21,6 +21,14 @@ from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.compiled_pretrained import compile_pretrained
 from vidtldr.tasks.dual_encoder import DualEncoder
 from vidtldr.tasks.embed import Embedder, pretrained_embedder, umt_embedder
+from vidtldr.tasks.exported.model import (
+    TextEncoder,
+    exported_classifier,
+    exported_embedder,
+    validate_weights,
+)
+from vidtldr.tasks.exported.record import ExportRecord
+from vidtldr.tasks.model_files import directory_here
 from vidtldr.tasks.model_spec import ModelSpec
 from vidtldr.tasks.pretrained import (
     Pretrained,
@@ -28,6 +36,7 @@ from vidtldr.tasks.pretrained import (
     resolve_device,
     resolve_dtype,
 )
+from vidtldr.tasks.text_features import encode_texts, prompt_tokens
 from vidtldr.tasks.video_encoder import VideoEncoder
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.tasks.zero_shot import dual_classifier, text_classifier
@@ -97,6 +106,10 @@ def load_classifier(
         ValueError, TypeError, NotImplementedError, OSError, ImportError: If it is not such a
             model, or a file is missing or damaged.
     """
+    if spec.is_exported:
+        if template is not None:
+            raise _no_texts(template, spec)
+        return exported_classifier(spec, labels)
     if spec.is_umt:
         names = _own_labels(spec) if labels is None else labels
         return text_classifier(load_retrieval(spec), names, template)
@@ -114,11 +127,15 @@ def load_classifier(
             "neither. Use it with embed, search --like or index."
         )
     if template is not None:
-        raise ValueError(
-            f"`template` must come with a model that reads texts, got {template!r} with "
-            f"{spec.name!r}. Leave it out."
-        )
+        raise _no_texts(template, spec)
     return pretrained
+
+
+def _no_texts(template: str, spec: ModelSpec) -> ValueError:
+    return ValueError(
+        f"`template` must come with a model that reads texts, got {template!r} with "
+        f"{spec.name!r}. Leave it out."
+    )
 
 
 def load_model(
@@ -155,8 +172,8 @@ def load_embedder(
     """Load a model that embeds videos.
 
     Args:
-        spec: The model: UMT, a classifier or an encoder.
-        merge: What to merge; None for nothing.
+        spec: The model: UMT, a classifier or an encoder, or an exported file of one.
+        merge: What to merge; None for nothing, or if the file merges already.
         time_limit_seconds: Time limit for reading a video.
         compile_for: Batch size to compile the model for; None leaves it uncompiled.
 
@@ -164,6 +181,14 @@ def load_embedder(
         ValueError, TypeError, NotImplementedError, ImportError, OSError: As `load_classifier`,
             `apply_patch` and `CompiledTwin`.
     """
+    if spec.is_exported:
+        for name, value in (("merge", merge), ("compile", compile_for)):
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` must be left out with an exported model, got {spec.name!r}: it runs "
+                    "as it was exported. Leave it out."
+                )
+        return exported_embedder(spec, _text_encoder, time_limit_seconds)
     if spec.is_umt:
         model = load_retrieval(spec)
         reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
@@ -181,6 +206,30 @@ def load_embedder(
         dual=dual,
     )
     return replace(embedder, r=_removed(pretrained.model, merge))
+
+
+def _text_encoder(record: ExportRecord) -> TextEncoder:
+    """Load the model that was exported, from this machine alone, to encode texts."""
+    spec = record.model
+    if spec.is_umt:
+        umt = load_retrieval(spec)
+        validate_weights(umt, record.weights, spec.name)
+
+        def encode_by_umt(texts: Sequence[str], name: str) -> Tensor:
+            found = encode_texts(umt, prompt_tokens(umt.tokenizer, texts, name))
+            return found.row_embeddings[found.rows]
+
+        return encode_by_umt
+    directory = directory_here(spec.name)
+    if directory is None:
+        raise FileNotFoundError(
+            f"`model` must still be on this machine to encode texts, got {spec.name!r}, which was "
+            "exported and is not. Download it, or export it again."
+        )
+    pretrained, dual = load_model(replace(spec, model=directory))
+    validate_weights(pretrained.model, record.weights, spec.name)
+    assert dual is not None  # it was when it was exported
+    return dual.encode_typed
 
 
 def umt_source(spec: ModelSpec) -> UMTSource:

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-__all__ = ["model_directory", "model_source", "validate_model_name"]
+from vidtldr.tasks.exported.formats import is_exported
+
+__all__ = ["directory_here", "model_directory", "model_source", "validate_model_name"]
 
 _CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
@@ -29,7 +31,9 @@ def validate_model_name(name: str) -> None:
         return
     if path.is_file():
         remedy = f"Write `model={path.parent}`."
-        if not (path.parent / _CONFIG).is_file():
+        if is_exported(name):
+            remedy = "An exported file works with classify, embed and index; name the model itself."
+        elif not (path.parent / _CONFIG).is_file():
             remedy = f"For weights of UMT write `model=umt:{name}`."
         raise ValueError(f"`model` must be a directory, got the file {name!r}. {remedy}")
     if _TIMM.fullmatch(name):
@@ -72,6 +76,25 @@ def model_source(name: str) -> str:
             return str(snapshot)
     _ask_hub(name)
     return name
+
+
+def directory_here(name: str) -> str | None:
+    """The directory of a model that is on this machine; None if it would have to be downloaded.
+
+    Args:
+        name: An absolute path, or the id of a model on the hub.
+    """
+    from huggingface_hub import snapshot_download
+
+    directory = Path(name)
+    try:
+        if not directory.is_absolute():
+            directory = Path(snapshot_download(name, local_files_only=True))
+        if directory.is_dir() and not (directory / "adapter_config.json").exists():  # names another
+            return str(directory)
+    except (OSError, ValueError):  # not in the cache, or no id of the hub
+        pass
+    return None
 
 
 def model_directory(source: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from vidtldr.bundled import BUNDLED
 from vidtldr.config import MergeConfig
+from vidtldr.tasks.exported.formats import is_exported
 from vidtldr.tasks.model_files import validate_model_name
 
 __all__ = [
@@ -82,7 +83,8 @@ class ModelSpec:
 
     Attributes:
         model: `umt:` and a checkpoint or a directory written by `vidtldr convert`; a directory or
-            hub id of a classifier or encoder of transformers; or None for the bundled shapes model.
+            hub id of a classifier or encoder of transformers; a file of `vidtldr export`; or None
+            for the bundled shapes model.
         arch: Sizes of a UMT checkpoint: `b16` (the default), `l16` or a JSON file.
         tokenizer: Directory of a UMT checkpoint's tokenizer; None for BERT's own, from the cache.
         frames: Frames of a UMT model, None for 12 or what a converted directory says; or of an
@@ -108,6 +110,11 @@ class ModelSpec:
     def is_umt(self) -> bool:
         """Whether the model is a UMT model of this package, not a transformers model."""
         return self.model is None or self.model.startswith(UMT_PREFIX)
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether the model is a file that `vidtldr export` wrote."""
+        return self.model is not None and is_exported(self.model)
 
     @property
     def name(self) -> str:
@@ -167,7 +174,8 @@ class ModelSpec:
                     f"`{name}` must come with `model=umt:CHECKPOINT`, got model {self.model!r}. "
                     "Leave it out."
                 )
-        validate_model_name(self.model or "")
+        if not self.is_exported:
+            validate_model_name(self.model or "")
 
     def remembered(self, merge: MergeConfig | None) -> dict[str, Any]:
         """What an index stores, JSON-serialisable: all fields but the device, and the merging."""
@@ -179,7 +187,7 @@ class ModelSpec:
         changes: dict[str, Any] = {}
         if self.model is not None and self.is_umt:
             changes["model"] = UMT_PREFIX + str(self.checkpoint.resolve())
-        elif self.model is not None and Path(self.model).is_dir():
+        elif self.model is not None and (Path(self.model).is_dir() or self.is_exported):
             changes["model"] = str(Path(self.model).resolve())
         for name in ("arch", "tokenizer"):
             value = getattr(self, name)

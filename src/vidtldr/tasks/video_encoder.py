@@ -167,7 +167,7 @@ class VideoEncoder(nn.Module):
         if self.kind.sees == "clips":
             return self.kind.vector(self.model, pixel_values)
         vectors = self.kind.vector(self.model, pixel_values.flatten(0, 1))
-        return mean_of_frames(vectors, len(pixel_values))
+        return mean_of_frames(vectors, pixel_values.shape[0])
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class FrameClassifier(_Classifier):
     def forward(self, pixel_values: Tensor) -> ClassLogits:
         """Classify clips (B, T, 3, S, S)."""
         logits = self.model(pixel_values=pixel_values.flatten(0, 1)).logits
-        return ClassLogits(mean_of_frames(logits, len(pixel_values)))
+        return ClassLogits(mean_of_frames(logits, pixel_values.shape[0]))
 
 
 class ClipClassifier(_Classifier):

@@ -65,6 +65,11 @@ def classify(
                 "--compile must be left out with --compare, which looks into both models, got "
                 "both. Compare compiled models with vidtldr bench latency --compile."
             )
+        if spec.is_exported and compiled:
+            raise ValueError(
+                f"--compile must be left out with an exported model, got {spec.model!r}: it runs "
+                "as it was exported. Leave it out."
+            )
         if rounds is not None and not compare:
             raise ValueError(
                 f"--rounds must come with --compare, got {rounds} alone. Leave it out."

@@ -166,8 +166,9 @@ def _answer(job: Job, pixel_values: Tensor) -> Answer:
     if job.compiled is not None:
         chosen = job.compiled.model_for(pixel_values)
         return Answer(classify_pixels(chosen, pixel_values)[0], list(job.num_tokens))
-    if not is_known(model):  # families without merging cannot be traced
-        return Answer(classify_pixels(model, pixel_values)[0], [])
+    if not is_known(model):  # families without merging cannot be traced, nor can exported models
+        num_tokens = list(getattr(model, "num_tokens", ()))
+        return Answer(classify_pixels(model, pixel_values)[0], num_tokens)
     with trace(model) as recorded:
         probabilities = classify_pixels(model, pixel_values)[0]
     return Answer(probabilities, recorded.num_tokens)

@@ -36,6 +36,9 @@ from vidtldr.store.lance import validate_directory
 from vidtldr.store.new_index import validate_new_index
 from vidtldr.store.rows import FailureRow
 from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings
+from vidtldr.tasks.exported.formats import is_exported
+from vidtldr.tasks.exported.record import read_record
+from vidtldr.tasks.model_files import directory_here
 from vidtldr.tasks.model_spec import REMEMBERED
 from vidtldr.tasks.pretrained import resolve_device
 
@@ -99,16 +102,10 @@ def model_of_index(settings: IndexSettings, spec: ModelOptions) -> IndexModel:
 
 def _on_this_machine(model: str) -> str:
     """The directory of a model that an index names; only what is typed is ever downloaded."""
-    from huggingface_hub import snapshot_download
-
-    directory = Path(model)
-    try:
-        if not directory.is_absolute():
-            directory = Path(snapshot_download(model, local_files_only=True))
-        if directory.is_dir() and not (directory / "adapter_config.json").exists():  # names another
-            return str(directory)
-    except (OSError, ValueError):  # not in the cache, or no id of the hub
-        pass
+    if is_exported(model) and read_record(model).format != "aoti":  # which is code
+        return model
+    if (directory := directory_here(model)) is not None:
+        return directory
     raise ValueError(
         f"`model` must be named where it is not on this machine, got an index of {model!r}. If you "
         f"trust whoever made the index, add `model={model}`."
@@ -143,7 +140,8 @@ def run_index(
         keep_tokens = keep_tokens or settings.keep_tokens
     else:
         validate_new_index(into)  # before the model is loaded
-        if model.merge is None:  # an index that exists keeps its schedule
+        # An index that exists keeps its schedule, an exported file its own.
+        if model.merge is None and not model.spec.is_exported:
             typer.echo(UNMERGED_NOTE, err=True)
     if model.spec.is_bundled:
         typer.echo(BUNDLED_NOTE, err=True)

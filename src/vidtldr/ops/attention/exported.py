@@ -11,8 +11,7 @@ from torch import Tensor
 
 __all__ = ["exported_attention"]
 
-# Probabilities are at least this: 4e-31 changes no sum over keys, its logarithm is finite, and
-# there are no subnormal numbers, which make products slow on some processors.
+# What logarithms are taken of is at least this: it changes no sum over keys, and 0 log 0 is 0.
 _LEAST = 4e-31
 
 _BLOCK_BYTES = 128 << 20
@@ -39,20 +38,18 @@ def exported_attention(
     num_heads, num_tokens = int(q.shape[1]), int(q.shape[2])
     keys = (k.to(work) * scale).transpose(-1, -2)
     values = v.to(work)
-    weights = None if mass is None else mass.to(work)[:, None, None, :]
+    if mass is not None:  # the last channel becomes the sum of the weights, without another pass
+        weights = mass.to(work)[:, None, :, None].expand(*v.shape[:3], 1)
+        values = torch.cat((values * weights, weights), dim=-1)
     num_blocks = -(-num_heads * num_tokens**2 * work.itemsize // _BLOCK_BYTES)
     num_rows = -(-num_tokens // max(num_blocks, 1))
     attended, scores = [], []
     for start in range(0, num_tokens, num_rows):
         rows = slice(start, min(start + num_rows, num_tokens))
-        logits = q[:, :, rows].to(work) @ keys  # (B, H, R, N)
-        attn = logits.softmax(dim=-1).clamp_min(_LEAST)
+        attn = (q[:, :, rows].to(work) @ keys).softmax(dim=-1)  # (B, H, R, N)
         scores.append(_score_of_rows(attn.detach(), score))
-        if weights is None:
-            attended.append(attn @ values)
-        else:
-            weighted = attn * weights
-            attended.append(weighted @ values / weighted.sum(dim=-1, keepdim=True))
+        x = attn @ values
+        attended.append(x if mass is None else x[..., :-1] / x[..., -1:])
     x = torch.cat(attended, dim=2).to(v.dtype)
     if score == "received":
         return x, torch.stack(scores).sum(dim=0) / num_tokens
@@ -62,6 +59,8 @@ def exported_attention(
 def _score_of_rows(attn: Tensor, score: str) -> Tensor:
     """Sharpness of some rows, (B, R), or the attention that they pay to every key, (B, N)."""
     if score == "sharpness-per-head":
-        return (attn * attn.log()).sum(dim=-1).mean(dim=1)
+        return (attn * attn.clamp_min(_LEAST).log()).sum(dim=-1).mean(dim=1)
     attn = attn.mean(dim=1)
-    return attn.sum(dim=1) if score == "received" else (attn * attn.log()).sum(dim=-1)
+    if score == "received":
+        return attn.sum(dim=1)
+    return (attn * attn.clamp_min(_LEAST).log()).sum(dim=-1)

@@ -1,0 +1,1 @@
+"""Run models that `vidtldr export` wrote: in ONNX Runtime, OpenVINO or torch."""
