@@ -56,7 +56,7 @@ test-timm: .venv-timm/ready  ## Run timm's and open_clip's tests in an environme
 	.venv-timm/bin/python -m pytest -m timm $(TIMM_TESTS)
 
 test-export: .venv-export/ready  ## Run exported models in ONNX Runtime and OpenVINO, in an environment of their own (half an hour)
-	OMP_NUM_THREADS=1 .venv-export/bin/python -m pytest -m export tests/export
+	OMP_NUM_THREADS=1 .venv-export/bin/python -m pytest -m export tests/export tests/cli/test_export.py
 
 lint: .venv/ready  ## Check the style
 	.venv/bin/ruff check .

@@ -19,7 +19,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import openvino
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +31,9 @@ from vidtldr.measure.environment import environment
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.timing import Timing, paired_ratios, time_in_turn
 from vidtldr.patch.twin import merged_twin
+from vidtldr.tasks.exported.engines import import_openvino, load_graph
 
+openvino = import_openvino()
 CPU = torch.device("cpu")
 MODELS = ("videomae-b", "umt-b16")
 R = (600, 200, 100)
@@ -63,15 +64,10 @@ def in_torch(model: nn.Module, x: Tensor, _: Path, threads: int) -> Run:
 
 
 def in_onnxruntime(model: nn.Module, x: Tensor, folder: Path, threads: int) -> Run:
-    import onnxruntime
-
     path = folder / "model.onnx"
     torch.onnx.export(model, (x,), path, dynamo=True, verbose=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options)
-    inputs = {session.get_inputs()[0].name: x.numpy()}
-    return lambda: torch.from_numpy(session.run(None, inputs)[0])
+    run = load_graph(path, "onnx")
+    return lambda: run(x)[0]
 
 
 def in_openvino(model: nn.Module, x: Tensor, threads: int, precision: str, is_merging: bool) -> Run:
@@ -170,6 +166,7 @@ def main() -> None:
         parser.error("--precision bf16 must run on a processor with bfloat16, got one without")
     size = (4, 64) if arguments.smoke else ()
     torch.set_num_threads(arguments.threads)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     results = []
     for name in arguments.models or MODELS:
         results.append(

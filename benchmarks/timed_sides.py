@@ -96,6 +96,7 @@ def run_cases(description: str | None, cases: Mapping[str, Callable[[], dict[str
     arguments = parser.parse_args()
     torch.set_num_threads(NUM_THREADS)
     torch.manual_seed(0)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     results = []
     for name in arguments.cases or cases:
         results.append(cases[name]())

@@ -33,6 +33,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "compiled": speed.compiled,
     "encoders": speed.encoders,
     "towers": speed.towers,
+    "exporters": speed.exporters,
+    "exported": speed.exported,
     "peak_memory": speed.peak_memory,
     "attention_of_a_layer": speed.attention_of_a_layer,
     "stored_maps": speed.stored_maps,

@@ -121,6 +121,54 @@ def _sides_of(folder: str) -> str:
     return "\n\n".join(blocks)
 
 
+_ENGINES = {"torch": "torch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+_TITLES = {"videomae-b": "VideoMAE-B", "umt-b16": "UMT-B"}
+
+
+def exporters() -> str:
+    """Merged and unmerged models in torch and in two engines, on every machine that timed them."""
+    head = ["model", "engine", "precision", "unmerged", "merged", "speed-up"]
+    head += ["of the FLOP reduction", "over unmerged torch"]
+    blocks = []
+    for file in sorted((RESULTS / "exporters").glob("*.json")):
+        report = read(f"exporters/{file.stem}")
+        rows = [
+            [
+                _TITLES[result["model"]],
+                _ENGINES[row["engine"]],
+                {"f32": "float32", "bf16": "bfloat16"}[row["precision"]],
+                f"{row['median_ms']['unmerged']:.0f} ms",
+                f"{row['median_ms']['merged']:.0f} ms",
+                f"**{row['speedup']['median']:.2f}x** ({row['speedup']['lowest']:.2f} to "
+                f"{row['speedup']['highest']:.2f})",
+                f"{row['speedup_over_flop_reduction']:.2f}",
+                f"{row['over_torch_unmerged']:.2f}x",
+            ]
+            for result in report["results"]
+            for row in result["engines"]
+        ]
+        blocks += [table(head, rows), f"{made_by(report)} Random weights."]
+    return "\n\n".join(blocks)
+
+
+def exported() -> str:
+    """README's line: what merging gains in the engines, from the lowest to the highest."""
+    gains: dict[str, list[float]] = {}
+    for file in sorted((RESULTS / "exporters").glob("*.json")):
+        for result in read(f"exporters/{file.stem}")["results"]:
+            for row in result["engines"]:
+                if row["engine"] != "torch" and row["precision"] == "f32":
+                    name = f"{_TITLES[result['model']]} in {_ENGINES[row['engine']]}"
+                    gains.setdefault(name, []).append(row["speedup"]["median"])
+    said = ", ".join(f"{name} {_span(each)}" for name, each in gains.items())
+    return f"Exported, a merging model is faster there, too: {said} (float32, as above)."
+
+
+def _span(ratios: list[float]) -> str:
+    lowest, highest = f"{min(ratios):.2f}x", f"{max(ratios):.2f}x"
+    return lowest if lowest == highest else f"{lowest} to {highest}"
+
+
 def peak_memory() -> str:
     """Peak resident memory, and a breakdown of it in bfloat16."""
     report = read(MEMORY)

@@ -1,8 +1,11 @@
 """`vidtldr export`, and commands that take what it wrote."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +21,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ENDINGS = {"pt2": ".pt2", "aoti": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 PACKAGES = {"onnx": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 MERGE = ("--r", "4,3")
-FORMATS = ["pt2", *(pytest.param(each, marks=pytest.mark.export) for each in ("onnx", "openvino"))]
-FORMATS.append(pytest.param("aoti", marks=pytest.mark.export))  # compiles C++ for a minute
 
 
 def export(run: Run, model: object, path: Path, format_name: str, *flags: object) -> Result:
@@ -58,15 +59,18 @@ def exported(
     return model, path
 
 
-# Exports take seconds each.
-CLASSIFIERS = [
-    "videomae",
-    *(pytest.param(each, marks=pytest.mark.slow) for each in ("vit", "vjepa2", "timesformer")),
-]
+def exports_of_classifiers() -> list[Any]:
+    """Exports take seconds each, and compiling C++ a minute."""
+    one = [pytest.param("videomae", name, marks=pytest.mark.export) for name in ("onnx", "aoti")]
+    kinds = ("vit", "vjepa2", "timesformer")
+    others = [pytest.param(kind, "pt2", marks=pytest.mark.slow) for kind in kinds]
+    for_openvino = [
+        pytest.param(kind, "openvino", marks=pytest.mark.export) for kind in ("videomae", *kinds)
+    ]
+    return [("videomae", "pt2"), *one, *others, *for_openvino]
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize(("kind", "format_name"), exports_of_classifiers())
 def test_an_exported_classifier_answers_as_the_model(
     run: Run, kind: str, format_name: str, films: VideoSet, tmp_path: Path
 ) -> None:
@@ -336,3 +340,16 @@ def test_bfloat16_is_exported(run: Run, model: str, video: str, tmp_path: Path) 
     expected = run("classify", video, "--model", model, "--dtype", "bfloat16", *MERGE, "--json")
     for one, other in zip(labels_of(found), labels_of(expected), strict=True):
         assert one == pytest.approx(other, abs=0.02)
+
+
+@pytest.mark.export
+def test_openvino_sends_nothing() -> None:
+    pytest.importorskip("openvino_telemetry", reason="comes with openvino")
+    code = """
+from vidtldr.tasks.exported.engines import import_openvino
+import_openvino()
+from openvino.tools.ovc import telemetry_utils
+print(telemetry_utils.tm.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"

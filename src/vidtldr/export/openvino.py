@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 
 __all__ = ["keep_float32", "merges"]
 
+# Nodes that compute nothing between a norm and the product of what it returns.
+_MOVES = ("Broadcast", "Gather", "Reshape", "Slice", "StridedSlice", "Transpose")
 # The attribute of OpenVINO's own transformations for it. Python can write it only into a file.
 _MARK = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16,bf16"}
 
@@ -98,7 +100,7 @@ def _is_constant(node: Any) -> bool:
 
 def _is_normed(node: Any) -> bool:
     """Whether a side of a product is a slice of what was divided by its length."""
-    while node.get_type_name() in ("Slice", "StridedSlice", "Transpose", "Reshape", "Gather"):
+    while node.get_type_name() in _MOVES:
         node = node.input_value(0).get_node()
     return node.get_type_name() in ("Divide", "NormalizeL2")
 
@@ -109,6 +111,17 @@ def _scatters_mass(node: Any) -> bool:
     output = node.output(0)
     is_matrix = output.get_partial_shape().rank.get_length() == 2
     return bool(is_matrix and output.get_element_type().is_real())
+
+
+def _as_first_version(softmax: ElementTree.Element) -> None:
+    """Write a softmax as OpenVINO's CPU plugin rewrites it, which would lose the mark.
+
+    The first version of the operator does not know negative axes.
+    """
+    data, dims = softmax.find("data"), softmax.findall("output/port/dim")
+    assert data is not None  # every SoftMax has an axis
+    softmax.set("version", "opset1")
+    data.set("axis", str(int(data.get("axis", "-1")) % len(dims)))
 
 
 def _with_marks(xml: str, marked: set[str]) -> bytes:
@@ -122,5 +135,7 @@ def _with_marks(xml: str, marked: set[str]) -> bytes:
                 has_data = layer.find("data") is not None
                 layer.insert(int(has_data), info)
             ElementTree.SubElement(info, "attribute", _MARK)
+            if layer.get("type") == "SoftMax":
+                _as_first_version(layer)
     found: bytes = ElementTree.tostring(root)
     return found
