@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.tiny_files import VIDEOMAE_PROCESSOR, write_model
 from support.tiny_models import TRANSFORMERS, videomae
+from support.wrapped_layers import PlusOne
 from torch import nn
 from transformers import VideoMAEForVideoClassification
 
@@ -56,13 +57,19 @@ def test_where_they_are_lost_the_loader_refuses_with_the_reason(published: Path)
         load_pretrained(str(published), torch.device("cpu"), None)
 
 
+def _without_biases() -> nn.Module:
+    query = nn.Linear(3, 3)
+    nn.init.zeros_(query.bias)
+    return query
+
+
 @pytest.mark.parametrize("found", ["5.5.4", "5.18.0", "5.23.0", "6.0.0.dev0"])
 def test_other_versions_lose_nothing(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
     monkeypatch.setattr(lost_biases, "_version", lambda: found)
     assert name_lost_biases([MISSING]) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about_lost_biases([nn.Parameter(torch.zeros(3))])
+        warn_about_lost_biases([_without_biases()])
 
 
 @pytest.mark.parametrize("found", ["5.6.0", "5.17.1"])
@@ -91,3 +98,7 @@ def test_apply_patch_warns_once_of_biases_that_are_all_zero(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vidtldr.apply_patch(full, r=[4])
+        for layer in empty.videomae.encoder.layer:  # a wrapper shows no bias that could be lost
+            attention = layer.attention.attention
+            attention.query = PlusOne(attention.query)
+        vidtldr.apply_patch(empty, r=[4])
