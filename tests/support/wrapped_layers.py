@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
 from support.every_family import Family, equal, largest_difference, outputs
 from torch import Tensor, nn
@@ -47,6 +49,27 @@ class LowRank(nn.Module):
         folded = copy.deepcopy(self.linear)
         folded.weight.data += self.up.data @ self.down.data
         return folded
+
+
+class Around(nn.Module):
+    """A wrapper with nothing of what it wraps."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
+class Transparent(Around):
+    """A wrapper that passes on the attributes of what it wraps, as those of PEFT and PyTorch do."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
 
 
 def replace_linear_layers(
@@ -121,3 +144,45 @@ def check_each_module_is_called_as_often_as_unmerged(family: Family) -> None:
     names.clear()
     outputs(vidtldr.apply_patch(model, r=R), inputs)
     assert sorted(names) == unmerged
+
+
+def check_a_wrapper_is_refused(family: Family, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    """Around a block, or around a part of it whose forward is walked around."""
+    model = family.build()
+    for path in _paths_walked_around(model, 0):
+        inner = model.get_submodule(path)
+        model.set_submodule(path, wrap(inner))
+        # The published InternVideo2 is known by the parts of its blocks, which a wrapper may hide.
+        with pytest.raises(
+            (NotImplementedError, ValueError),
+            match=r"model must be (built of .*, got .* in block 0|of a known family)",
+        ):
+            vidtldr.apply_patch(model, r=R)
+        model.set_submodule(path, inner)
+    vidtldr.apply_patch(model, r=R)
+
+
+def check_a_wrapper_after_the_patch_is_noticed(
+    family: Family, wrap: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Around a part of a block; one around the block itself runs, and the block inside it."""
+    model, inputs = family.build(), family.inputs()
+    block, *inside = _paths_walked_around(model, LAYER)
+    vidtldr.apply_patch(model, r=R)
+    assert inside
+    for path in inside:
+        inner = model.get_submodule(path)
+        model.set_submodule(path, wrap(inner))
+        with pytest.raises(NotImplementedError, match=r"model must be .*, got .* in block 1"):
+            outputs(model, inputs)
+        model.set_submodule(path, inner)
+    expected = outputs(model, inputs)
+    model.set_submodule(block, wrap(model.get_submodule(block)))
+    assert equal(outputs(model, inputs), expected)
+
+
+def _paths_walked_around(model: nn.Module, layer: int) -> list[str]:
+    """Where in the model a block, and its modules that are walked around, are."""
+    host = find_host(model)
+    around = set(map(id, host.walked_around(host.blocks[layer]).values()))
+    return [path for path, module in model.named_modules() if id(module) in around]
