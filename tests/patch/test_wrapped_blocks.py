@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import torch
 from support.every_family import FAMILIES, outputs
 from support.wrapped_layers import (
     Around,
@@ -55,3 +56,19 @@ def test_a_look_at_attention_maps_is_refused(name: str, patched_first: bool) -> 
         refused()
     model.set_submodule(path, dropout)
     refused()
+
+
+def test_checkpointing_by_torch_wraps_patched_blocks() -> None:
+    """Gradients are those without it."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    plain, wrapped = (vidtldr.apply_patch(FAMILIES["VideoMAE"].build(), r=R) for _ in range(2))
+    layers, inputs = find_host(wrapped).root.encoder.layer, FAMILIES["VideoMAE"].inputs()
+    for i, block in enumerate(layers):
+        layers[i] = checkpoint_wrapper(block)
+    for model in (plain, wrapped):
+        model(**inputs).logits.sum().backward()
+    pairs = zip(plain.parameters(), wrapped.parameters(), strict=True)
+    assert all(torch.equal(one.grad, other.grad) for one, other in pairs)
+    with pytest.raises(NotImplementedError, match=r"got .*\.CheckpointWrapper in block 0"):
+        vidtldr.apply_patch(wrapped, r=R)

@@ -43,6 +43,7 @@ def validate_block(walk: type[Host], block: nn.Module, layer: int) -> None:
         found = full_name(type_before_parametrizations(module))
         if found != known:  # a subclass may compute something else: exact names only
             raise NotImplementedError(
-                f"model must be built of {known}, got {found} in block {layer}: its forward "
-                "is not known here. Use a model of the plain classes."
+                f"model must be built of {known}, got {found} in block {layer}: its forward is "
+                "not known here. Use a model of the plain classes; what wraps one must be taken "
+                "off or folded into its weights, as by PEFT's `merge_and_unload`."
             )

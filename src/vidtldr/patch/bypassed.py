@@ -80,7 +80,8 @@ def _accelerate_hooks_of(module: nn.Module) -> Iterator[Any]:
 
 
 def _path(module: nn.Module, block: nn.Module) -> str:
-    return next(name for name, inner in block.named_modules() if inner is module)
+    names: dict[nn.Module, str] = {inner: name for name, inner in block.named_modules()}
+    return names[module]
 
 
 def _name(module: nn.Module) -> str:
