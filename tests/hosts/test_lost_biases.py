@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.tiny_files import VIDEOMAE_PROCESSOR, write_model
 from support.tiny_models import TRANSFORMERS, videomae
-from support.wrapped_layers import PlusOne
 from torch import nn
 from transformers import VideoMAEForVideoClassification
 
@@ -57,19 +57,42 @@ def test_where_they_are_lost_the_loader_refuses_with_the_reason(published: Path)
         load_pretrained(str(published), torch.device("cpu"), None)
 
 
-def _without_biases() -> nn.Module:
-    query = nn.Linear(3, 3)
-    nn.init.zeros_(query.bias)
-    return query
-
-
 @pytest.mark.parametrize("found", ["5.5.4", "5.18.0", "5.23.0", "6.0.0.dev0"])
 def test_other_versions_lose_nothing(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
     monkeypatch.setattr(lost_biases, "_version", lambda: found)
     assert name_lost_biases([MISSING]) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about_lost_biases([_without_biases()])
+        warn_about_lost_biases([_without_bias()])
+
+
+def _without_bias() -> nn.Linear:
+    linear = nn.Linear(3, 3)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _quantized(linear: nn.Linear) -> nn.Module:
+    return torch.ao.nn.quantized.dynamic.Linear(linear.in_features, linear.out_features)
+
+
+class Adapter(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+
+@pytest.mark.parametrize("change", [Adapter, _quantized], ids=["adapter", "quantized"])
+def test_of_replaced_projections_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Linear], nn.Module]
+) -> None:
+    monkeypatch.setattr(lost_biases, "_version", lambda: "5.17.0")
+    lost_biases._warn.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_about_lost_biases([change(_without_bias())])
+    with pytest.warns(UserWarning, match="the biases of queries are all zero"):
+        warn_about_lost_biases([_without_bias()])
 
 
 @pytest.mark.parametrize("found", ["5.6.0", "5.17.1"])
@@ -98,7 +121,3 @@ def test_apply_patch_warns_once_of_biases_that_are_all_zero(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vidtldr.apply_patch(full, r=[4])
-        for layer in empty.videomae.encoder.layer:  # a wrapper shows no bias that could be lost
-            attention = layer.attention.attention
-            attention.query = PlusOne(attention.query)
-        vidtldr.apply_patch(empty, r=[4])

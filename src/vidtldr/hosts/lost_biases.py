@@ -36,15 +36,16 @@ def warn_about_lost_biases(queries: Iterable[nn.Module]) -> None:
     """Warn once if a VideoMAE's biases may have been lost.
 
     Args:
-        queries: The projections of its layers; their biases are all zero if they were lost, and in
-            an untrained model.
+        queries: The projections of its layers. Their biases are all zero if they were lost, and in
+            an untrained model; of those without a parameter of that name (quantized, or an adapter
+            around the layer) nothing is known.
     """
-    if _loses_biases() and all(map(_is_lost, queries)):
+    if _loses_biases() and all(map(_has_lost_bias, queries)):
         _warn()
 
 
-def _is_lost(query: nn.Module) -> bool:
-    bias = getattr(query, "bias", None)  # a wrapper may have none, or a method
+def _has_lost_bias(query: nn.Module) -> bool:
+    bias = getattr(query, "bias", None)
     return isinstance(bias, Tensor) and not bias.is_meta and not bias.any().item()
 
 
