@@ -5,21 +5,21 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from vidtldr.hosts.host import Host, full_name
 
-__all__ = ["validate_block", "validate_block_classes"]
+__all__ = ["modules_walked_around", "validate_block_classes"]
 
 
 def validate_block_classes(host: Host, first: int) -> None:
     """Check the blocks of a model from `first` on.
 
     Raises:
-        NotImplementedError: As `validate_block`.
+        NotImplementedError: As `modules_walked_around`.
     """
     for layer, block in enumerate(host.blocks[first:], start=first):
-        validate_block(type(host), block, layer)
+        modules_walked_around(type(host), block, layer)
 
 
-def validate_block(walk: type[Host], block: nn.Module, layer: int) -> None:
-    """Check that a block, and what is walked around in it, is of the classes that a family knows.
+def modules_walked_around(walk: type[Host], block: nn.Module, layer: int) -> list[nn.Module]:
+    """The modules of a block whose own forward is not called, of the classes that a family knows.
 
     Parametrizing a weight makes a class of its own, which computes the same.
 
@@ -27,6 +27,9 @@ def validate_block(walk: type[Host], block: nn.Module, layer: int) -> None:
         walk: The family.
         block: The block.
         layer: Which layer, 0-based, for the message.
+
+    Returns:
+        The block and modules inside it.
 
     Raises:
         NotImplementedError: If one is not, such as a wrapper around it.
@@ -40,6 +43,8 @@ def validate_block(walk: type[Host], block: nn.Module, layer: int) -> None:
             "block or a part of it, or do not merge."
         ) from error
     for known, module in walked.items():
+        if full_name(type(module)) == known:
+            continue
         found = full_name(type_before_parametrizations(module))
         if found != known:  # a subclass may compute something else: exact names only
             raise NotImplementedError(
@@ -47,3 +52,4 @@ def validate_block(walk: type[Host], block: nn.Module, layer: int) -> None:
                 "not known here. Use a model of the plain classes; what wraps one must be taken "
                 "off or folded into its weights, as by PEFT's `merge_and_unload`."
             )
+    return list(walked.values())

@@ -1,11 +1,11 @@
 """Modules of a block that a merging forward walks around: what is set on them would be lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from torch import nn
 
-from vidtldr.hosts.block_classes import validate_block
+from vidtldr.hosts.block_classes import modules_walked_around
 from vidtldr.hosts.host import Host, full_name
 
 __all__ = ["validate_bypassed", "validate_own_forward"]
@@ -26,8 +26,7 @@ def validate_bypassed(walk: type[Host], block: nn.Module, layer: int) -> None:
     Raises:
         NotImplementedError: If something does, or a module is of a class that is not known.
     """
-    validate_block(walk, block, layer)
-    for module in walk.walked_around(block).values():
+    for module in modules_walked_around(walk, block, layer):
         if module is not block:
             _validate_untouched(module, layer)
     for module in walk.not_called(block):
@@ -73,10 +72,9 @@ def _hooks_of(module: nn.Module) -> Iterator[Any]:
     yield from module._backward_pre_hooks.values()
 
 
-def _accelerate_hooks_of(module: nn.Module) -> Iterator[Any]:
+def _accelerate_hooks_of(module: nn.Module) -> Sequence[Any]:
     hook = vars(module).get("_hf_hook")
-    if hook is not None:
-        yield from getattr(hook, "hooks", [hook])  # those of a `SequentialHook`
+    return () if hook is None else getattr(hook, "hooks", (hook,))  # those of a `SequentialHook`
 
 
 def _path(module: nn.Module, block: nn.Module) -> str:
