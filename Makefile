@@ -6,7 +6,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/hosts/test_towers.py tests/tasks/test_video_language.py tests/export/test_timm.py tests/video/test_processors.py
 
-.PHONY: demo example test test-triton test-slow test-timm test-export lint types readme docs clean help
+.PHONY: demo example test test-triton test-torchao test-slow test-timm test-export lint types readme docs clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -19,6 +19,11 @@ help:  ## Show the targets
 
 .venv/ready: .venv/demo
 	.venv/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Beside the environment, not in it: where torchao is found, transformers imports it, and it logs.
+.torchao/ready: constraints.txt .venv/ready
+	.venv/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --no-deps --target .torchao torchao
 	touch $@
 
 .venv-timm/ready: pyproject.toml constraints-timm.txt
@@ -49,6 +54,9 @@ test: .venv/ready  ## Run the tests (a few minutes on two cores)
 test-triton: .venv/ready  ## Run the GPU kernels' tests on the CPU, in Triton's interpreter (part of `make test`)
 	TRITON_INTERPRET=1 $(PYTEST) -m triton tests/ops tests/patch/test_triton.py
 
+test-torchao: .torchao/ready  ## Run the tests of weights that torchao quantizes
+	OMP_NUM_THREADS=1 PYTHONPATH=.torchao .venv/bin/python -m pytest tests/patch/test_quantized.py
+
 test-slow: .venv/ready  ## Run the tests that take longer
 	$(PYTEST) -m 'slow and not timm and not triton and not gpu and not export'
 
@@ -72,4 +80,4 @@ docs: .venv-docs/ready  ## Build the documentation into site/, in an environment
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 clean:  ## Remove environments and caches
-	rm -rf .venv .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .torchao .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

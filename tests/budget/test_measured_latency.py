@@ -209,6 +209,26 @@ def test_layers_of_different_sizes_are_refused(clock: Clock) -> None:
         module.fingerprint(find_host(model), CONFIG)
 
 
+class Int8Linear(nn.Linear):
+    """Its weight, the first parameter of a block, is in another dtype than tokens."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        self.weight = nn.Parameter((100 * layer.weight).to(torch.int8), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight.to(x.dtype) / 100, self.bias)
+
+
+def test_weights_of_integers_are_measured_with_tokens_of_floats(clock: Clock) -> None:
+    model = videomae()
+    for layer in model.videomae.encoder.layer:
+        layer.attention.attention.query = Int8Linear(layer.attention.attention.query)
+    assert not next(model.videomae.encoder.layer[0].parameters()).is_floating_point()
+    vidtldr.apply_patch(model, MergeConfig(speedup=1.1, layers=[0, 1]))
+    assert max(clock.tokens) == find_host(model).num_tokens
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("build", [videomae, vivit, tiny_umt])
 def test_a_model_of_dynamic_int8_is_measured_for_itself(clock: Clock, build: Any) -> None:

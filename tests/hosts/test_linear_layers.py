@@ -1,116 +1,58 @@
 """A linear layer is called, never read: adapters, quantization and hooks replace or wrap it."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
-from support.plus_one import PlusOne
-from support.tiny_models import clips, spread_out_weights, videomae, vivit
-from support.tiny_umt import TINY
-from torch import Tensor, nn
+from support.every_family import FAMILIES, largest_difference, outputs, umt
+from support.exporters import flat
+from support.wrapped_layers import (
+    LowRank,
+    PlusOne,
+    R,
+    check_each_adapter_merges_as_its_folded_weight,
+    check_each_change_of_a_forward_counts,
+    check_each_module_is_called_as_often_as_unmerged,
+    replace_linear_layers,
+)
+from torch import nn
 
 import vidtldr
+from vidtldr.hosts import registry
 from vidtldr.hosts.registry import find_host
-from vidtldr.models.umt.vision import VisionEncoder
-from vidtldr.ops.attention import attend
 
-R = [5, 3]
-
-
-def umt() -> nn.Module:
-    return spread_out_weights(VisionEncoder(TINY))
+OF_TIMM = {"VisionTransformer (timm)", "Eva (timm)", "open_clip (its own ViT)"}
+every_family = pytest.mark.parametrize("name", FAMILIES)
+a_few = pytest.mark.parametrize("name", ["VideoMAE", "ViViT", "UMT"])
 
 
-FAMILIES: list[Callable[..., nn.Module]] = [videomae, vivit, umt]
-LINEAR_LAYERS = [
-    pytest.param(build, name, id=f"{build.__name__}-{name}")
-    for build in FAMILIES
-    for name, module in find_host(build()).blocks[1].named_modules()
-    if isinstance(module, nn.Linear)
-]
+def test_every_family_is_here_or_in_the_tests_of_timm() -> None:
+    here = {find_host(family.build()).family for family in FAMILIES.values()}
+    assert here | OF_TIMM == {family.family for family in registry.FAMILIES}
 
 
-def run(model: nn.Module) -> Tensor:
-    weight = next(model.parameters())
-    if isinstance(model, VisionEncoder):
-        return model(clips()[:, :3, :, :12, :12].to(weight.dtype)).pooled
-    return model(pixel_values=clips().to(weight.dtype)).logits
+@every_family
+def test_each_adapter_merges_as_its_folded_weight(name: str) -> None:
+    check_each_adapter_merges_as_its_folded_weight(FAMILIES[name])
 
 
-class LowRank(nn.Module):
-    """An adapter: the layer itself, and a product of two thin matrices that is trained."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.linear = linear
-        generator = torch.Generator().manual_seed(0)
-        down = 0.3 * torch.randn(2, linear.in_features, generator=generator)
-        up = 0.3 * torch.randn(linear.out_features, 2, generator=generator)
-        self.down = nn.Parameter(down.to(linear.weight.dtype))
-        self.up = nn.Parameter(up.to(linear.weight.dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) + x @ self.down.T @ self.up.T
-
-    def folded(self) -> nn.Linear:
-        """One linear layer that does the same."""
-        folded = copy.deepcopy(self.linear)
-        folded.weight.data += self.up.data @ self.down.data
-        return folded
+@every_family
+def test_each_change_of_a_forward_counts(name: str) -> None:
+    check_each_change_of_a_forward_counts(FAMILIES[name])
 
 
-def replace_linear_layers(
-    module: nn.Module, replacement: Callable[[nn.Module], nn.Module], kind: type = nn.Linear
-) -> None:
-    for name, child in list(module.named_children()):
-        if isinstance(child, kind):
-            setattr(module, name, replacement(child))
-        else:
-            replace_linear_layers(child, replacement, kind)
+@every_family
+def test_each_module_of_a_block_is_called_as_often_as_unmerged(name: str) -> None:
+    check_each_module_is_called_as_often_as_unmerged(FAMILIES[name])
 
 
-@pytest.mark.parametrize(("build", "name"), LINEAR_LAYERS)
-def test_a_layer_that_adds_one_counts_walked_as_in_the_hosts_own_forward(
-    build: Callable[..., nn.Module], name: str
-) -> None:
-    model = build().double()
-    host = find_host(model)
-    block = host.blocks[1]
-    added = PlusOne(block.get_submodule(name))
-    block.set_submodule(name, added)
-    with torch.no_grad():
-        x = torch.randn(2, 21, next(block.parameters()).shape[-1], dtype=torch.float64)
-        own = block(x)
-        assert added.num_calls == 1
-        walked = host.mlp_half(block, host.attention_half(block, x, attend).x)
-        assert added.num_calls == 2
-        assert torch.allclose(walked, own, atol=1e-12)
-
-
-@pytest.mark.parametrize(("build", "name"), LINEAR_LAYERS)
-def test_a_layer_that_adds_one_leaves_merging_of_nothing_bit_identical(
-    build: Callable[..., nn.Module], name: str
-) -> None:
-    model = build()
-    block = find_host(model).blocks[1]
-    block.set_submodule(name, PlusOne(block.get_submodule(name)))
-    with torch.no_grad():
-        own = run(model)
-        vidtldr.apply_patch(model, r=[0, 0])
-        assert torch.equal(run(model), own)
-        vidtldr.apply_patch(model, r=R)
-        assert not torch.equal(run(model), own)
-        vidtldr.remove_patch(model)
-        assert torch.equal(run(model), own)
-
-
-@pytest.mark.parametrize("build", FAMILIES)
+@a_few
 @pytest.mark.parametrize("patched_first", [False, True])
-def test_adapters_merge_as_their_folded_weights_do_and_are_trained(
-    build: Callable[..., nn.Module], patched_first: bool
+def test_adapters_everywhere_merge_as_their_folded_weights_do_and_are_trained(
+    name: str, patched_first: bool
 ) -> None:
-    model = build().double()
+    family = FAMILIES[name]
+    model, inputs = family.build().double(), family.inputs()
     if patched_first:
         vidtldr.apply_patch(model, r=R)
     for block in find_host(model).blocks:
@@ -120,38 +62,36 @@ def test_adapters_merge_as_their_folded_weights_do_and_are_trained(
     replace_linear_layers(folded, LowRank.folded, LowRank)
     vidtldr.apply_patch(folded, r=R)
     vidtldr.apply_patch(model, r=R)
-    found = run(model)
-    with torch.no_grad():
-        assert torch.allclose(found, run(folded), atol=1e-10)
-        assert not torch.allclose(found, run(vidtldr.apply_patch(build().double(), r=R)), atol=1e-3)
-    found.sum().backward()
-    for name, parameter in model.named_parameters():
-        if name.endswith((".down", ".up")):
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().sum() > 0, name
+    found = outputs(model, inputs)
+    assert largest_difference(found, outputs(folded, inputs)) < 1e-10
+    plain = vidtldr.apply_patch(family.build().double(), r=R)
+    assert largest_difference(found, outputs(plain, inputs)) > 1e-3
+    sum(x.sum() for x in flat(model(**{key: x.double() for key, x in inputs.items()}))).backward()
+    for key, parameter in model.named_parameters():
+        if key.endswith((".down", ".up")):
+            assert parameter.grad is not None, key
+            assert parameter.grad.abs().sum() > 0, key
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("build", FAMILIES)
+@a_few
 @pytest.mark.parametrize("patched_first", [False, True])
-def test_a_model_of_dynamic_int8_merges_about_as_in_float32(
-    build: Callable[..., nn.Module], patched_first: bool
-) -> None:
-    model = build()
-    expected = run(vidtldr.apply_patch(copy.deepcopy(model), r=R))
+def test_a_model_of_dynamic_int8_merges_about_as_in_float32(name: str, patched_first: bool) -> None:
+    family = FAMILIES[name]
+    model, inputs = family.build(), family.inputs()
+    *_, expected = outputs(vidtldr.apply_patch(copy.deepcopy(model), r=R), inputs)
     if patched_first:
         vidtldr.apply_patch(model, r=R)
     model = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     vidtldr.apply_patch(model, r=R)
-    with torch.no_grad():
-        assert (run(model) - expected).abs().max() < 0.3 * expected.abs().max()
+    *_, found = outputs(model, inputs)  # logits, or tokens pooled
+    assert largest_difference([found], [expected]) < 0.3
 
 
 def test_every_linear_layer_of_umt_is_called_once_a_forward() -> None:
     model = umt()
     replace_linear_layers(model, PlusOne)
-    with torch.no_grad():
-        run(model)
+    outputs(model, FAMILIES["UMT"].inputs())
     counts = [module.num_calls for module in model.modules() if isinstance(module, PlusOne)]
     assert counts == [1] * len(counts)
 

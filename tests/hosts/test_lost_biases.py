@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,36 @@ def test_other_versions_lose_nothing(monkeypatch: pytest.MonkeyPatch, found: str
     assert name_lost_biases([MISSING]) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about_lost_biases([nn.Parameter(torch.zeros(3))])
+        warn_about_lost_biases([_without_bias()])
+
+
+def _without_bias() -> nn.Linear:
+    linear = nn.Linear(3, 3)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _quantized(linear: nn.Linear) -> nn.Module:
+    return torch.ao.nn.quantized.dynamic.Linear(linear.in_features, linear.out_features)
+
+
+class Adapter(nn.Module):
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+
+@pytest.mark.parametrize("change", [Adapter, _quantized], ids=["adapter", "quantized"])
+def test_of_replaced_projections_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Linear], nn.Module]
+) -> None:
+    monkeypatch.setattr(lost_biases, "_version", lambda: "5.17.0")
+    lost_biases._warn.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_about_lost_biases([change(_without_bias())])
+    with pytest.warns(UserWarning, match="the biases of queries are all zero"):
+        warn_about_lost_biases([_without_bias()])
 
 
 @pytest.mark.parametrize("found", ["5.6.0", "5.17.1"])

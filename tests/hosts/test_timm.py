@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.plus_one import PlusOne
+from support.wrapped_layers import PlusOne
 from torch import Tensor, nn
 
 import vidtldr

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from vidtldr.budget.costs import ForwardCosts, r_for_flop_ratio
 from vidtldr.budget.counts import forward_costs, validated_layers
 from vidtldr.config import MergeConfig
-from vidtldr.hosts.host import Host, validate_block_classes
+from vidtldr.hosts.block_classes import validate_block_classes
+from vidtldr.hosts.host import Host
 
 __all__ = ["BudgetBySize", "budget_by_size"]
 

@@ -17,7 +17,8 @@ from vidtldr.budget.latency import LatencyModel, r_for_speedup
 from vidtldr.budget.linear_layers import linear_layers
 from vidtldr.budget.measured_latency import measured_latency
 from vidtldr.config import MergeConfig
-from vidtldr.hosts.host import Host, validate_block_classes
+from vidtldr.hosts.block_classes import validate_block_classes
+from vidtldr.hosts.host import Host
 
 __all__ = [
     "forward_costs",

@@ -85,7 +85,7 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
             "`speedup` must be used on a model whose layers are all of one size, got different "
             "ones. Use `flop_ratio`."
         )
-    weight = next(host.blocks[0].parameters())
+    weight = _floating_weight(host.blocks[0])
     return {
         "device": device_name(weight.device),
         "device_type": weight.device.type,
@@ -103,6 +103,11 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
         "weighting": config.weighting,
         "impl": config.impl,
     }
+
+
+def _floating_weight(block: nn.Module) -> nn.Parameter:
+    """A weight in the dtype of the tokens, which weights quantized to integers are not in."""
+    return next(weight for weight in block.parameters() if weight.is_floating_point())
 
 
 def _shapes(block: nn.Module) -> list[list[Any]]:
@@ -168,7 +173,7 @@ def _runs(host: Host, config: MergeConfig, num_places: int) -> dict[str, Callabl
     num_mergeable = num_places - host.num_extra_tokens
     num_clips, num_tokens = host.batch_multiple, host.tokens_of(num_mergeable)
     block = host.blocks[0]
-    weight = next(block.parameters())
+    weight = _floating_weight(block)
     num_channels = linear_layers(block)[0].in_features
     x = torch.randn(num_clips, num_tokens, num_channels, device=weight.device).to(weight.dtype)
     mass = 1 + torch.rand(num_clips, num_tokens, device=weight.device)

@@ -72,7 +72,7 @@ class CLIPHost(Host):
 
     def pooling_steps(self) -> tuple[PoolingStep, ...]:
         """The encoder, before a classifier's mean of patches."""
-        if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
+        if not self.is_inside(f"{self.modeling}.{self.prefix}ForImageClassification"):
             return ()
         root: Any = self.root
         return (PoolingStep(root.encoder, None, returns="shares"),)

@@ -42,7 +42,9 @@ class Dinov2Host(ViTHost):
             NotImplementedError: If its layers are those of an older version of transformers.
         """
         blocks = root.encoder.layer
-        if not hasattr(blocks[0].attention, "q_proj"):
+        attention = getattr(blocks[0], "attention", None)
+        is_plain = is_a(attention, f"{cls.modeling}.{cls.prefix}Attention")
+        if is_plain and not hasattr(attention, "q_proj"):
             raise NotImplementedError(
                 f"{type(root).__name__} must have the layers of transformers 5.18 or later, got "
                 "older ones, which are laid out differently. Upgrade transformers."
@@ -72,7 +74,7 @@ class Dinov2Host(ViTHost):
 
     def pooling_steps(self) -> tuple[PoolingStep, ...]:
         """The norm before the mean of patches, in the classifier."""
-        if not is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
+        if not self.is_inside(f"{self.modeling}.{self.prefix}ForImageClassification"):
             return ()
         root: Any = self.root
         return (PoolingStep(root.layernorm, returns="shares"),)

@@ -7,8 +7,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import type_before_parametrizations
 
-from vidtldr.hosts.host import Attend, Attended, full_name, is_a
+from vidtldr.hosts.host import Attend, Attended, is_a
 from vidtldr.hosts.timm import TimmHost, attended_by
 
 __all__ = ["EvaHost"]
@@ -56,7 +57,8 @@ class EvaHost(TimmHost):
         attention = block.attn
         prefix = attention.num_prefix_tokens
         angles = _angles_at(inputs["rope"], places[:, prefix:] - prefix)
-        apply = sys.modules[type(attention).__module__].apply_rot_embed_cat
+        modeling = type_before_parametrizations(attention).__module__
+        apply = sys.modules[modeling].apply_rot_embed_cat
 
         def turned(x: Tensor) -> Tensor:
             patches = apply(x[:, :, prefix:], angles, half=attention.rotate_half)
@@ -76,8 +78,15 @@ class EvaHost(TimmHost):
     def walked_around(block: Any) -> dict[str, nn.Module]:
         """The block and its attention, of one of two classes."""
         attention = getattr(block, "attn", block)
-        is_rope = full_name(type(attention)) == _ROPE_ATTENTION
+        is_rope = is_a(attention, _ROPE_ATTENTION)
         return {_BLOCK: block, _ROPE_ATTENTION if is_rope else _EVA_ATTENTION: attention}
+
+    @staticmethod
+    def not_called(block: Any) -> tuple[nn.Module, ...]:
+        """`attn_drop`, and `qkv` where its biases are parameters beside it."""
+        attention = block.attn
+        read = (attention.qkv,) if _reads_weight(attention) else ()
+        return (attention.attn_drop, *read)
 
 
 def _projected(attention: Any, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,10 +111,15 @@ def _qkv(attention: Any, y: Tensor) -> Tensor:
         projected: Tensor = attention.qkv(y)
         return projected
     bias = torch.cat((q_bias, attention.k_bias, attention.v_bias))
-    if attention.qkv_bias_separate:
-        separate: Tensor = attention.qkv(y) + bias
-        return separate
-    return F.linear(y, attention.qkv.weight, bias)  # as timm does, past the layer's own forward
+    if _reads_weight(attention):
+        return F.linear(y, attention.qkv.weight, bias)  # as timm does: in one step, in its rounding
+    separate: Tensor = attention.qkv(y) + bias
+    return separate
+
+
+def _reads_weight(attention: Any) -> bool:
+    """Whether timm reads the weight of `qkv` past the layer's own forward."""
+    return getattr(attention, "q_bias", None) is not None and not attention.qkv_bias_separate
 
 
 def _angles_at(rope: Tensor, patches: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ __all__ = [
     "is_a",
     "join_heads",
     "split_heads",
-    "validate_block_classes",
     "validate_plain_attention",
 ]
 
@@ -235,6 +234,14 @@ class Host(ABC):
         """The modules of a block whose own forward is not called, by their class's full name."""
 
     @staticmethod
+    def not_called(block: nn.Module) -> tuple[nn.Module, ...]:
+        """Linear layers whose weights are read past their forward, and dropout of attention maps.
+
+        They are modules inside those of `walked_around` that walking the block does not call.
+        """
+        return ()
+
+    @staticmethod
     @abstractmethod
     def sizes(block: nn.Module) -> BlockSizes:
         """Sizes that the block's cost depends on."""
@@ -263,6 +270,13 @@ class Host(ABC):
     def grid_modules(self) -> tuple[nn.Module, ...]:
         """Modules that refuse to run while merged tokens are passed on."""
         return ()
+
+    def is_inside(self, *class_names: str) -> bool:
+        """Whether a module of one of these classes, by full name, holds the root.
+
+        It may be inside `model`, as under an adapter.
+        """
+        return any(is_a(module, *class_names) for module in self.model.modules())
 
     def output_of(self, output: Output, pooling: Pooling) -> Literal["tokens", "grid"]:
         """What the blocks pass on, with `"auto"` resolved for the model at hand.
@@ -364,19 +378,3 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def join_heads(x: Tensor) -> Tensor:
     """(B, H, N, D) -> (B, N, H*D)."""
     return x.transpose(1, 2).flatten(2)
-
-
-def validate_block_classes(host: Host, first: int) -> None:
-    """Check that the blocks from `first` on are of the classes that the host knows.
-
-    Raises:
-        NotImplementedError: If one is not.
-    """
-    for layer, block in enumerate(host.blocks[first:], start=first):
-        for known, module in host.walked_around(block).items():
-            found = full_name(type(module))
-            if found != known:  # a subclass may compute something else: exact names only
-                raise NotImplementedError(
-                    f"model must be built of {known}, got {found} in block {layer}: its forward "
-                    "is not known here. Use a model of the plain classes."
-                )

@@ -75,6 +75,11 @@ class InternVideo2Host(Host):
         }
 
     @staticmethod
+    def not_called(block: Any) -> tuple[nn.Module, ...]:
+        """Dropout of attention maps."""
+        return (block.attn.attn_drop,)
+
+    @staticmethod
     def sizes(block: Any) -> BlockSizes:
         """Heads of its attention, and its MLP."""
         heads = block.attn.num_heads

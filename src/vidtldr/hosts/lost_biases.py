@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["name_lost_biases", "warn_about_lost_biases"]
 
@@ -32,18 +32,21 @@ def name_lost_biases(missing_keys: Iterable[str]) -> str | None:
     )
 
 
-def warn_about_lost_biases(query_biases: Iterable[nn.Parameter | None]) -> None:
+def warn_about_lost_biases(queries: Iterable[nn.Module]) -> None:
     """Warn once if a VideoMAE's biases may have been lost.
 
     Args:
-        query_biases: Those of its layers; all zero if they were lost, and in an untrained model.
+        queries: The projections of its layers. Their biases are all zero if they were lost, and in
+            an untrained model; of those without a parameter of that name (quantized, or an adapter
+            around the layer) nothing is known.
     """
-    if _loses_biases() and all(map(_is_lost, query_biases)):
+    if _loses_biases() and all(map(_has_lost_bias, queries)):
         _warn()
 
 
-def _is_lost(bias: nn.Parameter | None) -> bool:
-    return bias is not None and not bias.is_meta and not bias.any().item()
+def _has_lost_bias(query: nn.Module) -> bool:
+    bias = getattr(query, "bias", None)
+    return isinstance(bias, Tensor) and not bias.is_meta and not bias.any().item()
 
 
 @cache

@@ -20,7 +20,6 @@ from vidtldr.hosts.host import (
     AttentionFlops,
     BlockSizes,
     Host,
-    full_name,
     is_a,
     join_heads,
     split_heads,
@@ -60,7 +59,8 @@ class OpenCLIPHost(Host):
                 "transformer.batch_first must be True, got a transformer whose blocks take tokens "
                 "first and clips second. Use open_clip 3.3 or later, where it is the default."
             )
-        if any(getattr(block.attn, "logit_scale", None) is not None for block in blocks):
+        attentions = [getattr(block, "attn", None) for block in blocks]
+        if any(getattr(each, "logit_scale", None) is not None for each in attentions):
             raise NotImplementedError(
                 "scaled_cosine_attn must be off, got a tower whose attention compares by cosine, "
                 "which open_clip 3.3 cannot run itself. Use a model without it."
@@ -99,12 +99,18 @@ class OpenCLIPHost(Host):
     def walked_around(block: Any) -> dict[str, nn.Module]:
         """The block and its attention, each of one of two classes."""
         attention = getattr(block, "attn", block)
-        is_custom = full_name(type(block)) == _CUSTOM_BLOCK
-        is_own = full_name(type(attention)) == _OWN_ATTENTION
+        is_custom = is_a(block, _CUSTOM_BLOCK)
+        is_own = is_a(attention, _OWN_ATTENTION)
         return {
             _CUSTOM_BLOCK if is_custom else _BLOCK: block,
             _OWN_ATTENTION if is_own else _TORCH_ATTENTION: attention,
         }
+
+    @staticmethod
+    def not_called(block: Any) -> tuple[nn.Module, ...]:
+        """`attn_drop`, or the output layer of torch's attention, whose forward reads its weight."""
+        attention = block.attn
+        return (attention.attn_drop if hasattr(attention, "ln_q") else attention.out_proj,)
 
     @staticmethod
     def sizes(block: Any) -> BlockSizes:

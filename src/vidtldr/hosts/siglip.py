@@ -9,7 +9,6 @@ from typing import Any, Self
 from torch import nn
 
 from vidtldr.hosts.clip import CLIPHost
-from vidtldr.hosts.host import is_a
 from vidtldr.hosts.pooling_step import PoolingStep
 
 __all__ = ["Siglip2Host", "SiglipHost"]
@@ -32,7 +31,7 @@ class SiglipHost(CLIPHost):
     def pooling_steps(self) -> tuple[PoolingStep, ...]:
         """The last norm and the probe's attention, or the norm before a classifier's mean."""
         root: Any = self.root
-        if is_a(self.model, f"{self.modeling}.{self.prefix}ForImageClassification"):
+        if self.is_inside(f"{self.modeling}.{self.prefix}ForImageClassification"):
             return (PoolingStep(root.post_layernorm, returns="shares"),)
         attention = self.probe()
         if attention is None:
@@ -62,4 +61,4 @@ class Siglip2Host(SiglipHost):
 
     def pooling_steps(self) -> tuple[PoolingStep, ...]:
         """As of SigLIP, but none for the classifier."""
-        return () if is_a(self.model, *self.grid_only_classes) else super().pooling_steps()
+        return () if self.is_inside(*self.grid_only_classes) else super().pooling_steps()

@@ -113,6 +113,11 @@ class TimesformerHost(Host):
         }
 
     @staticmethod
+    def not_called(block: Any) -> tuple[nn.Module, ...]:
+        """Dropout of attention maps."""
+        return (block.attention.attention.attn_drop,)
+
+    @staticmethod
     def sizes(block: Any) -> BlockSizes:
         """Heads of its attention, and its MLP."""
         attention = block.attention.attention

@@ -70,6 +70,11 @@ class TimmHost(Host):
         return {_BLOCK: block, _ATTENTION: getattr(block, "attn", block)}
 
     @staticmethod
+    def not_called(block: Any) -> tuple[nn.Module, ...]:
+        """Dropout of attention maps."""
+        return (block.attn.attn_drop,)
+
+    @staticmethod
     def sizes(block: Any) -> BlockSizes:
         """Heads of its attention, and its MLP."""
         return BlockSizes(block.attn.num_heads, block.attn.head_dim, (block.mlp,))

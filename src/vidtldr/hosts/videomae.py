@@ -68,12 +68,12 @@ class VideoMAEHost(Host):
     def warn_about_weights(self) -> None:
         """Warn of biases that some versions of transformers lose while loading."""
         layers: list[Any] = self.blocks
-        warn_about_lost_biases(layer.attention.attention.query.bias for layer in layers)
+        warn_about_lost_biases(layer.attention.attention.query for layer in layers)
 
     def pooling_steps(self) -> tuple[PoolingStep, ...]:
         """The encoder, before a classifier's mean; none if it reads the first token instead."""
         root: Any = self.root
-        is_classifier = is_a(self.model, f"{_MODELING}.VideoMAEForVideoClassification")
+        is_classifier = self.is_inside(f"{_MODELING}.VideoMAEForVideoClassification")
         if not is_classifier or not root.config.use_mean_pooling:
             return ()
         return (PoolingStep(root.encoder, None, returns="shares"),)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from vidtldr.hosts.host import Host, validate_block_classes
+from vidtldr.hosts.host import Host
 from vidtldr.patch.bypassed import validate_bypassed, validate_own_forward
 from vidtldr.patch.merging_forward import merging_forward_of
 from vidtldr.patch.replicas import Replacement
@@ -60,7 +60,6 @@ def validate_blocks(host: Host, first: int) -> None:
             "model must have a block of its own in each layer, got one that several layers share: "
             "it cannot merge by layer. Copy the block for each layer."
         )
-    validate_block_classes(host, first)
     for layer, block in enumerate(blocks, start=first):
         if merging_forward_of(block) is None:
             validate_own_forward(block, layer)
