@@ -82,11 +82,10 @@ def test_another_model_is_refused_with_the_reason(
 ) -> None:
     config.save_pretrained(tmp_path, videomae())
     other = model()
-    with pytest.raises(ValueError, match="made_for must be the model at hand") as caught:
+    with pytest.raises(ValueError, match="made_for must match the model, ") as caught:
         vidtldr.apply_patch(other, tmp_path)
     assert str(caught.value).split(": ", 1)[1].startswith(f"{differs}. Choose a schedule for this")
-    assert "made for VideoMAE (transformers) with 4 layers and 48 tokens, and " in str(caught.value)
-    assert str(find_host(other).kind) in str(caught.value)
+    assert f", {find_host(other).kind}, got VideoMAE (transformers) with 4" in str(caught.value)
     assert vidtldr.describe(other).config is None  # nothing was changed
     found = MergeConfig.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=differs):
@@ -102,7 +101,7 @@ def test_a_model_whose_input_decides_the_tokens_is_a_kind_too(tmp_path: Path) ->
     vidtldr.apply_patch(tiny_qwen.tower("Qwen3VL"), tmp_path)
     with pytest.raises(ValueError, match="another family"):
         vidtldr.apply_patch(tiny_qwen.tower("Qwen2VL"), tmp_path)
-    with pytest.raises(ValueError, match="with 4 layers and any number of tokens, and VideoMAE"):
+    with pytest.raises(ValueError, match=r"48 tokens, got Qwen3-VL .* and any number of tokens:"):
         vidtldr.apply_patch(videomae(), tmp_path)
 
 
@@ -304,9 +303,12 @@ def test_one_file_is_pushed_to_a_repository_that_is_made_if_need_be(tmp_path: Pa
     made = next(each for each in hub.requests if each.path == "/api/repos/create").body[0]
     assert (made["name"], made["organization"]) == ("name", "owner")
     assert made.get("private", made.get("visibility")) in (True, "private")
-    written = {each.path.partition("?")[0] for each in hub.requests if each.method == "POST"}
     model = "/api/models/owner/name"
-    assert written == {"/api/repos/create", f"{model}/preupload/main", f"{model}/commit/main"}
+    assert [each.partition("?")[0] for each in hub.asked] == [
+        "POST /api/repos/create",
+        f"POST {model}/preupload/main",
+        f"POST {model}/commit/main",
+    ]
 
 
 def test_a_push_can_be_a_proposal_and_a_token_that_may_not_write_is_told(tmp_path: Path) -> None:

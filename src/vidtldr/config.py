@@ -247,7 +247,7 @@ class MergeConfig:
             ValueError: If it is not; the message says what differs.
         """
         if self.made_for is not None:
-            self.made_for.validate_is(kind)
+            self.made_for.validate_same(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """What it merges as a JSON-ready dict, which `from_dict` reads: equal for equal configs.

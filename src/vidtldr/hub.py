@@ -136,7 +136,9 @@ def upload_file(
                 f"repo_id must be a model that you may write, got {name!r} ({_reason(error)}). Run "
                 "`hf auth login` with a token that may, or propose it with create_pr=True."
             ) from error
-        raise OSError(f"the hub did not take {file} for {name!r} ({_reason(error)}).") from error
+        raise OSError(
+            f"{file} must be taken by the hub for {name!r}, got: {_reason(error)}. Try again later."
+        ) from error
     except ValueError:  # not an id
         raise
     except Exception as error:  # as in `ask_hub`

@@ -40,7 +40,7 @@ class ModelKind:
         tokens = "any number of" if self.num_tokens is None else self.num_tokens
         return f"{self.family} with {self.num_layers} layers and {tokens} tokens"
 
-    def validate_is(self, found: "ModelKind") -> None:
+    def validate_same(self, found: "ModelKind") -> None:
         """Check that a model is of this kind.
 
         Args:
@@ -55,9 +55,9 @@ class ModelKind:
         ]
         if differs:
             raise ValueError(
-                f"made_for must be the model at hand, got a schedule made for {self}, and "
-                f"{found}: {', '.join(differs)}. Choose a schedule for this model, with vidtldr "
-                "tune, or leave out made_for to use this one all the same."
+                f"made_for must match the model, {found}, got {self}: {', '.join(differs)}. Choose "
+                "a schedule for this model with vidtldr tune, or leave out made_for to use this "
+                "one all the same."
             )
 
 

@@ -89,7 +89,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
         assert row["num_tokens"][-1] == 48 - sum(config.r)
     other = write_vivit(tmp_path / "other")
     line = one_error_line(run("classify", videos[0], "--model", other, "--schedule", output))
-    assert "made for VideoMAE (transformers) with 4 layers and 48 tokens, and ViViT" in line
+    assert "49 tokens, got VideoMAE (transformers) with 4 layers and 48 tokens: another fam" in line
     assert "another family, another number of tokens" in line
     pytest.importorskip("pyarrow", reason="pip install 'vidtldr[search]'")
     embed = ("embed", videos[0], "--model", model, "--schedule", output)
