@@ -14,6 +14,7 @@ from support.local_hub import COMMIT, LocalHub, ask
 from support.tiny_models import clips, videomae, vivit
 
 import vidtldr
+from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
 from vidtldr.config_file import CONFIG_FILE
 from vidtldr.hosts.registry import find_host
@@ -90,6 +91,8 @@ def test_another_model_is_refused_with_the_reason(
     found = MergeConfig.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=differs):
         found.save_pretrained(tmp_path, other)
+    with pytest.raises(ValueError, match=differs):
+        resolve_budget(found, find_host(other))
     vidtldr.apply_patch(other, replace(found, made_for=None))
 
 
