@@ -212,7 +212,6 @@ class MergeOptions:
             metavar="FILE|DIR|ID",
             help=f"A {CONFIG_FILE}, as tune writes it; a directory or a model on the hub that has "
             'one; or a file like {"r": [600, 200], "score": "received"}.',
-            show_default=False,
         ),
     ] = None
     flop_ratio: Annotated[
