@@ -8,7 +8,7 @@ from typing import Any
 
 from vidtldr.config import MergeConfig
 from vidtldr.files import read_json, write_json
-from vidtldr.hub import HUB_ID, ask_hub, cached_file, fetch_file, upload_file
+from vidtldr.hub import HUB_ID, ask_hub, fetch_file, file_in_cache, upload_file
 from vidtldr.presets import PRESETS
 
 __all__ = ["CONFIG_FILE", "push_config", "read_config", "recorded", "write_config"]
@@ -140,7 +140,7 @@ def _file_on_hub(name: str, argument: str, revision: str | None, token: str | bo
         _validate_size(about.size or 0)
         return fetch_file(name, CONFIG_FILE, revision=revision, token=token)
     except ConnectionError as error:
-        cached = cached_file(name, CONFIG_FILE, revision)
+        cached = file_in_cache(name, CONFIG_FILE, revision)
         if cached is not None:
             return cached
         raise FileNotFoundError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-__all__ = ["HUB_ID", "ask_hub", "cached_file", "fetch_file", "upload_file"]
+__all__ = ["HUB_ID", "ask_hub", "fetch_file", "file_in_cache", "upload_file"]
 
 #: OWNER/NAME.
 HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w([\w.-]*\w)?", re.ASCII)
@@ -69,7 +69,7 @@ def ask_hub(
         raise _unreachable(error) from error
 
 
-def cached_file(name: str, file: str, revision: str | None = None) -> Path | None:
+def file_in_cache(name: str, file: str, revision: str | None = None) -> Path | None:
     """A file's copy in the hub's cache; None if there is none."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "search": "text a.mp4",
     "ask": "a.mp4 why",
     "show": "a.mp4",
+    "export": "model -o a.onnx --format onnx",
     "index add": "a.mp4 --index new",
     "bench latency": "",
     "bench memory": "",

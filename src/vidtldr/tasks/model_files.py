@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from vidtldr.hub import HUB_ID, ask_hub, cached_file
+from vidtldr.hub import HUB_ID, ask_hub, file_in_cache
 from vidtldr.tasks.exported.formats import is_exported
 
 __all__ = ["directory_here", "model_directory", "model_source", "validate_model_name"]
@@ -66,7 +66,7 @@ def model_source(name: str) -> str:
     validate_model_name(name)
     if Path(name).is_dir():
         return name
-    config = cached_file(name, _CONFIG)
+    config = file_in_cache(name, _CONFIG)
     if config is not None:
         snapshot = config.parent
         if _has_any(snapshot, _WEIGHTS) and _has_any(snapshot, _PROCESSORS):
