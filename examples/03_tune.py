@@ -7,16 +7,17 @@ No labels are needed.
 
     python examples/03_tune.py [FOLDER]
 
-Writes FOLDER/schedule.json, which every command takes as `--schedule`. FOLDER is demo/ by default.
+Writes FOLDER/merge_config.json, with the kind of model and what was measured; every command takes
+it as `--schedule FOLDER`. FOLDER is demo/ by default.
 Four clips keep the example short: use eight or more of your own.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import vidtldr
 from vidtldr.bundled import BUNDLED
+from vidtldr.measure.environment import environment
 from vidtldr.measure.result_store import ResultStore
 from vidtldr.models.umt import load_umt
 from vidtldr.shapes.export import export_clips
@@ -45,7 +46,7 @@ def main(folder: Path) -> None:
         print(f"Skipped {video.path}: {video.error}")
 
     # Results of each trial are kept in a file: a second run resumes where the first one stopped.
-    trials = Trials(subject, clips, ResultStore(folder / "schedule.trials.jsonl"))
+    trials = Trials(subject, clips, ResultStore(folder / "merge_config.trials.jsonl"))
     print(f"Trying settings on {len(clips)} clips ...", flush=True)
     result = search(trials, TARGET, num_rounds=5)
 
@@ -59,13 +60,11 @@ def main(folder: Path) -> None:
     best = result.chosen
     if best is None:
         raise SystemExit(f"No setting reaches {TARGET}; the nearest is {result.nearest.name}.")
-    file = folder / "schedule.json"
-    file.write_text(json.dumps(best.config.to_dict(), indent=1) + "\n")
+    file = result.schedule(environment(trials.device)).save_pretrained(folder)
     print(f"Chosen for {TARGET}: {best.name}, r = {list(best.config.r)}, in {file}")
 
     # This is how to use it later.
-    config = vidtldr.MergeConfig.from_dict(json.loads(file.read_text()))
-    vidtldr.apply_patch(model, config)
+    vidtldr.apply_patch(model, folder)  # also the id of a model on the hub that has such a file
 
 
 if __name__ == "__main__":

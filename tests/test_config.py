@@ -30,6 +30,8 @@ def test_the_config_is_frozen_hashable_and_holds_tuples() -> None:
         "output",
         "impl",
         "preset",
+        "made_for",
+        "measured",
     ]
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.r = (1,)  # type: ignore[misc]
@@ -158,7 +160,9 @@ def test_config_and_keywords_are_two_ways_and_only_one_at_a_time() -> None:
     vidtldr.apply_patch(videomae(), config=MergeConfig(r=[3]))
     with pytest.raises(ValueError, match="config and its fields must not be given together, got"):
         vidtldr.apply_patch(videomae(), MergeConfig(r=[3]), impl="blocked")
-    with pytest.raises(TypeError, match=r"config must be a MergeConfig, got \[3\]"):
+    with pytest.raises(
+        TypeError, match=r"config must be a MergeConfig, or the name of a .* got \[3\]"
+    ):
         vidtldr.apply_patch(videomae(), [3])  # type: ignore[arg-type]
     with pytest.raises(
         TypeError, match=r"keywords must be fields of MergeConfig .* got \['rate'\]"

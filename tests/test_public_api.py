@@ -9,6 +9,7 @@ import pytest
 
 import vidtldr
 import vidtldr.video
+from vidtldr.config import PROVENANCE
 from vidtldr.patch import patching
 
 
@@ -138,10 +139,16 @@ def test_rooms_load_nothing_heavy_before_a_name_is_used() -> None:
     assert run_python(f"{code}; print([m for m in {heavy} if m in sys.modules])").strip() == "[]"
 
 
+def keywords_of_a_config() -> dict[str, inspect.Parameter]:
+    """The fields that say what merges."""
+    parameters = inspect.signature(vidtldr.MergeConfig).parameters
+    return {name: parameters[name] for name in parameters if name not in PROVENANCE}
+
+
 @pytest.mark.parametrize("function", ["apply_patch", "patched"])
 def test_help_shows_the_fields_of_a_config_with_their_defaults(function: str) -> None:
     shown = inspect.signature(getattr(vidtldr, function)).parameters
-    fields = inspect.signature(vidtldr.MergeConfig).parameters
+    fields = keywords_of_a_config()
     assert list(shown) == ["model", "config", *fields]
     assert all(shown[name].default == field.default for name, field in fields.items())
     assert shown["score"].default == "sharpness"
@@ -152,7 +159,7 @@ def test_editors_see_the_same_fields(function: str) -> None:
     """The overloads are typed by hand: they must follow the config."""
     _, keywords = typing.get_overloads(getattr(patching, function))
     seen = inspect.signature(keywords).parameters
-    fields = inspect.signature(vidtldr.MergeConfig).parameters
+    fields = keywords_of_a_config()
     assert list(seen) == ["model", "config", *fields]
     for name, field in fields.items():
         assert (seen[name].default, seen[name].annotation) == (field.default, field.annotation)

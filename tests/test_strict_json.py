@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vidtldr.cli.bench.options import read_chosen
-from vidtldr.cli.model_options import read_schedule
+from vidtldr.config import MergeConfig
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.store.settings import read_settings
 from vidtldr.strict_json import parse_json
@@ -27,7 +27,7 @@ def test_a_key_twice_is_refused_with_its_place() -> None:
 
 
 READERS: list[tuple[str, Callable[[Path], Any]]] = [
-    ("schedule.json", read_schedule),
+    ("schedule.json", MergeConfig.from_pretrained),
     ("chosen.json", read_chosen),
     ("arch.json", UMTConfig.from_file),
     ("index.json", lambda path: read_settings(path.parent)),

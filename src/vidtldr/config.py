@@ -5,8 +5,11 @@ Does not import torch, so that the command line can check its arguments quickly.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from vidtldr.model_kind import ModelKind, as_json_object, as_model_kind
 from vidtldr.presets import PRESETS, validate_preset, validate_preset_for
 from vidtldr.schedule import (
     r_from_ratio,
@@ -19,7 +22,17 @@ from vidtldr.schedule import (
     validate_speedup,
 )
 
-__all__ = ["SCORES", "Impl", "MergeConfig", "Metric", "Output", "Pooling", "Score", "Weighting"]
+__all__ = [
+    "PROVENANCE",
+    "SCORES",
+    "Impl",
+    "MergeConfig",
+    "Metric",
+    "Output",
+    "Pooling",
+    "Score",
+    "Weighting",
+]
 
 Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
 SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
@@ -36,7 +49,11 @@ _VALIDATED: dict[str, Callable[[Any], object]] = {
     "num_tokens": validate_num_tokens,
     "speedup": validate_speedup,
     "layers": validate_layers,
+    "made_for": as_model_kind,
+    "measured": as_json_object,
 }
+#: Fields that say where a config comes from, not what it merges.
+PROVENANCE = ("made_for", "measured")
 Impl = Literal["auto", "reference", "blocked", "native", "triton"]
 
 
@@ -95,6 +112,10 @@ class MergeConfig:
             model passes on. With pooling by mass it is the tokens.
         impl: Implementation of attention from the first merging layer on: `"auto"`, `"reference"`,
             `"blocked"`, `"native"` or `"triton"`, see `vidtldr.ops.attention.attend`.
+        made_for: The kind of model that it was made for; it is refused on every other. None for
+            any. Does not count when configs are compared.
+        measured: What was measured when it was made, such as by `vidtldr tune`: figures by name,
+            for people to read. Does not count either.
 
     Raises:
         TypeError: If a value is of the wrong type, such as a count where a sequence belongs.
@@ -115,6 +136,8 @@ class MergeConfig:
     output: Output = "auto"
     impl: Impl = "auto"
     preset: str | None = field(default=None, compare=False)
+    made_for: ModelKind | None = field(default=None, compare=False)
+    measured: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         given = [name for name in _AMOUNTS if getattr(self, name) is not None]
@@ -149,8 +172,8 @@ class MergeConfig:
         _validate_choice("impl", self.impl, get_args(Impl))
 
     def __repr__(self) -> str:
-        """Fields that differ from the defaults; a preset by its name only."""
-        hidden = {"r"} if self.preset is not None else set()
+        """Fields that differ from the defaults; a preset by its name only, no measurements."""
+        hidden = {"measured"} | ({"r"} if self.preset is not None else set())
         shown = [
             f"{each.name}={getattr(self, each.name)!r}"
             for each in fields(self)
@@ -217,13 +240,22 @@ class MergeConfig:
             assert num_mergeable is not None
             num_mergeable -= self.num_removed(layer, num_mergeable)
 
+    def validate_kind(self, kind: ModelKind) -> None:
+        """Check that a model is of the kind that the config was made for, if that is recorded.
+
+        Raises:
+            ValueError: If it is not; the message says what differs.
+        """
+        if self.made_for is not None:
+            self.made_for.validate_same(kind)
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields as a JSON-ready dict, which `from_dict` reads.
+        """What it merges as a JSON-ready dict, which `from_dict` reads: equal for equal configs.
 
         An `output` of `"auto"` is left out, so that indexes and results written before it existed
         still have the same settings; `r` holds the counts of a preset.
         """
-        left_out = {"preset"} | ({"output"} if self.output == "auto" else set())
+        left_out = {"preset", *PROVENANCE} | ({"output"} if self.output == "auto" else set())
         return {
             name: value
             for name, value in vars(self).items()
@@ -251,6 +283,85 @@ class MergeConfig:
                 "the name."
             )
         return cls(**values)
+
+    @staticmethod
+    def from_pretrained(
+        source: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> "MergeConfig":
+        """Read a config that `save_pretrained`, `push_to_hub` or `vidtldr tune` wrote.
+
+        Args:
+            source: A directory with a `merge_config.json`, such as that of a model; a JSON file; or
+                the id of a model on the hub, OWNER/NAME. The hub may take 5 seconds to answer;
+                without it, the copy in its cache is used.
+            revision: Branch, tag or commit on the hub; None for the main branch.
+            token: Token for the hub; None for the one of `hf auth login`.
+
+        Raises:
+            FileNotFoundError: If there is no such file, here or on the hub, or the hub cannot be
+                reached.
+            ValueError: If it holds no valid config; the message says why.
+        """
+        from vidtldr.config_file import read_config
+
+        return read_config(source, "source", revision=revision, token=token)
+
+    def save_pretrained(self, directory: str | PathLike[str], model: object = None) -> Path:
+        """Write `merge_config.json` into a directory, such as that of a model's weights.
+
+        Args:
+            directory: Where; made if it does not exist. Another config there is replaced.
+            model: The model that it is for, as for `apply_patch`: its family, depth and number of
+                tokens are recorded, and other models refused. None records only what `made_for`
+                says.
+
+        Returns:
+            The file.
+
+        Raises:
+            ValueError: If the config does not fit the model.
+            OSError: If the file cannot be written.
+        """
+        from vidtldr.config_file import CONFIG_FILE, recorded, write_config
+
+        config = self if model is None else recorded(self, model)
+        file = Path(directory) / CONFIG_FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_config(config, file)
+        return file
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        model: object = None,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Upload `merge_config.json`, and nothing else, to a model on the hub.
+
+        Args:
+            repo_id: OWNER/NAME; made if it does not exist.
+            model: As in `save_pretrained`.
+            private: Whether a repository that is made is private; None for its owner's default.
+            token: As in `from_pretrained`; it must be allowed to write.
+            create_pr: Whether to propose it to the owner as a pull request.
+
+        Returns:
+            Address of the commit, or of the pull request.
+
+        Raises:
+            ValueError: If the config does not fit the model.
+            OSError: If the hub refuses it or cannot be reached.
+        """
+        from vidtldr.config_file import push_config, recorded
+
+        config = self if model is None else recorded(self, model)
+        return push_config(config, repo_id, private=private, token=token, create_pr=create_pr)
 
 
 def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -54,8 +54,11 @@ def validate_preset(name: str) -> str:
         The name.
 
     Raises:
+        TypeError: If it is not a name.
         ValueError: If it is not one of `PRESETS`; close matches are listed.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"preset must be a name, got {name!r}. Use one of {', '.join(PRESETS)}.")
     if name not in PRESETS:
         raise ValueError(f"preset must be a known name, got {name!r}. {_near(name)}")
     return name

@@ -12,7 +12,7 @@ import typer
 from vidtldr.cache import cache_directory
 from vidtldr.cli.bench.options import read_chosen
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.model_options import parse_counts, read_schedule
+from vidtldr.cli.model_options import parse_counts
 from vidtldr.config import MergeConfig
 from vidtldr.files import whole_file, write_json
 from vidtldr.models.umt.config import UMTConfig
@@ -63,7 +63,7 @@ def test_a_schedule_that_cannot_be_read_is_a_line_in_our_words(
 ) -> None:
     (tmp_path / "s.json").write_bytes(content)
     with pytest.raises(typer.Exit), clear_errors(debug=False):
-        read_schedule(tmp_path / "s.json")
+        MergeConfig.from_pretrained(tmp_path / "s.json")
     assert f"s.json': {rule}" in capsys.readouterr().err
 
 
@@ -144,7 +144,7 @@ def test_a_file_nested_too_deeply_is_a_line(
 ) -> None:
     file = tmp_path / "deep.json"
     file.write_text(text)
-    for read in (read_schedule, UMTConfig.from_file, read_chosen):
+    for read in (MergeConfig.from_pretrained, UMTConfig.from_file, read_chosen):
         with pytest.raises(typer.Exit), clear_errors(debug=False):
             read(file)
         assert "nested too deeply" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from support.umt_sets import VideoSet
 
 from vidtldr.cli.main import app
 from vidtldr.cli.output_options import Reads, Writes
+from vidtldr.config import MergeConfig
 
 Run = Callable[..., Result]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -178,6 +179,19 @@ def test_a_schedule_is_not_written_over(run: Run, place: Path) -> None:
     assert "overwrite an input" in one_error_line(run(*arguments))
 
 
+def test_a_folder_with_a_schedule_may_take_results_in_place_of_anything_but_it(
+    run: Run, place: Path
+) -> None:
+    folder = place / "chosen"
+    MergeConfig(r=[2]).save_pretrained(folder)
+    before = (folder / "merge_config.json").read_bytes()
+    latency = ("bench", "latency", "--schedule", folder, "-o")
+    assert "overwrite an input" in one_error_line(run(*latency, folder / "merge_config.json"))
+    assert (folder / "merge_config.json").read_bytes() == before
+    beside = (*latency, folder / "times.json", "--batches", "none")
+    assert "--batches must be" in one_error_line(run(*beside))
+
+
 def test_a_folder_of_results_may_have_the_name_of_a_model_or_split(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,5 +294,5 @@ def test_the_trials_of_tune_lie_beside_the_default_schedule(output: str) -> None
     from vidtldr.cli.tune.command import TuneFiles
 
     files = TuneFiles(output=Path(output))
-    assert files.trials == Path("schedule.trials.jsonl")
-    assert files.results(as_json=False).plot == Path("schedule.json")
+    assert files.trials == Path("merge_config.trials.jsonl")
+    assert files.results(as_json=False).plot == Path("merge_config.json")

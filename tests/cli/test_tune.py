@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import Result
 from support.made_up_tuning import made_up_tuning
 from support.outcomes import one_error_line, rows
+from support.tiny_files import write_vivit
 from support.tune_films import write_films
 from support.umt_files import UMTFiles
 
 from vidtldr.cli.tune.run import unmet_message
 from vidtldr.config import MergeConfig
+from vidtldr.model_kind import ModelKind
 from vidtldr.tune.target import Target
 
 Run = Callable[..., Result]
@@ -53,7 +56,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    output = tmp_path / "schedule.json"
+    output = tmp_path / "merge_config.json"
     tune = ("tune", *videos, broken, "--model", model, *QUICK, "--target", "flop-ratio=0.7")
     done = run(*tune, "-o", output, "--report", tmp_path / "page.html")
     assert done.exit_code == 1, done.output  # the broken one failed, the rest is there
@@ -64,18 +67,30 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "note: 2 clips say little" in done.stderr
     assert "wrote" in done.stderr
-    config = MergeConfig.from_dict(json.loads(output.read_text()))
+    config = MergeConfig.from_pretrained(tmp_path)
     assert config.r is not None
     assert sum(config.r) > 0
+    assert config.made_for == ModelKind("VideoMAE (transformers)", 4, 48)
+    assert config.measured is not None
+    assert config.measured["target"] == "flop-ratio=0.7"
+    assert config.measured["flop_ratio"] <= 0.7
+    assert config.measured["num_clips"] == 2
+    assert config.measured["environment"]["versions"]["torch"] == torch.__version__
     names = {path.name for path in tmp_path.iterdir()}
-    drawn = {"schedule.png", "schedule.svg"}
-    assert names == {"schedule.json", "schedule.trials.jsonl", "page.html", *drawn}
+    drawn = {"merge_config.png", "merge_config.svg"}
+    assert names == {"merge_config.json", "merge_config.trials.jsonl", "page.html", *drawn}
     page = (tmp_path / "page.html").read_text()
     assert "2, 1 more failed" in page
-    assert all(f'href="{name}"' in page for name in ("schedule.json", *drawn))
+    assert all(f'href="{name}"' in page for name in ("merge_config.json", *drawn))
 
-    [row] = rows(run("classify", videos[0], "--model", model, "--schedule", output, "--json"))
-    assert row["num_tokens"][-1] == 48 - sum(config.r)
+    for schedule in (output, tmp_path):
+        classify = ("classify", videos[0], "--model", model, "--schedule", schedule, "--json")
+        [row] = rows(run(*classify))
+        assert row["num_tokens"][-1] == 48 - sum(config.r)
+    other = write_vivit(tmp_path / "other")
+    line = one_error_line(run("classify", videos[0], "--model", other, "--schedule", output))
+    assert "49 tokens, got VideoMAE (transformers) with 4 layers and 48 tokens: another fam" in line
+    assert "another family, another number of tokens" in line
     pytest.importorskip("pyarrow", reason="pip install 'vidtldr[search]'")
     embed = ("embed", videos[0], "--model", model, "--schedule", output)
     assert run(*embed, "-o", tmp_path / "vectors.parquet").exit_code == 0
@@ -86,6 +101,8 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     [report] = rows(again)
     assert report["num_forwards"] == 0
     assert report["chosen"]["setting"]["r"] == list(config.r)
+    assert config.measured["drift"] == report["chosen"]["drift"]
+    assert MergeConfig.from_pretrained(tmp_path).measured["speedup"] == report["chosen"]["speedup"]
     assert [each["video"] for each in report["failed"]] == [str(broken)]
 
 

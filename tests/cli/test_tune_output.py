@@ -59,7 +59,7 @@ def test_what_gains_nothing_is_said_with_its_reason() -> None:
     result = made_up_tuning()
     assert tuning_doubts(result) == []
     slow = replace(result.rows[0], speedups={"median": 0.9, "lowest": 0.8, "highest": 0.95})
-    chosen = replace(result, chosen=slow, num_tokens=1568)
+    chosen = replace(result, chosen=slow, kind=replace(result.kind, num_tokens=1568))
     [doubt] = tuning_doubts(chosen)
     assert doubt.startswith("the schedule: slower, 0.90x as fast; merging ")
     assert "of 1568 tokens removes" in doubt

@@ -160,4 +160,4 @@ def test_tune_works_on_its_tower(
     result = run("tune", film, "--model", model, "--drift-by", "feature-cosine", "--frames", 2)
     assert result.exit_code == 0, result.output
     assert "random dropping" not in result.stdout  # the language model reads every place
-    assert (tmp_path / "schedule.json").exists()
+    assert (tmp_path / "merge_config.json").exists()

@@ -3,6 +3,7 @@
 from vidtldr.baselines.baseline import Merging, RandomDropping
 from vidtldr.config import MergeConfig
 from vidtldr.measure.timing import Timing
+from vidtldr.model_kind import ModelKind
 from vidtldr.tune.result import DROPPING, PAPER, TOME, TUNED, Point, TimedPoint, TuneResult
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome
@@ -44,4 +45,6 @@ def made_up_tuning() -> TuneResult:
         chosen=rows[0],
         nearest=rows[0],
         num_forwards=300,
+        kind=ModelKind("UMT (vidtldr)", 12, None),
+        drift_by="labels",
     )

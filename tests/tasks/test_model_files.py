@@ -1,24 +1,13 @@
 """A model that is not here is said at once, with the true reason. A local server plays the hub."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from support.local_hub import LocalHub, ask
 
 from vidtldr.tasks.model_files import model_source, validate_model_name
 
-ANSWERS = {
-    "/owner/unknown": (401, {"X-Error-Code": "RepoNotFound"}),
-    "/owner/gated": (403, {"X-Error-Code": "GatedRepo"}),
-    "/owner/odd": (404, {"X-Error-Code": "EntryNotFound"}),
-    "/owner/there": (200, {"X-Repo-Commit": "0" * 40, "ETag": '"1"', "Content-Length": "2"}),
-}
 CODE = """
 import sys
 from vidtldr.tasks.model_files import model_source
@@ -30,66 +19,28 @@ assert "torch" not in sys.modules
 """
 
 
-class Hub(ThreadingHTTPServer):
-    """Answers as the hub does for a few names, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[str] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_HEAD(self) -> None:
-        assert isinstance(self.server, Hub)
-        self.server.asked.append(self.path)
-        status, headers = ANSWERS[self.path.removesuffix("/resolve/main/config.json")]
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Write nothing."""
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def asked(name: str, endpoint: str, home: Path) -> str:
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "*"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, name], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no addresses, no retries
-    return done.stdout.strip()
-
-
 @pytest.mark.parametrize(
-    ("name", "answer"),
+    ("found", "answer"),
     [
-        ("unknown", "is neither a directory here nor a public model on the hub. Check the name"),
-        ("gated", "is restricted by its owner. Ask for access"),
-        ("odd", "on the hub has no config.json"),
-        ("there", "owner/there"),
+        (
+            "RepoNotFound",
+            "is neither a directory here nor a public model on the hub. Check the name",
+        ),
+        ("GatedRepo", "is restricted by its owner. Ask for access"),
+        ("EntryNotFound", "on the hub has no config.json, so transformers cannot load it"),
+        (b"{}", "owner/name"),
     ],
 )
 def test_the_hub_is_asked_once_and_its_answer_told(
-    hub: Hub, tmp_path: Path, name: str, answer: str
+    tmp_path: Path, found: bytes | str, answer: str
 ) -> None:
-    hub.asked.clear()
-    assert answer in asked(f"owner/{name}", f"http://127.0.0.1:{hub.server_port}", tmp_path)
-    assert hub.asked == [f"/owner/{name}/resolve/main/config.json"]
+    with LocalHub({"owner/name/config.json": found}) as hub:
+        assert answer in ask(CODE, "owner/name", hub.endpoint, tmp_path)
+    assert hub.asked == ["HEAD /owner/name/resolve/main/config.json"]
 
 
 def test_a_hub_out_of_reach_is_not_a_hub_without_the_model(tmp_path: Path) -> None:
-    message = asked("owner/name", "http://127.0.0.1:9", tmp_path)
+    message = ask(CODE, "owner/name", "http://127.0.0.1:9", tmp_path)
     assert "and the hub cannot be reached (" in message
     assert message.endswith("Run `hf download owner/name` with a network.")
     assert "not found" not in message
@@ -103,9 +54,11 @@ def test_a_complete_copy_in_the_cache_needs_no_network(tmp_path: Path) -> None:
     (folder / "refs" / "main").write_text("a" * 40)
     for file in ("config.json", "model.safetensors"):
         (snapshot / file).write_text("{}")
-    assert "nor complete in the hub's cache" in asked("owner/name", "http://127.0.0.1:9", tmp_path)
+    assert "nor complete in the hub's cache" in ask(
+        CODE, "owner/name", "http://127.0.0.1:9", tmp_path
+    )
     (snapshot / "preprocessor_config.json").write_text("{}")
-    assert asked("owner/name", "http://127.0.0.1:9", tmp_path) == str(snapshot)
+    assert ask(CODE, "owner/name", "http://127.0.0.1:9", tmp_path) == str(snapshot)
 
 
 @pytest.mark.parametrize("name", ["", "./tny", "tny", "a/b/c", "a--b/c", "no\\where", "~/model"])

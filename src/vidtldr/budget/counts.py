@@ -44,10 +44,11 @@ def resolve_budget(config: MergeConfig, host: Host) -> MergeConfig:
         The same choices with `r` or `ratio`.
 
     Raises:
-        ValueError: If the layers do not exist or cannot save enough, or the model's number of
-            tokens is unknown.
+        ValueError: If the config was made for another kind of model, the layers do not exist or
+            cannot save enough, or the model's number of tokens is unknown.
         NotImplementedError: If the model has parts that cannot be counted.
     """
+    config.validate_kind(host.kind)
     if not config.is_budget:
         return config
     name = next(name for name in _BUDGETS if getattr(config, name) is not None)

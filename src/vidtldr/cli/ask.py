@@ -154,7 +154,7 @@ def _ask_umt(
     from vidtldr.tasks.ask import ask_video
 
     model = load_answering(spec)
-    say_if_unmerged(model, merge)
+    say_if_unmerged(model, merge, spec)
     num_clips = 1 if compiled else None
     encoding = video_encoding(model, merge, run.time_limit, cache=cache, compile_for=num_clips)
     with status("watching the video"):
@@ -221,7 +221,7 @@ def _ask_freely(
 
     loaded = load_video_language_model(spec)
     loaded.validate_question(question)
-    say_if_unmerged(loaded.model, merge)
+    say_if_unmerged(loaded.model, merge, spec)
     merged = None
     with notes_on_stderr():
         if num_repeats is not None and merge is not None:

@@ -11,7 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions
+from vidtldr.cli.model_options import (
+    UNMERGED_NOTE,
+    MergeOptions,
+    ModelOptions,
+    saved_note,
+)
 from vidtldr.cli.output_options import (
     Output,
     Reads,
@@ -201,7 +206,7 @@ def export(
         if spec.is_bundled:
             typer.echo(BUNDLED_NOTE, err=True)
         if merge is None:
-            typer.echo(UNMERGED_NOTE, err=True)
+            typer.echo(saved_note(spec) or UNMERGED_NOTE, err=True)
         with notes_on_stderr(), phases() as on_step:
             exported = export_model(
                 spec.plain(),

@@ -82,7 +82,7 @@ def embed(
 
         num_clips = 1 if compiled else None
         embedder = load_embedder(spec, merge, run.time_limit, num_clips)
-        say_if_unmerged(embedder.model, merge)
+        say_if_unmerged(embedder.model, merge, spec)
         failed = _embed_to_file(embedder, found, output, spec.name, merge, as_json=run.as_json)
     if failed:
         raise typer.Exit(SOME_INPUTS_FAILED)

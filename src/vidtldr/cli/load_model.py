@@ -9,7 +9,7 @@ import typer
 from torch import nn
 
 from vidtldr.budget.counts import resolve_budget
-from vidtldr.cli.model_options import SUGGESTED, UNMERGED_NOTE, ModelOptions
+from vidtldr.cli.model_options import SUGGESTED, UNMERGED_NOTE, ModelOptions, saved_note
 from vidtldr.cli.terminal import in_flags, one_line, say_compiled, status
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
@@ -40,9 +40,13 @@ __all__ = [
 BUNDLED_NOTE = "bundled shapes model: it knows coloured shapes, not your world"
 
 
-def say_if_unmerged(model: nn.Module | None, merge: MergeConfig | None) -> None:
-    """Print that nothing merges and what could, if this model can merge as much."""
+def say_if_unmerged(model: nn.Module | None, merge: MergeConfig | None, spec: ModelOptions) -> None:
+    """Print that nothing merges and what could: its own schedule, or as much as is suggested."""
     if merge is not None or model is None:
+        return
+    note = saved_note(spec)
+    if note is not None:
+        typer.echo(note, err=True)
         return
     try:
         resolve_budget(SUGGESTED, find_host(model))

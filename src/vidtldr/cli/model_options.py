@@ -11,7 +11,7 @@ from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, DtypeOption, checked
 from vidtldr.config import MergeConfig, Metric, Pooling, Score
-from vidtldr.files import read_json
+from vidtldr.config_file import CONFIG_FILE, read_config
 from vidtldr.tasks.model_spec import ModelSpec
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
     "parse_counts",
     "parse_number",
     "parse_shares",
-    "read_schedule",
     "refuse_several",
+    "saved_note",
 ]
 
 
@@ -165,24 +165,6 @@ def _entries(typed: str) -> list[str]:
     return inner.split(",")
 
 
-def read_schedule(path: Path) -> MergeConfig:
-    """Read the fields of a `MergeConfig` from a JSON file.
-
-    Raises:
-        ValueError: If the file does not exist or holds no valid config; the message says why.
-    """
-    if not path.is_file():
-        raise ValueError(
-            f"--schedule must be a JSON file, got {str(path)!r}, "
-            "which is not a file. Check the name."
-        )
-    try:
-        return MergeConfig.from_dict(read_json(path))
-    except (ValueError, TypeError) as error:
-        why = str(error).replace("`", "")  # the file has the fields, not the flags
-        raise ValueError(f"--schedule must have a schedule in {str(path)!r}: {why}") from error
-
-
 #: What a comparison merges unless told otherwise, and what commands that merge nothing suggest.
 SUGGESTED = MergeConfig(flop_ratio=0.6)
 UNMERGED_NOTE = "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs"
@@ -203,6 +185,13 @@ def _listed(*choices: str) -> str:
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
+def saved_note(spec: ModelSpec) -> str | None:
+    """Return a note that nothing is merged although the model's directory has a schedule."""
+    if not spec.model or not (Path(spec.model) / CONFIG_FILE).is_file():
+        return None
+    return f"note: nothing is merged; --schedule {spec.model} would merge by its {CONFIG_FILE}"
+
+
 @dataclass(frozen=True)
 class MergeOptions:
     """What to merge, as typed."""
@@ -217,9 +206,13 @@ class MergeOptions:
         ),
     ] = None
     schedule: Annotated[
-        Path | None,
-        Reads(),
-        typer.Option(metavar="JSON", help='A file like {"r": [600, 200], "score": "received"}.'),
+        str | None,
+        Reads(is_kept_whole=False, stands_for=CONFIG_FILE),
+        typer.Option(
+            metavar="FILE|DIR|ID",
+            help=f"A {CONFIG_FILE}, as tune writes it; a directory or a model on the hub that has "
+            'one; or a file like {"r": [600, 200], "score": "received"}.',
+        ),
     ] = None
     flop_ratio: Annotated[
         float | None,
@@ -347,7 +340,7 @@ class MergeOptions:
         if self.preset is not None:
             return self._of_preset(self.preset, model)
         if self.schedule is not None:
-            return read_schedule(self.schedule)
+            return read_config(self.schedule, "--schedule")
         if self.r is not None:
             return MergeConfig(r=parse_counts("--r", self.r))
         if self.ratio is not None:

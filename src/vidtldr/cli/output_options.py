@@ -46,10 +46,12 @@ class Reads:
     Attributes:
         is_kept_whole: Whether nothing may be written into a folder that it names, such as an index.
         names: Values that are names, not paths.
+        stands_for: The file that is read of a folder that it names; None for more than one.
     """
 
     is_kept_whole: bool = True
     names: tuple[str, ...] = ()
+    stands_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ def _read_paths() -> Iterator[tuple[Path, bool]]:
             if typed is not None and typed not in mark.names:
                 for path in _named(str(typed)):
                     yield path, mark.is_kept_whole
+                    if mark.stands_for is not None:
+                        yield path / mark.stands_for, False
 
 
 def _named(typed: str) -> Iterator[Path]:

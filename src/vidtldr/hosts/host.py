@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vidtldr.config import Output, Pooling
 from vidtldr.hosts.pooling_step import PoolingStep
+from vidtldr.model_kind import ModelKind
 from vidtldr.ops.attention import AttentionOutput
 
 __all__ = [
@@ -144,6 +145,11 @@ class Host(ABC):
         self.num_suffix_tokens = num_suffix_tokens
         self.tube_length = tube_length
         self.batch_multiple = batch_multiple
+
+    @property
+    def kind(self) -> ModelKind:
+        """What a schedule for this model depends on."""
+        return ModelKind(self.family, len(self.blocks), self.num_tokens)
 
     @property
     def num_extra_tokens(self) -> int:

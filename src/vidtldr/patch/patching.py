@@ -5,13 +5,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from functools import partial
+from os import PathLike
 from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
 from vidtldr.budget.by_size import budget_by_size
 from vidtldr.budget.counts import resolve_budget
-from vidtldr.config import Impl, MergeConfig, Metric, Output, Pooling, Score, Weighting
+from vidtldr.config import (
+    PROVENANCE,
+    Impl,
+    MergeConfig,
+    Metric,
+    Output,
+    Pooling,
+    Score,
+    Weighting,
+)
+from vidtldr.config_file import read_config
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host, module_in
 from vidtldr.patch.installing import current_config, install, refuse_forwards_elsewhere, remove
@@ -28,23 +39,23 @@ from vidtldr.patch.under_way import changing
 __all__ = ["apply_patch", "current_config", "patched", "remove_patch", "trace"]
 
 ModelT = TypeVar("ModelT")
-
+_KEYWORDS = [each.name for each in fields(MergeConfig) if each.name not in PROVENANCE]
 
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
 def _shows_fields(function: _FunctionT) -> _FunctionT:
-    """Make `help` show the fields of `MergeConfig`, with types and defaults, as keywords."""
+    """Make `help` show what `MergeConfig` merges by, with types and defaults, as keywords."""
     own = inspect.signature(function)
     given = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    fields = inspect.signature(MergeConfig).parameters.values()
-    keywords = [each.replace(kind=each.KEYWORD_ONLY) for each in fields]
+    fields = inspect.signature(MergeConfig).parameters
+    keywords = [fields[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in _KEYWORDS]
     function.__signature__ = own.replace(parameters=[*given, *keywords])  # type: ignore[attr-defined]
     return function
 
 
 @overload
-def apply_patch(model: ModelT, config: MergeConfig) -> ModelT: ...
+def apply_patch(model: ModelT, config: MergeConfig | str | PathLike[str]) -> ModelT: ...
 
 
 @overload
@@ -69,7 +80,9 @@ def apply_patch(
 
 
 @_shows_fields
-def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields: Any) -> ModelT:
+def apply_patch(
+    model: ModelT, config: MergeConfig | str | PathLike[str] | None = None, **merge_fields: Any
+) -> ModelT:
     """Make a loaded model merge background tokens, in place.
 
     Blocks from the first merging layer on get a new `forward`; earlier blocks, the weights and the
@@ -80,7 +93,8 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
     Args:
         model: A model of a known family, or what holds one: a module of yours, a language model, a
             SentenceTransformer, a pipeline of transformers.
-        config: What to merge and how. Alternatively, pass its fields as keywords:
+        config: What to merge and how; or the directory, file or hub id of a saved config, as in
+            `MergeConfig.from_pretrained`. Alternatively, pass its fields as keywords:
         **merge_fields: Fields of `MergeConfig`, such as `r=[600, 200, 100]`.
 
     Returns:
@@ -88,8 +102,9 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
 
     Raises:
         ValueError: If the schedule or budget does not fit the model (the message names the limit),
-            the family is not known, both `config` and fields are given, or the model is already
-            compiled.
+            the family is not known, both `config` and fields are given, the config was made for
+            another kind of model, or the model is already compiled.
+        FileNotFoundError: If there is no such saved config, here or on the hub.
         TypeError: If an argument is of the wrong type.
         NotImplementedError: If the family is refused, the model is spread over several devices, or
             something else already replaced a block's forward.
@@ -107,6 +122,7 @@ def apply_patch(model: ModelT, config: MergeConfig | None = None, **merge_fields
 def _change(model: nn.Module, host: Host, config: MergeConfig) -> None:
     refuse_compiled(model)
     refuse_several_devices(model)
+    config.validate_kind(host.kind)
     if config.pooling == "mass" and not host.pools_by_mass:
         raise NotImplementedError(
             f"pooling must be 'tokens' for {type(host.model).__name__} ({host.family}), got "
@@ -155,7 +171,9 @@ def remove_patch(model: ModelT) -> ModelT:
 
 
 @overload
-def patched(model: ModelT, config: MergeConfig) -> AbstractContextManager[ModelT]: ...
+def patched(
+    model: ModelT, config: MergeConfig | str | PathLike[str]
+) -> AbstractContextManager[ModelT]: ...
 
 
 @overload
@@ -182,7 +200,7 @@ def patched(
 @_shows_fields
 @contextmanager
 def patched(
-    model: ModelT, config: MergeConfig | None = None, **merge_fields: Any
+    model: ModelT, config: MergeConfig | str | PathLike[str] | None = None, **merge_fields: Any
 ) -> Iterator[ModelT]:
     """Merge inside a `with` block and restore the model afterwards.
 
@@ -195,7 +213,8 @@ def patched(
         The same model.
 
     Raises:
-        ValueError, TypeError, NotImplementedError, RuntimeError: As `apply_patch`.
+        ValueError, TypeError, NotImplementedError, RuntimeError, FileNotFoundError: As
+            `apply_patch`.
     """
     module = module_in(model)
     with changing(module):
@@ -261,23 +280,25 @@ def _record(
         recorded.record_tokens(layer, tokens_of(x, host, inputs).shape[1])
 
 
-def _config_of(config: MergeConfig | None, merge_fields: Mapping[str, Any]) -> MergeConfig:
+def _config_of(
+    config: MergeConfig | str | PathLike[str] | None, merge_fields: Mapping[str, Any]
+) -> MergeConfig:
     if config is None:
-        unknown = set(merge_fields) - {field.name for field in fields(MergeConfig)}
+        unknown = set(merge_fields) - set(_KEYWORDS)
         if unknown:
-            known = ", ".join(field.name for field in fields(MergeConfig))
             raise TypeError(
-                f"keywords must be fields of MergeConfig ({known}), got {sorted(unknown)}. Check "
-                "the name."
+                f"keywords must be fields of MergeConfig ({', '.join(_KEYWORDS)}), got "
+                f"{sorted(unknown)}. Check the name."
             )
         return MergeConfig(**merge_fields)
-    if not isinstance(config, MergeConfig):
+    if not isinstance(config, MergeConfig | str | PathLike):
         raise TypeError(
-            f"config must be a MergeConfig, got {config!r}. For a schedule write r=[600, 200, 100]."
+            f"config must be a MergeConfig, or the name of a saved one, got {config!r}. For a "
+            "schedule write r=[600, 200, 100]."
         )
     if merge_fields:
         raise ValueError(
             f"config and its fields must not be given together, got {sorted(merge_fields)}. Use "
             "one way."
         )
-    return config
+    return config if isinstance(config, MergeConfig) else read_config(config, "config")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from vidtldr.hub import HUB_ID, ask_hub, file_in_cache
 from vidtldr.tasks.exported.formats import is_exported
 
 __all__ = ["directory_here", "model_directory", "model_source", "validate_model_name"]
@@ -14,9 +15,7 @@ _PROCESSORS = (
     "video_preprocessor_config.json",
     "processor_config.json",
 )
-_HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w([\w.-]*\w)?", re.ASCII)
 _TIMM = re.compile(r"(timm/|hf[-_]hub:).+|(\w+_)?(vit|deit|eva|beit)\w*_patch\d\w*(\..*)?")
-_SECONDS_TO_ANSWER = 5.0
 
 
 def validate_model_name(name: str) -> None:
@@ -41,7 +40,7 @@ def validate_model_name(name: str) -> None:
             f"`model` must be a model of transformers, got {name!r} of timm. Use it in "
             "Python: timm.create_model, then vidtldr.apply_patch."
         )
-    if not _HUB_ID.fullmatch(name):
+    if not HUB_ID.fullmatch(name):
         raise FileNotFoundError(
             f"`model` must be an existing directory, or OWNER/NAME on the hub, got {name!r}. Check "
             "the name."
@@ -67,11 +66,9 @@ def model_source(name: str) -> str:
     validate_model_name(name)
     if Path(name).is_dir():
         return name
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(name, _CONFIG)
-    if isinstance(config, str):
-        snapshot = Path(config).parent
+    config = file_in_cache(name, _CONFIG)
+    if config is not None:
+        snapshot = config.parent
         if _has_any(snapshot, _WEIGHTS) and _has_any(snapshot, _PROCESSORS):
             return str(snapshot)
     _ask_hub(name)
@@ -125,29 +122,11 @@ def _has_any(directory: Path, files: tuple[str, ...]) -> bool:
 
 
 def _ask_hub(name: str) -> None:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
-
+    asked = f"`model={name}`"
     try:
-        get_hf_file_metadata(hf_hub_url(name, _CONFIG), timeout=_SECONDS_TO_ANSWER)
-    except GatedRepoError as error:
+        ask_hub(name, _CONFIG, asked, ", so transformers cannot load it. Choose another model.")
+    except ConnectionError as error:
         raise FileNotFoundError(
-            f"`model={name}` is restricted by its owner. Ask for access on its page of the hub, "
-            "then run `hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"`model={name}` is neither a directory here nor a public model on the hub. Check the "
-            "name; for a private model run `hf auth login`."
-        ) from error
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"`model={name}` on the hub has no {_CONFIG}, so transformers cannot load it. Choose "
-            "another model."
-        ) from error
-    except Exception as error:  # which error a missing network is depends on the library's version
-        reason = str(error).strip().partition("\n")[0][:100] or type(error).__name__
-        raise FileNotFoundError(
-            f"`model={name}` is neither a directory here nor complete in the hub's cache, and the "
-            f"hub cannot be reached ({reason}). Run `hf download {name}` with a network."
+            f"{asked} is neither a directory here nor complete in the hub's cache, and {error}. "
+            f"Run `hf download {name}` with a network."
         ) from error

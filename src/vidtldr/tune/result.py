@@ -1,6 +1,7 @@
 """The result of a search."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vidtldr.baselines.baseline import Merging
@@ -9,6 +10,7 @@ from vidtldr.config import MergeConfig
 from vidtldr.measure.busyness import BusyReport, busiest
 from vidtldr.measure.gain import Change, Gain, change_of
 from vidtldr.measure.timing import Timing
+from vidtldr.model_kind import ModelKind
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome, Setting
 
@@ -106,7 +108,8 @@ class TuneResult:
         chosen: The best row that reaches the target; None if none does.
         nearest: The row nearest to the target if none reaches it.
         num_forwards: Forwards of merged models that were run, not read from the results file.
-        num_tokens: Tokens of an unmerged clip; None if they depend on its size.
+        kind: The model's family, depth and number of tokens.
+        drift_by: What was compared: `"feature-cosine"`, `"labels"` or `"retrieval"`.
     """
 
     target: Target
@@ -118,7 +121,8 @@ class TuneResult:
     chosen: TimedPoint | None
     nearest: TimedPoint
     num_forwards: int
-    num_tokens: int | None = None
+    kind: ModelKind
+    drift_by: str
 
     @property
     def busy(self) -> BusyReport:
@@ -128,7 +132,7 @@ class TuneResult:
     def gain_of(self, row: TimedPoint) -> Gain:
         """Return a row's gain in time per clip, with the reason if there is none."""
         removed = sum(row.setting.to_dict()["r"])
-        before = self.num_tokens
+        before = self.kind.num_tokens
         return Gain(
             **row.speedups,
             unmerged_ms=self.unmerged.median_ms,
@@ -137,6 +141,30 @@ class TuneResult:
             num_clips=1,
             busy=row.timing.busy,
         )
+
+    def schedule(self, environment: Mapping[str, Any]) -> MergeConfig | None:
+        """Return the chosen schedule as a file should hold it; None if none is chosen.
+
+        Args:
+            environment: Where it was measured, ready for JSON.
+
+        Returns:
+            The schedule with the kind of model it was made for, and what was measured.
+        """
+        row = self.chosen
+        if row is None or row.config is None:
+            return None
+        measured = {
+            "target": str(self.target),
+            "speedup": row.speedups,
+            "timed_on": row.timed_on,
+            "flop_ratio": row.flop_ratio,
+            "drift": asdict(row.outcome),
+            "drift_by": self.drift_by,
+            "num_clips": self.num_clips,
+            "environment": environment,
+        }
+        return replace(row.config, made_for=self.kind, measured=measured)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, ready for JSON."""

@@ -77,7 +77,8 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
         best_for(target, mergings),
         nearest_to(target, mergings),
         trials.num_forwards,
-        board.host.num_tokens,
+        board.host.kind,
+        trials.subject.describes["metric"],
     )
 
 

@@ -88,7 +88,7 @@ def classify(
         from vidtldr.cli.terminal import compiled_row
 
         pretrained = load_classifier(spec, names, template)
-        say_if_unmerged(pretrained.model, merge)
+        say_if_unmerged(pretrained.model, merge, spec)
         job = prepare_job(
             pretrained,
             config=merge,

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from vidtldr.cli.index.command import PipelineOptions
 from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
-from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions
+from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions, saved_note
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.terminal import (
     counted,
@@ -142,7 +142,7 @@ def run_index(
         validate_new_index(into)  # before the model is loaded
         # An index that exists keeps its schedule, an exported file its own.
         if model.merge is None and not model.spec.is_exported:
-            typer.echo(UNMERGED_NOTE, err=True)
+            typer.echo(saved_note(spec) or UNMERGED_NOTE, err=True)
     if model.spec.is_bundled:
         typer.echo(BUNDLED_NOTE, err=True)
     device = resolve_device(spec.device)

@@ -162,7 +162,7 @@ def search(
         num_clips = 1 if compiled else None
         if spec.is_umt:
             model = load_retrieval(spec)
-            say_if_unmerged(model, merge)
+            say_if_unmerged(model, merge, spec)
             encoding = video_encoding(
                 model, merge, run.time_limit, cache=cache, compile_for=num_clips
             )

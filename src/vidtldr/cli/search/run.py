@@ -128,7 +128,7 @@ def search_files_by_vectors(
             "keep this model's vectors."
         )
     embedder = load_embedder(spec, merge, time_limit_seconds, compile_for)
-    say_if_unmerged(embedder.model, merge)
+    say_if_unmerged(embedder.model, merge, spec)
     with progress("videos", len(videos)) as on_step:
         results = search_by_vectors(embedder, text, videos, on_step=on_step)
     return results, compiled_row(embedder.compiled)

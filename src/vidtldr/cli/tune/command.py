@@ -25,13 +25,14 @@ from vidtldr.cli.run_options import (
     find_videos,
     spread_options,
 )
+from vidtldr.config_file import CONFIG_FILE
 from vidtldr.files import is_stream
 from vidtldr.tasks.labels import parse_labels
 from vidtldr.tune.target import Target
 
 __all__ = ["Compared", "TuneFiles", "parse_compared", "parse_target", "tune"]
 
-SCHEDULE = Path("schedule.json")
+SCHEDULE = Path(CONFIG_FILE)
 ComparedName = Literal["feature-cosine", "labels", "retrieval"]
 
 
@@ -56,7 +57,8 @@ class TuneFiles:
             "--output",
             "-o",
             metavar="JSON",
-            help="Schedule to write, for every command; - is standard output. A link is followed.",
+            help="Schedule to write, with the kind of model and what was measured, for --schedule "
+            "of every command; - is standard output. A link is followed.",
         ),
     ] = SCHEDULE
     plot: Annotated[

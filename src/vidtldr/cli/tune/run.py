@@ -14,10 +14,9 @@ from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.terminal import one_line, phases, print_failed_videos
 from vidtldr.cli.tune.command import Compared, TuneFiles
 from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_page
-from vidtldr.config import MergeConfig
+from vidtldr.config_file import write_config
 from vidtldr.evaluate.annotations import read_retrieval
 from vidtldr.evaluate.protocols import RETRIEVAL
-from vidtldr.files import write_json
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.environment import environment
 from vidtldr.measure.result_store import ResultStore
@@ -87,9 +86,13 @@ def run_tuning(
     print_failed_videos(console, [(f.path, f.error) for f in failed], len(videos))
     for doubt in tuning_doubts(result):
         typer.echo(f"note: {doubt}", err=True)
-    report = result.to_dict() | {"environment": environment(trials.device)}
+    about = environment(trials.device)
+    report = result.to_dict() | {"environment": about}
     report["failed"] = [{"video": each.path, "error": one_line(each.error)} for each in failed]
-    written = _write(result, files.output)
+    schedule = result.schedule(about)
+    if schedule is not None:
+        write_config(schedule, files.output)
+    written = [] if schedule is None else [("schedule", files.output)]
     page = tuning_page(report, result, subject.kept_name)
     hand_over(report, wanted, missing, tuning_plot(result), page, written)
     if result.chosen is None:
@@ -162,16 +165,6 @@ def _validate_clips(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -
     if len(clips) < 4:
         number = "1 clip says" if len(clips) == 1 else f"{len(clips)} clips say"
         typer.echo(f"note: {number} little about other videos. Give eight or more.", err=True)
-
-
-def _write(result: TuneResult, output: Path) -> list[tuple[str, Path]]:
-    """Write the schedule; nothing if no setting reaches the target."""
-    if result.chosen is None:
-        return []
-    config = result.chosen.config
-    assert isinstance(config, MergeConfig)  # a setting that merges nothing is never chosen
-    write_json(output, config.to_dict())
-    return [("schedule", output)]
 
 
 def unmet_message(result: TuneResult) -> str:
