@@ -369,3 +369,14 @@ def test_it_compiles_in_one_graph(name: str, output: str) -> None:
         expected = root(*inputs)[0]
         found = torch.compile(root, fullgraph=True, backend="aot_eager")(*inputs)[0]
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_older_layers_of_dinov2_are_refused() -> None:
+    from transformers import Dinov2Config, Dinov2Model
+
+    model = Dinov2Model(Dinov2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=2))
+    attention = model.encoder.layer[0].attention
+    if hasattr(attention, "q_proj"):
+        del attention.q_proj
+    with pytest.raises(NotImplementedError, match=r"layers of transformers 5\.18 or later, got ol"):
+        vidtldr.apply_patch(model, r=[1])

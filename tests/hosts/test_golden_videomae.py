@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.tiny_models import TRANSFORMERS
 from transformers import VideoMAEForVideoClassification
 
 import vidtldr
@@ -13,6 +14,7 @@ import vidtldr
 RUNS = range(4)
 
 
+@pytest.mark.skipif(TRANSFORMERS < (5, 18), reason="transformers before 5.18 loses biases")
 @pytest.mark.parametrize("impl", ["reference", "blocked", "auto"])
 @pytest.mark.parametrize("run", RUNS)
 def test_videomae_gives_the_authors_numbers(golden: Path, impl: str, run: int) -> None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from vidtldr.method.matching import match_tokens
 from vidtldr.method.merging import merge_tokens
@@ -348,6 +349,8 @@ def test_one_exported_graph_serves_any_number_of_clips(score: str | None, impl: 
 def test_one_more_compiled_graph_serves_all_further_numbers_of_clips(
     score: str | None, impl: str
 ) -> None:
+    if impl == "blocked" and score is not None and TorchVersion(torch.__version__) < (2, 13):
+        pytest.skip("torch before 2.13 takes the number of clips for a constant at `out=`")
     graphs = []
 
     def count(graph: torch.fx.GraphModule, _: list[Tensor]) -> object:
