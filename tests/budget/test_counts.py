@@ -97,9 +97,9 @@ def vivit_b() -> nn.Module:
 
 PUBLISHED = [
     (videomae_b, (1, 16, 3, 224, 224)),
-    (vivit_b, (1, 16, 3, 224, 224)),
+    pytest.param(vivit_b, (1, 16, 3, 224, 224), marks=pytest.mark.slow),
     (lambda: build_vision_encoder("b16"), (1, 12, 3, 224, 224)),
-    (lambda: build_vision_encoder("l16"), (1, 12, 3, 224, 224)),
+    pytest.param(lambda: build_vision_encoder("l16"), (1, 12, 3, 224, 224), marks=pytest.mark.slow),
     (lambda: build_subject("clip-b16").model, (1, 3, 224, 224)),
     (lambda: build_subject("siglip-b16").model, (1, 3, 224, 224)),
     pytest.param(

@@ -21,7 +21,7 @@ def small_headline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidtldr.bench.headline.build_subject", small)
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_it_shows_answers_and_costs_within_the_width(
     run: Run, tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,7 @@ def test_new_scores_compile_to_one_graph(score: str) -> None:
     assert torch.allclose(logits(torch.compile(model, fullgraph=True)), expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_random_pairs_compile_to_one_graph() -> None:
     model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=R, metric="random")
     assert logits(torch.compile(model, fullgraph=True)).isfinite().all()

@@ -165,7 +165,7 @@ def clip_or_error(path: Path, seeks: bool) -> Clip | str:
         return str(error)
 
 
-@pytest.mark.parametrize("folder", ["clips", "odd"])
+@pytest.mark.parametrize("folder", [pytest.param("clips", marks=pytest.mark.slow), "odd"])
 def test_seeking_gives_the_same_clips(folder: str, real_videos: Path) -> None:
     num_read = 0
     for path in sorted((real_videos / folder).iterdir()):
