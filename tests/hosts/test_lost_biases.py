@@ -82,15 +82,17 @@ class Adapter(nn.Module):
         self.linear = linear
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("change", [Adapter, _quantized], ids=["adapter", "quantized"])
 def test_of_replaced_projections_nothing_is_known(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Linear], nn.Module]
 ) -> None:
     monkeypatch.setattr(lost_biases, "_version", lambda: "5.17.0")
     lost_biases._warn.cache_clear()
+    replaced = change(_without_bias())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_about_lost_biases([change(_without_bias())])
+        warn_about_lost_biases([replaced])
     with pytest.warns(UserWarning, match="the biases of queries are all zero"):
         warn_about_lost_biases([_without_bias()])
 
