@@ -3,8 +3,11 @@ PYTHON ?= python3
 PIP_FLAGS := --quiet --disable-pip-version-check
 # Two processes of one thread each: two threads of one process wait for each other, on a busy machine
 # for most of the time. A file's tests stay together, with what they share.
-PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+TWO_PROCESSES := --numprocesses 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(TWO_PROCESSES)
 TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py tests/hosts/test_open_clip.py tests/hosts/test_towers.py tests/tasks/test_video_language.py tests/export/test_timm.py tests/video/test_processors.py
+# What depends on versions: the floors below the command line, and what else names a floor's package.
+OLDEST_TESTS := tests/method tests/ops tests/hosts tests/video tests/tasks tests/cli/test_help.py tests/cli/test_arguments.py tests/store tests/visualize/test_plot.py tests/visualize/test_contact_sheet.py tests/visualize/test_report.py
 
 .PHONY: demo example test test-triton test-torchao test-slow test-timm test-export lint types readme docs clean help
 
@@ -26,6 +29,13 @@ help:  ## Show the targets
 	.venv/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --no-deps --target .torchao torchao
 	touch $@
 
+# Without dependencies: the list is complete, and torch would ask for one exact version of each of
+# NVIDIA's libraries, gigabytes which nothing here runs.
+.venv-oldest/ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install $(PIP_FLAGS) --no-deps --requirement constraints-oldest.txt --editable .
+	touch $@
+
 .venv-timm/ready: pyproject.toml constraints-timm.txt
 	$(PYTHON) -m venv .venv-timm
 	.venv-timm/bin/python -m pip install $(PIP_FLAGS) --constraint constraints-timm.txt --editable '.[timm,open_clip]' pytest
@@ -39,6 +49,11 @@ help:  ## Show the targets
 .venv-docs/ready: requirements-docs.txt
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-docs.txt
+	touch $@
+
+.venv-dist/ready:
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/python -m pip install $(PIP_FLAGS) build twine
 	touch $@
 
 demo: .venv/demo  ## Time a model of VideoMAE-B's size, then answer with the bundled one, merged and unmerged
@@ -60,6 +75,9 @@ test-torchao: .torchao/ready  ## Run the tests of weights that torchao quantizes
 test-slow: .venv/ready  ## Run the tests that take longer
 	$(PYTEST) -m 'slow and not timm and not triton and not gpu and not export'
 
+test-oldest: .venv-oldest/ready  ## Run what depends on versions with the oldest ones that pyproject.toml admits
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(TWO_PROCESSES) $(OLDEST_TESTS)
+
 test-timm: .venv-timm/ready  ## Run timm's and open_clip's tests in an environment of their own (they need torchvision)
 	.venv-timm/bin/python -m pytest -m timm $(TIMM_TESTS)
 
@@ -79,5 +97,10 @@ readme: .venv/ready  ## Write the generated tables of README.md and docs/ from t
 docs: .venv-docs/ready  ## Build the documentation into site/, in an environment of its own without torch
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
+dist: .venv-dist/ready  ## Build the source archive and, from it, the wheel into dist/, and check both
+	rm -rf dist build
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/twine check --strict dist/*
+
 clean:  ## Remove environments and caches
-	rm -rf .venv .torchao .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .torchao .venv-oldest .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.scenes import Scene
+from support.tiny_models import TRANSFORMERS
 
 from vidtldr.video.transform import Region
 from vidtldr.visualize.contact_sheet import SheetRow, draw_sheet, feature_rows, layer_rows
@@ -22,6 +23,7 @@ def sheet_of(scene: Scene) -> Image.Image:
     return draw_sheet("clip.mp4: vid-TLDR", rows, report.times_seconds)
 
 
+@pytest.mark.skipif(TRANSFORMERS < (5, 18), reason="older transformers draws other weights")
 def test_the_sheet_is_the_one_that_was_looked_at(scene: Scene) -> None:
     found = np.asarray(sheet_of(scene)).astype(int)
     golden = np.asarray(Image.open(GOLDEN).convert("RGB")).astype(int)
