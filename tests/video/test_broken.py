@@ -1,6 +1,7 @@
 """Files that break readers, and files that are no videos."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -164,7 +165,7 @@ def test_only_local_regular_files_are_read(tmp_path: Path) -> None:
     assert "it is no regular file" in refused(tmp_path / "pipe.mp4")
     assert "it is a directory" in refused(tmp_path)
     assert "there is no such file" in refused(tmp_path / "missing.mp4")
-    assert "it is no file (embedded null byte)" in refused("null\0byte.mp4")
+    assert re.search(r"it is no file \(.*embedded null", refused("null\0byte.mp4"))
     for url in ("http://127.0.0.1/a.mp4", "file:///a.mp4", "rtsp://127.0.0.1/a"):
         assert "it is a URL" in refused(url)
 
