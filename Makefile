@@ -9,7 +9,7 @@ TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py test
 # What depends on versions: the floors below the command line, and what else names a floor's package.
 OLDEST_TESTS := tests/method tests/ops tests/hosts tests/video tests/tasks tests/cli/test_help.py tests/cli/test_arguments.py tests/store tests/visualize/test_plot.py tests/visualize/test_contact_sheet.py tests/visualize/test_report.py
 
-.PHONY: demo example test test-triton test-torchao test-slow test-timm test-export lint types readme docs clean help
+.PHONY: demo example test test-triton test-torchao test-slow test-oldest test-timm test-export lint types readme docs dist clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
