@@ -103,4 +103,4 @@ dist: .venv-dist/ready  ## Build the source archive and, from it, the wheel into
 	.venv-dist/bin/twine check --strict dist/*
 
 clean:  ## Remove environments and caches
-	rm -rf .venv .torchao .venv-oldest .venv-timm .venv-export .venv-docs build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .torchao .venv-oldest .venv-timm .venv-export .venv-docs .venv-dist build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -109,10 +109,13 @@ def measure(
                     place.mkdir()
                     runs[side] = make(model, x, place, threads)
             differences = {
-                side: (run() - expected[side]).abs().max().item() for side, run in runs.items()
+                side: ((run() - expected[side]).norm() / expected[side].norm()).item()
+                for side, run in runs.items()
             }
             if precision == "f32":
-                assert max(differences.values()) < 1e-3, differences
+                # In random clips two of a thousand pairs may be as similar as rounding can tell.
+                assert differences["unmerged"] < 1e-4, differences
+                assert differences["merged"] < 0.05, differences
             timings = time_in_turn(runs, num_repeats=num_rounds, num_warmups=1, device=CPU)
         base = base or timings["unmerged"]
         rows.append(_row(engine, precision, timings, differences, fewer, base))
@@ -145,7 +148,7 @@ def _row(
         "speedup": gain,
         "speedup_over_flop_reduction": gain["median"] / fewer,
         "over_torch_unmerged": median(base.times_ms) / timings["merged"].median_ms,
-        "difference_from_torch": differences,
+        "relative_difference_from_torch": differences,
         "busy": busiest(timing.busy for timing in timings.values()).to_dict(),
     }
 

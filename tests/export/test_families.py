@@ -16,7 +16,6 @@ for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
 
 TRACED = "Tracer cannot infer type"  # of outputs that hold outputs or tuples
 TUPLE = "OpenVINO internal type"
-NONE = "Only tensors, lists, tuples of tensors"
 #: What OpenVINO cannot convert from a module, without merging neither, and the error it gives.
 #: What `torch.export.export` makes of them it converts.
 ONLY_AS_PROGRAM = {
@@ -26,7 +25,6 @@ ONLY_AS_PROGRAM = {
     "X-CLIP with text": TRACED,
     "DINOv2 backbone": TUPLE,
     "DINOv3 backbone": TUPLE,
-    "UMT": NONE,
 }
 
 
