@@ -157,7 +157,8 @@ def test_an_index_is_made_with_an_exported_model_and_searched_by_text(
         done = run("index", "add", *videos_of(films), "--index", index, *flags)
         assert done.exit_code == 0, done.output
         assert "nothing is merged" not in done.stderr
-        done = run("search", "a dog", "--index", index, "--json")
+        named = ("--model", path) if name == "found" else ()
+        done = run("search", "a dog", "--index", index, "--json", *named)
         assert done.exit_code == 0, done.output
         results[name] = {Path(row["video"]).name: row["score"] for row in rows(done)}
     assert results["found"] == pytest.approx(results["expected"], abs=1e-4)
@@ -165,8 +166,6 @@ def test_an_index_is_made_with_an_exported_model_and_searched_by_text(
         "index", "add", *videos_of(films), "--index", tmp_path / "found", "--model", model, *arch
     )
     assert other.exit_code == 2
-    like = run("search", "--like", videos_of(films)[1], "--index", tmp_path / "found", "--json")
-    assert Path(rows(like)[0]["video"]).name == Path(videos_of(films)[1]).name
 
 
 @pytest.mark.slow
@@ -182,14 +181,14 @@ def test_texts_need_the_same_weights(run: Run, films: VideoSet, tmp_path: Path) 
     weights = load_file(file)
     weights["text_projection.weight"] += 1
     save_file(weights, file, metadata={"format": "pt"})
-    done = run("search", "a dog", "--index", index)
+    done = run("search", "a dog", "--index", index, "--model", path)
     assert done.exit_code == 2
     assert "must still have the weights that were exported" in done.stderr
 
 
 REFUSED = {
     "a schedule": (("--flop-ratio", "0.6"), "--flop-ratio must be left out with an exported model"),
-    "a comparison": (("--compare",), "--compare must be left out with an exported model"),
+    "a comparison": (("--compare",), "--model must be a model that is seen unmerged and merged"),
     "compiling": (("--compile",), "--compile must be left out with an exported model"),
     "a dtype": (("--dtype", "bfloat16"), "--dtype must be auto or float32"),
     "frames": (("--frames", "4"), "--frames must be left out with an exported model"),
@@ -215,6 +214,7 @@ def test_what_was_chosen_at_the_export_cannot_be_changed(
     "command",
     [
         ("show", "VIDEO"),
+        ("evaluate", "classification", "--videos", "FOLDER", "--annotations", "LIST"),
         ("bench", "latency"),
         ("tune", "VIDEO"),
         ("ask", "VIDEO", "what?"),
@@ -223,9 +223,12 @@ def test_what_was_chosen_at_the_export_cannot_be_changed(
     ids=lambda command: " ".join(command[:2]),
 )
 def test_other_commands_refuse_exported_files(
-    run: Run, command: tuple[str, ...], exported: tuple[Path, Path], video: str
+    run: Run, command: tuple[str, ...], exported: tuple[Path, Path], video: str, tmp_path: Path
 ) -> None:
-    typed = [video if each == "VIDEO" else each for each in command]
+    (tmp_path / "list.csv").write_text(f"video,label\n{Path(video).name},label 1\n")
+    places = {"VIDEO": video, "LIST": str(tmp_path / "list.csv")}
+    places["FOLDER"] = str(Path(video).parent)
+    typed = [places.get(each, each) for each in command]
     named = [exported[1]] if command[0] == "export" else ["--model", exported[1]]
     done = run(*typed, *named)
     assert done.exit_code == 2, done.output
@@ -254,6 +257,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "another format": (lambda path: change_record(path, format="exe"), "format must be one of"),
     "no frames": (lambda path: change_record(path, num_frames=0), "num_frames must"),
     "a transform": (lambda path: change_record(path, transform={"resize": -1}), "resize must"),
+    "another name": (
+        lambda path: change_record(path, files={"other.pt2": "0"}),
+        "must have the name that it was exported under",
+    ),
     "a file elsewhere": (
         lambda path: change_record(path, files={"../../etc/passwd": "0"}),
         "files must be names of files beside it",
@@ -278,39 +285,69 @@ def test_damage_is_found(
     assert message in one_error_line(done)
 
 
-class Payload:
-    """Runs a command where it is unpickled."""
-
-    def __init__(self, touched: Path) -> None:
-        self.touched = touched
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (self.touched,)
-
-
-def test_a_program_with_pickled_code_is_not_run(
-    run: Run, exported: tuple[Path, Path], video: str, tmp_path: Path
+@pytest.mark.slow
+def test_an_index_runs_no_program_that_nobody_named(
+    run: Run, exported: tuple[Path, Path], films: VideoSet, tmp_path: Path
 ) -> None:
-    """torch.export.load would fall back to unpickling anything."""
-    import io
-    import zipfile
-    from hashlib import sha256
+    pytest.importorskip("lancedb")
+    index = tmp_path / "index"
+    made = run("index", "add", *videos_of(films), "--index", index, "--model", exported[1])
+    assert made.exit_code == 0, made.output
+    like = ("search", "--like", videos_of(films)[1], "--index", index, "--json")
+    refused = run(*like)
+    assert refused.exit_code == 2
+    assert "--model must be named where it can run any code" in one_error_line(refused)
+    found = run(*like, "--model", exported[1])
+    assert Path(rows(found)[0]["video"]).name == Path(videos_of(films)[1]).name
 
-    touched, path = tmp_path / "touched", tmp_path / "merging.pt2"
-    evil = io.BytesIO()
-    torch.save({"x": Payload(touched)}, evil)
-    with zipfile.ZipFile(exported[1]) as old, zipfile.ZipFile(path, "w") as new:
-        for item in old.infolist():
-            is_sample = "sample_inputs" in item.filename
-            new.writestr(item, evil.getvalue() if is_sample else old.read(item))
-        assert any("sample_inputs" in name for name in old.namelist())
-    record = json.loads(exported[1].with_name("merging.pt2.json").read_text())
-    record["files"] = {path.name: sha256(path.read_bytes()).hexdigest()}
-    path.with_name(f"{path.name}.json").write_text(json.dumps(record))
-    done = run("classify", video, "--model", path)
+
+def test_a_file_that_nobody_named_is_kept(run: Run, model: str, tmp_path: Path) -> None:
+    (tmp_path / "merging.bin").write_text("mine")
+    done = run("export", model, "--format", "openvino", "-o", tmp_path / "merging.xml")
     assert done.exit_code == 2
-    assert "must be a file that torch.export can load" in one_error_line(done)
-    assert not touched.exists()
+    assert "--output must overwrite nothing but an export" in one_error_line(done)
+
+
+def test_a_link_is_followed_and_an_export_replaced(run: Run, model: str, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "merging.pt2"
+    link.symlink_to(tmp_path / "real" / "other.pt2")
+    for _ in range(2):
+        assert export(run, model, link, "pt2", *MERGE).exit_code == 0
+    assert link.is_symlink()
+    names = sorted(each.name for each in (tmp_path / "real").iterdir())
+    assert names == ["other.pt2", "other.pt2.json"]
+
+
+@pytest.mark.slow
+def test_an_interruption_leaves_what_was_there(
+    run: Run, model: str, exported: tuple[Path, Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """At the last moment: the files are hashed, and nothing is in its place."""
+    path = tmp_path / "merging.pt2"
+    for ending in ("", ".json"):
+        content = exported[1].with_name(f"merging.pt2{ending}").read_bytes()
+        path.with_name(f"merging.pt2{ending}").write_bytes(content)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()}
+
+    def interrupt(_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidtldr.export.export.file_sha256", interrupt)
+    done = export(run, model, path, "pt2", "--r", "2")
+    assert done.exit_code == 130
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+def test_what_torch_cannot_export_is_an_error(run: Run, tmp_path: Path) -> None:
+    from support.tiny_chat import write_llava
+
+    write_llava(tmp_path / "model")
+    model = tmp_path / "model"
+    done = run("export", model, "--format", "pt2", "-o", tmp_path / "tower.pt2")
+    assert done.exit_code == 2, done.output
+    assert "--model must be one that torch.export can take" in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
 
 
 OUTPUTS = {
@@ -318,7 +355,7 @@ OUTPUTS = {
     "no ending": (("pt2", "merging"), "--output must be a file that ends in .pt2"),
     "standard output": (("pt2", "-"), "--output must be a file that ends in .pt2"),
     "no directory": (("pt2", "none/merging.pt2"), "--output must be in an existing, writable"),
-    "half precision": (("onnx", "merging.onnx", "--dtype", "bfloat16"), "--dtype must be float32"),
+    "half precision": (("onnx", "merging.onnx", "--dtype", "bf16"), "--dtype must be float32"),
 }
 
 

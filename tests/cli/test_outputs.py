@@ -42,7 +42,6 @@ NO_FILE = {
     "methods",
     "metric",
     "pooling",
-    "precision",
     "preset",
     "protocol",
     "question",

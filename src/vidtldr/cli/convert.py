@@ -24,11 +24,11 @@ from vidtldr.cli.output_options import (
     validate_new_directory,
     validate_outputs,
 )
-from vidtldr.cli.run_options import MAX_FRAMES, MAX_ROUNDS, spread_options
+from vidtldr.cli.run_options import MAX_FRAMES, MAX_ROUNDS, checked, spread_options
 from vidtldr.cli.terminal import phases, plain_table, print_gain, printable, token_runs
 from vidtldr.files import is_stream
-from vidtldr.tasks.exported.formats import FORMATS, record_of
-from vidtldr.tasks.model_spec import UMT_PREFIX
+from vidtldr.tasks.exported.formats import FORMATS, Format, files_of_record, record_of
+from vidtldr.tasks.model_spec import UMT_PREFIX, canonical_dtype
 
 if TYPE_CHECKING:
     from vidtldr.export.export import Export
@@ -125,7 +125,7 @@ def export(
         typer.Option(
             "--format",
             help="For ONNX Runtime (.onnx), OpenVINO (.xml), or torch: compiled ahead of time "
-            "(aoti) or as a graph (pt2), both .pt2.",
+            "(aoti) or as a graph (pt2), both .pt2, which can run any code.",
         ),
     ],
     output: Annotated[
@@ -140,9 +140,13 @@ def export(
         ),
     ],
     merging: MergeOptions,
-    precision: Annotated[
-        Literal["float32", "bfloat16"],
-        typer.Option("--dtype", help="What it computes in; ONNX Runtime only in float32."),
+    dtype: Annotated[
+        str,
+        typer.Option(
+            parser=checked(canonical_dtype),
+            metavar="DTYPE",
+            help="What it computes in: float32 or bfloat16; ONNX Runtime only in float32.",
+        ),
     ] = "float32",
     arch: Annotated[
         str | None,
@@ -169,8 +173,8 @@ def export(
     """Export a model, merging or not, for another engine, for any number of clips at a time.
 
     The unmerged and the merged model are exported and compared with torch, then timed in turn. An
-    engine that computes something else is refused. The CPU runs all of it. classify, embed and
-    index take the file as --model.
+    engine that computes something else is refused. The CPU runs all of it. classify, embed, index
+    and search take the file as --model.
 
     Example: vidtldr export MCG-NJU/videomae-base-finetuned-kinetics --flop-ratio 0.6 --format
     openvino -o videomae.xml
@@ -191,12 +195,12 @@ def export(
                 f"--output must be a file that ends in {of.ending} for --format {format_name}, got "
                 f"{str(output)!r}. Name another."
             )
-        if precision not in of.precisions:
+        if dtype not in of.dtypes:
             raise ValueError(
-                f"--dtype must be {' or '.join(of.precisions)} for --format {format_name}, got "
-                f"{precision!r}. Leave it out."
+                f"--dtype must be {' or '.join(of.dtypes)} for --format {format_name}, got "
+                f"{dtype!r}. Leave it out."
             )
-        validate_outputs([Output(each) for each in (*of.files(output), record_of(output))])
+        _validate_places(of, output)
         spec.validate()
         from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
         from vidtldr.export.export import export_model
@@ -205,32 +209,50 @@ def export(
         quiet_transformers()
         if spec.is_bundled:
             typer.echo(BUNDLED_NOTE, err=True)
-        if merge is None:
-            typer.echo(saved_note(spec) or UNMERGED_NOTE, err=True)
         with notes_on_stderr(), phases() as on_step:
             exported = export_model(
                 spec.plain(),
                 merge,
                 output,
                 format_name=format_name,
-                precision=precision,
+                dtype=dtype,
                 num_repeats=rounds,
                 on_step=on_step,
             )
+        if merge is None and exported.record.num_tokens:  # of a family that can merge
+            typer.echo(saved_note(spec) or UNMERGED_NOTE, err=True)
         if as_json:
             typer.echo(json.dumps(exported.record.to_dict()))
         else:
-            _print_export(exported, output)
+            _print_export(exported, output.resolve())
+
+
+def _validate_places(of: Format, output: Path) -> None:
+    """Check that nothing is overwritten but the export that was there.
+
+    Raises:
+        ValueError: If something else would be, or as `validate_outputs`.
+    """
+    files = of.files(output)
+    validate_outputs([Output(each) for each in (*files, record_of(output))])
+    known = files_of_record(output)
+    for each in files[1:]:
+        if each.exists() and each.name not in known:
+            raise ValueError(
+                f"--output must overwrite nothing but an export, got {str(output)!r}, which writes "
+                f"{str(each)!r}, too, a file that is there. Name another."
+            )
 
 
 def _print_export(exported: "Export", output: Path) -> None:
     console = Console(highlight=False)
     record = exported.record
-    engine = FORMATS[record.format].engine
     table = plain_table("", exported.engine)
     flops = [f"{each / 1e9:.1f}" for each in exported.flops.values()]
     table.add_row("GFLOPs (1 MAC = 2 FLOPs)", *flops)
-    for name, timings in (("torch", exported.in_torch), (engine, exported.engine)):
+    in_torch = f"torch, {exported.torch_dtype}"
+    in_engine = f"{FORMATS[record.format].engine}, {record.dtype}"
+    for name, timings in ((in_torch, exported.in_torch), (in_engine, exported.engine)):
         table.add_row(f"{name}, median", *(f"{each.median_ms:.0f} ms" for each in timings.values()))
         spread = ("{:.0f} to {:.0f} ms".format(*each.spread_ms) for each in timings.values())
         table.add_row("  fastest to slowest", *spread)

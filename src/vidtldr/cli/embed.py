@@ -74,7 +74,7 @@ def embed(
         merge = merging.parse(spec)
         found = find_videos(videos)
         validate_outputs([Output(output, endings=PARQUET_FILE)], found)
-        spec.validate()
+        spec.validate(takes_exported=True)
         from vidtldr.tasks.embeddings_file import require_pyarrow
 
         require_pyarrow()

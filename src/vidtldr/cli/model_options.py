@@ -1,5 +1,6 @@
 """Options for which model to load and what to merge in it; does not import torch."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import typer
 from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, DtypeOption, checked
+from vidtldr.cli.terminal import printable
 from vidtldr.config import MergeConfig, Metric, Pooling, Score
 from vidtldr.config_file import CONFIG_FILE, read_config
-from vidtldr.tasks.model_spec import ModelSpec
+from vidtldr.tasks.model_spec import UMT_PREFIX, ModelSpec
 
 __all__ = [
     "SUGGESTED",
@@ -59,8 +61,8 @@ class ModelOptions(ModelSpec):
         typer.Option(
             help="A directory or hub id of transformers: VideoMAE, ViViT, V-JEPA 2, CLIP, SigLIP, "
             "DINOv2 and others; umt:CHECKPOINT.pth, or umt:DIRECTORY of a converted one; for "
-            "classify, embed and index also a file of vidtldr export. Default: the bundled shapes "
-            "model, which knows only coloured shapes.",
+            "classify, embed, index and search also a file of vidtldr export. Default: the "
+            "bundled shapes model, which knows only coloured shapes.",
             show_default=False,
         ),
     ] = None
@@ -187,9 +189,11 @@ def _listed(*choices: str) -> str:
 
 def saved_note(spec: ModelSpec) -> str | None:
     """Return a note that nothing is merged although the model's directory has a schedule."""
-    if not spec.model or not (Path(spec.model) / CONFIG_FILE).is_file():
+    directory = (spec.model or "").removeprefix(UMT_PREFIX)
+    if not directory or not (Path(directory) / CONFIG_FILE).is_file():
         return None
-    return f"note: nothing is merged; --schedule {spec.model} would merge by its {CONFIG_FILE}"
+    named = printable(shlex.quote(directory))
+    return f"note: nothing is merged; --schedule {named} would merge by its {CONFIG_FILE}"
 
 
 @dataclass(frozen=True)
@@ -314,11 +318,16 @@ class MergeOptions:
 
     def _refuse_exported(self, model: ModelOptions, *, must_merge: bool) -> None:
         typed = [field.name for field in fields(self) if getattr(self, field.name) is not None]
-        if typed or must_merge:
+        if typed:
             raise ValueError(
-                f"{_flag(typed[0]) if typed else '--compare'} must be left out with an exported "
-                f"model, got {model.model!r}: what merges in it was chosen when it was exported. "
-                "Leave it out, or name the model itself."
+                f"{_flag(typed[0])} must be left out with an exported model, got {model.model!r}: "
+                "what merges in it was chosen when it was exported. Leave it out, or name the "
+                "model itself."
+            )
+        if must_merge:
+            raise ValueError(
+                f"--model must be a model that is seen unmerged and merged here, got the exported "
+                f"file {model.model!r}. Name the model itself."
             )
 
     def _refuse_choices_without_amount(self, model: ModelOptions | None) -> None:

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from vidtldr.budget.counts import resolve_budget
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.patch.patching import apply_patch, current_config
 from vidtldr.pipeline.request import schedule_text
 from vidtldr.tasks.clip_reader import ClipReader, Pixels, read_ahead, umt_reader
 from vidtldr.tasks.embed import Embedder, pretrained_embedder, umt_embedder
 from vidtldr.tasks.load import load_model, load_retrieval
 from vidtldr.tasks.model_spec import UMT_PREFIX, ModelSpec
-from vidtldr.tasks.text_features import encode_texts, prompt_tokens
+from vidtldr.tasks.text_features import encode_typed
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.video.decode import VideoError
 
@@ -93,7 +92,9 @@ def load_mteb_model(
         model = load_retrieval(spec)
         reader = umt_reader(model.config, time_limit_seconds=time_limit_seconds)
         embedder = umt_embedder(VideoEncoding(model, reader, merge))
-        return MTEBModel(embedder, _meta_of(spec, embedder), partial(_texts_of_umt, model))
+        return MTEBModel(
+            embedder, _meta_of(spec, embedder), partial(encode_typed, model, name="text")
+        )
     pretrained, dual = load_model(spec)
     if merge is not None:
         apply_patch(pretrained.model, merge)
@@ -196,12 +197,6 @@ class MTEBModel:
         from mteb.similarity_functions import pairwise_cos_sim
 
         return pairwise_cos_sim(embeddings1, embeddings2)
-
-
-@torch.inference_mode()
-def _texts_of_umt(model: UMTRetrieval, texts: Sequence[str]) -> Tensor:
-    encoded = encode_texts(model, prompt_tokens(model.tokenizer, texts, "text"))
-    return encoded.row_embeddings[encoded.rows]
 
 
 def _read(reader: ClipReader, numbered: tuple[int, Mapping[str, Any]]) -> Tensor:

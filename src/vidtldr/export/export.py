@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,21 +16,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidtldr.budget.counts import resolved_r, tokens_after_layers
+from vidtldr.budget.counts import resolved_r
 from vidtldr.config import MergeConfig
-from vidtldr.export.program import ClipOutputs, clip_outputs, export_program
+from vidtldr.export.program import clip_outputs, export_program
 from vidtldr.export.writers import write_program
 from vidtldr.hosts.registry import find_host, is_known
 from vidtldr.measure.environment import environment
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.gain import Gain, gain_of
 from vidtldr.measure.timing import Timing, paired_ratios, time_in_turn
+from vidtldr.patch.patching import trace
 from vidtldr.patch.twin import merged_twin
 from vidtldr.steps import OnStep, ignore_steps, steps_of
 from vidtldr.tasks.clip_reader import umt_reader
 from vidtldr.tasks.embed import head_of
-from vidtldr.tasks.exported.engines import Run, load_graph
-from vidtldr.tasks.exported.formats import FORMATS
+from vidtldr.tasks.exported.engines import (
+    Run,
+    load_graph,
+    require_packages,
+    run_in_torch,
+    validate_dtype,
+)
+from vidtldr.tasks.exported.formats import FORMATS, record_of
 from vidtldr.tasks.exported.record import ExportRecord
 from vidtldr.tasks.fingerprint import file_sha256, module_sha256
 from vidtldr.tasks.load import load_model, load_retrieval
@@ -82,13 +90,20 @@ class Export:
     @property
     def over_torch(self) -> dict[str, float]:
         """How many times faster the exported file is than the unmerged model in torch."""
-        return paired_ratios(self.in_torch["unmerged"], [*self.engine.values()][-1])
+        exported = self.engine.get("merged", self.engine["unmerged"])
+        return paired_ratios(self.in_torch["unmerged"], exported)
+
+    @property
+    def torch_dtype(self) -> str:
+        """What torch computed in, to compare with: float32 for OpenVINO, else the same."""
+        return self.record.model.dtype
 
 
 @dataclass(frozen=True)
 class _Subject:
     """A loaded model and what a record says of it."""
 
+    spec: ModelSpec
     model: nn.Module
     pretrained: Pretrained
     num_channels: int
@@ -110,30 +125,23 @@ class _Subject:
         return self.pretrained.num_frames, 3, *size
 
     def record(
-        self,
-        spec: ModelSpec,
-        merge: MergeConfig | None,
-        format_name: str,
-        precision: str,
-        files: Mapping[str, str],
+        self, merge: MergeConfig | None, format_name: str, dtype: str, num_tokens: tuple[int, ...]
     ) -> ExportRecord:
-        """Make the record, as yet without measurements."""
-        host = find_host(self.model) if is_known(self.model) else None
+        """Make the record, as yet without files and measurements."""
         return ExportRecord(
             format=format_name,
-            precision=precision,
-            model=spec.with_absolute_paths(),
+            dtype=dtype,
+            model=self.spec.with_absolute_paths(),
             weights=module_sha256(self.model),
             merge=merge,
-            num_tokens=() if host is None else tuple(tokens_after_layers(merge, host)),
-            r=None if host is None or merge is None else resolved_r(merge, host),
+            num_tokens=num_tokens,
+            r=None if merge is None else resolved_r(merge, find_host(self.model)),
             labels=self.pretrained.labels,
             num_channels=self.num_channels,
             num_frames=self.pretrained.num_frames,
             sees_frames=self.pretrained.sees_frames,
             reads_texts=self.reads_texts,
             transform=self.pretrained.transform,
-            files=files,
         )
 
 
@@ -143,19 +151,19 @@ def export_model(
     output: Path,
     *,
     format_name: str,
-    precision: str = "float32",
+    dtype: str = "float32",
     num_repeats: int = 5,
     on_step: OnStep = ignore_steps,
 ) -> Export:
     """Export a model for any number of clips, and compare and time what was written.
 
     Args:
-        spec: The model; its dtype is left to `precision`.
+        spec: The model; its device and dtype do not count.
         merge: What to merge; None for nothing.
-        output: File to write, whose ending is that of the format. Its record, `output` with
-            `.json` behind it, is written last.
+        output: File to write, whose ending is that of the format; a link is followed. Its record,
+            `output` with `.json` behind it, is written last.
         format_name: One of `FORMATS`.
-        precision: What to compute in, one of the format's.
+        dtype: What to compute in, one of the format's.
         num_repeats: Timed runs of each side.
         on_step: Called with what is done, the steps of it that are done, and all of them.
 
@@ -163,33 +171,31 @@ def export_model(
         ValueError: If the model cannot be exported, or an engine computes something else.
         NotImplementedError, TypeError, ImportError, OSError: As `load_model` and `apply_patch`.
     """
+    require_packages(FORMATS[format_name], to_write=True)
+    validate_dtype(format_name, dtype)
+    output = Path(os.path.realpath(output))
     on_step("loading the model", 0, 1)
-    subject = _load(spec, format_name, precision)
+    subject = _load(spec, format_name, dtype)
     models = {"unmerged": subject.model}
     if merge is not None:
         models["merged"] = merged_twin(subject.model, merge)
-    with TemporaryDirectory(dir=output.absolute().parent, prefix=f".{output.name}.") as folder:
+    with TemporaryDirectory(dir=output.parent, prefix=".", suffix=".partial") as folder:
         sides: dict[str, _Side] = {}
         for name, model in models.items():
             on_step(f"exporting the {name} model", 0, 1)
             place = Path(folder) / name / output.name
             place.parent.mkdir()
-            sides[name] = _Side(model, subject.clip_shape, place, format_name, precision)
-            sides[name].validate(_LIMITS[precision, name])
-        timings = _time(sides, num_repeats, on_step)
-        differences = {name: side.difference for name, side in sides.items()}
-        flops = {name: side.flops for name, side in sides.items()}
+            sides[name] = _exported(model, subject.clip_shape, place, format_name, dtype)
+            sides[name].validate(_LIMITS[dtype, name], format_name)
+        record = subject.record(merge, format_name, dtype, sides[name].num_tokens)
+        export = _timed(sides, record, num_repeats, on_step)
         sides.clear()  # which hold the files open
-        files = _moved(place, output, format_name)
-    record = subject.record(spec, merge, format_name, precision, files)
-    export = Export(record, *timings, differences, flops)
-    record = replace(record, measured=_measured(export))
-    record.write(output)
-    return replace(export, record=record)
+        return replace(export, record=_moved(export, place, output))
 
 
+@dataclass(frozen=True)
 class _Side:
-    """One of the two models: in torch, exported, and loaded by its engine.
+    """One of the two models: in torch, and exported.
 
     Attributes:
         in_engine: Runs the exported file.
@@ -197,29 +203,17 @@ class _Side:
         clip: One clip, shape (1, T, 3, S, S).
         difference: The largest difference between the two, relative to the outputs.
         flops: Floating-point operations of the clip.
+        num_tokens: Tokens after each layer; empty if the family is not known.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        clip_shape: tuple[int, int, int, int],
-        place: Path,
-        format_name: str,
-        precision: str,
-    ) -> None:
-        self.format_name, self.precision = format_name, precision
-        outputs = clip_outputs(model).eval()
-        dtype = next(model.parameters()).dtype
-        program = export_program(outputs, clip_shape, dtype)
-        write_program(program, place, format_name, precision)
-        self.in_engine = load_graph(place, format_name, precision)
-        self.in_torch = _in_torch(outputs, dtype)
-        clips = _example_clips(clip_shape)
-        self.clip = clips[:1]
-        self.difference = _difference(self.in_engine(clips), self.in_torch(clips))
-        self.flops = count_flops(lambda: self.in_torch(self.clip))
+    in_engine: Run
+    in_torch: Run
+    clip: Tensor
+    difference: float
+    flops: int
+    num_tokens: tuple[int, ...]
 
-    def validate(self, limit: float) -> None:
+    def validate(self, limit: float, format_name: str) -> None:
         """Check that the engine computes this model.
 
         Raises:
@@ -228,15 +222,40 @@ class _Side:
         if not self.difference <= limit:
             raise ValueError(
                 "`format` must be one whose engine computes this model, got "
-                f"{FORMATS[self.format_name].engine}, whose outputs differ from torch's by "
-                f"{self.difference:.1e} of their size (at most {limit:g} in {self.precision}). "
-                "Choose another."
+                f"{FORMATS[format_name].engine}, whose outputs differ from torch's by "
+                f"{self.difference:.1e} of their size (at most {limit:g}). Choose another, or "
+                "leave out `dtype`."
             )
 
 
-def _time(
-    sides: Mapping[str, _Side], num_repeats: int, on_step: OnStep
-) -> tuple[dict[str, Timing], dict[str, Timing]]:
+def _exported(
+    model: nn.Module,
+    clip_shape: tuple[int, int, int, int],
+    place: Path,
+    format_name: str,
+    dtype: str,
+) -> _Side:
+    """Export a model to `place`, load it, and compare it with torch."""
+    outputs = clip_outputs(model).eval()
+    torch_dtype = next(model.parameters()).dtype
+    write_program(export_program(outputs, clip_shape, torch_dtype), place, format_name, dtype)
+    in_engine = load_graph(place, format_name, dtype)
+    in_torch = run_in_torch(outputs, torch_dtype)
+    clips = _example_clips(clip_shape)
+    clip = clips[:1]
+    num_tokens: tuple[int, ...] = ()
+    if is_known(model):
+        with trace(model) as recorded:
+            in_torch(clip)
+        num_tokens = tuple(recorded.num_tokens)
+    difference = max(_difference(in_engine(each), in_torch(each)) for each in (clips, clip))
+    flops = count_flops(lambda: in_torch(clip))
+    return _Side(in_engine, in_torch, clip, difference, flops, num_tokens)
+
+
+def _timed(
+    sides: Mapping[str, _Side], record: ExportRecord, num_repeats: int, on_step: OnStep
+) -> Export:
     """Time all models in their engine and in torch, in turn."""
     runs: dict[str, Callable[[], object]] = {}
     for name, side in sides.items():
@@ -244,35 +263,42 @@ def _time(
         runs[name] = partial(side.in_engine, side.clip)
     on_timed = steps_of(on_step, "timing", len(runs) * (1 + num_repeats))
     timings = time_in_turn(runs, num_repeats=num_repeats, device=_CPU, on_step=on_timed)
-    in_engine = {name: timings[name] for name in sides}
-    return in_engine, {name: timings[f"{name} torch"] for name in sides}
+    return Export(
+        record,
+        {name: timings[name] for name in sides},
+        {name: timings[f"{name} torch"] for name in sides},
+        {name: side.difference for name, side in sides.items()},
+        {name: side.flops for name, side in sides.items()},
+    )
 
 
-def _moved(place: Path, output: Path, format_name: str) -> dict[str, str]:
-    """Put exported files in place, the graph last, and return the SHA-256 of each by name."""
-    files = {}
-    for each in reversed(FORMATS[format_name].files(place)):
-        if each.exists():
-            target = output.with_name(each.name)
-            os.replace(each, target)
-            files[each.name] = file_sha256(target)
-    return files
+def _moved(export: Export, place: Path, output: Path) -> ExportRecord:
+    """Complete the record, and put all files in place, the record last."""
+    files = [each for each in FORMATS[export.record.format].files(place) if each.exists()]
+    sums = {each.name: file_sha256(each) for each in files}
+    record = replace(export.record, files=sums, measured=_measured(export))
+    record.write(place)
+    for each in (*reversed(files), record_of(place)):
+        os.replace(each, output.with_name(each.name))
+    return record
 
 
-def _load(spec: ModelSpec, format_name: str, precision: str) -> _Subject:
+def _load(spec: ModelSpec, format_name: str, dtype: str) -> _Subject:
     # OpenVINO lowers the precision of a float32 graph by itself.
-    dtype = "float32" if format_name == "openvino" else precision
-    spec = replace(spec, device="cpu", dtype=dtype)
+    of_weights = "float32" if format_name == "openvino" else dtype
+    spec = replace(spec, device="cpu", dtype=of_weights)
     if spec.is_umt:
         umt = load_retrieval(spec)
         transform = umt_reader(umt.config).transform
         pretrained = Pretrained(umt, transform, (), umt.config.num_frames)
-        return _Subject(umt.eval(), pretrained, umt.config.embed_dim, reads_texts=True)
+        return _Subject(spec, umt.eval(), pretrained, umt.config.embed_dim, reads_texts=True)
     pretrained, dual = load_model(spec)
     model = pretrained.model
     if isinstance(model, VideoEncoder):
-        return _Subject(model, pretrained, model.num_channels, reads_texts=dual is not None)
-    return _Subject(model, pretrained, head_of(model).in_features, reads_texts=False)
+        num_channels, reads_texts = model.num_channels, dual is not None
+    else:
+        num_channels, reads_texts = head_of(model).in_features, False
+    return _Subject(spec, model, pretrained, num_channels, reads_texts)
 
 
 def _example_clips(shape: tuple[int, int, int, int]) -> Tensor:
@@ -284,14 +310,6 @@ def _example_clips(shape: tuple[int, int, int, int]) -> Tensor:
     smooth = F.interpolate(coarse, size, mode="trilinear", align_corners=True)
     fine = torch.randn(smooth.shape, generator=generator)
     return (1.5 * smooth + 0.2 * fine).transpose(1, 2).contiguous()
-
-
-def _in_torch(outputs: ClipOutputs, dtype: torch.dtype) -> Run:
-    def run(clips: Tensor) -> list[Tensor]:
-        with torch.inference_mode():
-            return [output.float() for output in outputs(pixel_values=clips.to(dtype))]
-
-    return run
 
 
 def _difference(outputs: list[Tensor], expected: list[Tensor]) -> float:
@@ -316,5 +334,9 @@ def _measured(export: Export) -> dict[str, Any]:
         }
         for side, timing in export.engine.items()
     }
+    about = environment(_CPU)
+    for package in FORMATS[export.record.format].packages:
+        about["versions"][package] = version(package)
     gain = {} if export.gain is None else export.gain.to_dict()
-    return {"environment": environment(_CPU), **sides, **gain, "over_torch": export.over_torch}
+    over_torch = {"torch_dtype": export.torch_dtype, "over_torch": export.over_torch}
+    return {"environment": about, **sides, **gain, **over_torch}

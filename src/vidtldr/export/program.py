@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vidtldr.models.umt.retrieval import UMTRetrieval
 from vidtldr.tasks.embed import head_of
+from vidtldr.tasks.exported.engines import engine_errors, quiet_engines
 from vidtldr.tasks.video_encoder import VideoEncoder, mean_of_frames
 
 __all__ = ["ClipOutputs", "clip_outputs", "export_program"]
@@ -77,6 +78,9 @@ def clip_outputs(model: nn.Module) -> ClipOutputs:
     return _UnitVectors(model) if model.kind.reads_texts else _Vectors(model)
 
 
+_CANNOT = "`model` must be one that torch.export can take for any number of clips, got an error"
+
+
 def export_program(
     outputs: ClipOutputs, clip_shape: tuple[int, int, int, int], dtype: torch.dtype
 ) -> torch.export.ExportedProgram:
@@ -86,8 +90,11 @@ def export_program(
         outputs: Result of `clip_outputs`, in evaluation mode.
         clip_shape: (T, 3, S, S).
         dtype: Of the clips.
+
+    Raises:
+        ValueError: If `torch.export` cannot take the model; says what it says.
     """
     clips = torch.zeros(2, *clip_shape, dtype=dtype)
     shapes = {"pixel_values": {0: torch.export.Dim.DYNAMIC}}
-    with torch.no_grad():
+    with torch.no_grad(), quiet_engines(), engine_errors(_CANNOT):
         return torch.export.export(outputs, (), {"pixel_values": clips}, dynamic_shapes=shapes)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from vidtldr.budget.counts import resolved_r
 from vidtldr.bundled import BUNDLED
@@ -36,7 +37,7 @@ from vidtldr.tasks.pretrained import (
     resolve_device,
     resolve_dtype,
 )
-from vidtldr.tasks.text_features import encode_texts, prompt_tokens
+from vidtldr.tasks.text_features import encode_typed
 from vidtldr.tasks.video_encoder import VideoEncoder
 from vidtldr.tasks.video_features import VideoEncoding
 from vidtldr.tasks.zero_shot import dual_classifier, text_classifier
@@ -210,16 +211,11 @@ def load_embedder(
 
 def _text_encoder(record: ExportRecord) -> TextEncoder:
     """Load the model that was exported, from this machine alone, to encode texts."""
-    spec = record.model
+    spec = replace(record.model, device="cpu")
     if spec.is_umt:
         umt = load_retrieval(spec)
         validate_weights(umt, record.weights, spec.name)
-
-        def encode_by_umt(texts: Sequence[str], name: str) -> Tensor:
-            found = encode_texts(umt, prompt_tokens(umt.tokenizer, texts, name))
-            return found.row_embeddings[found.rows]
-
-        return encode_by_umt
+        return partial(encode_typed, umt)
     directory = directory_here(spec.name)
     if directory is None:
         raise FileNotFoundError(

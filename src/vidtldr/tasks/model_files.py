@@ -31,7 +31,7 @@ def validate_model_name(name: str) -> None:
     if path.is_file():
         remedy = f"Write `model={path.parent}`."
         if is_exported(name):
-            remedy = "An exported file works with classify, embed and index; name the model itself."
+            remedy = "Exported files are for classify, embed, index and search: name the model."
         elif not (path.parent / _CONFIG).is_file():
             remedy = f"For weights of UMT write `model=umt:{name}`."
         raise ValueError(f"`model` must be a directory, got the file {name!r}. {remedy}")

@@ -158,8 +158,11 @@ class ModelSpec:
                 "the path."
             )
 
-    def validate(self) -> None:
+    def validate(self, *, takes_exported: bool = False) -> None:
         """Check, without torch and without the network, that the model can be what is named.
+
+        Args:
+            takes_exported: Whether a file of `vidtldr export` will do.
 
         Raises:
             ValueError, FileNotFoundError: If the files of a UMT model do not exist, an option is
@@ -174,7 +177,7 @@ class ModelSpec:
                     f"`{name}` must come with `model=umt:CHECKPOINT`, got model {self.model!r}. "
                     "Leave it out."
                 )
-        if not self.is_exported:
+        if not (takes_exported and self.is_exported):
             validate_model_name(self.model or "")
 
     def remembered(self, merge: MergeConfig | None) -> dict[str, Any]:

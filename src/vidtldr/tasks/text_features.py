@@ -17,7 +17,7 @@ from vidtldr.models.umt.tokenizer import TextTokenizer, TextTokens
 from vidtldr.models.umt.vision import VideoTokens
 from vidtldr.tasks.text_cleaning import clean_text
 
-__all__ = ["EncodedTexts", "encode_texts", "match_scores", "prompt_tokens"]
+__all__ = ["EncodedTexts", "encode_texts", "encode_typed", "match_scores", "prompt_tokens"]
 
 MAX_PROMPT_TOKENS = 150  # the longest texts that UMT was evaluated with
 
@@ -104,6 +104,21 @@ def encode_texts(
         torch.cat([x for x, _ in in_order]),
         tuple(accumulate(lengths, initial=0)),
     )
+
+
+def encode_typed(model: UMTRetrieval, texts: Sequence[str], name: str) -> Tensor:
+    """Encode user input to unit vectors (K, E), float32, on the CPU.
+
+    Args:
+        model: The model, on its device.
+        texts: K texts, as typed.
+        name: Name of the argument, for error messages.
+
+    Raises:
+        ValueError: As `prompt_tokens`.
+    """
+    found = encode_texts(model, prompt_tokens(model.tokenizer, texts, name))
+    return found.row_embeddings[found.rows]
 
 
 @torch.inference_mode()

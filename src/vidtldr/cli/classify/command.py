@@ -80,7 +80,7 @@ def classify(
             )
         found = find_videos(videos)
         names = None if labels is None else parse_labels(labels)
-        validate_model(spec, labels)
+        validate_model(spec, labels, takes_exported=True)
         # Import torch only here, after all checks that do not need it.
         from vidtldr.cli.classify.output import JsonOutput, TableOutput
         from vidtldr.cli.classify.run import prepare_job, run_job
@@ -108,13 +108,18 @@ def classify(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def validate_model(spec: ModelOptions, labels: str | None) -> None:
+def validate_model(spec: ModelOptions, labels: str | None, *, takes_exported: bool = False) -> None:
     """Check without torch that a model can classify.
+
+    Args:
+        spec: The model.
+        labels: As typed.
+        takes_exported: Whether a file of `vidtldr export` will do.
 
     Raises:
         ValueError, OSError: If it cannot, lacks labels, or has options that are not for it.
     """
-    spec.validate()
+    spec.validate(takes_exported=takes_exported)
     if spec.is_umt and labels is None and not spec.is_bundled:
         raise ValueError(
             "--labels must be given with --model umt:CHECKPOINT, got none. Add --labels "

@@ -36,7 +36,7 @@ from vidtldr.store.lance import validate_directory
 from vidtldr.store.new_index import validate_new_index
 from vidtldr.store.rows import FailureRow
 from vidtldr.store.settings import SETTINGS_FILE, IndexSettings, read_settings
-from vidtldr.tasks.exported.formats import is_exported
+from vidtldr.tasks.exported.formats import FORMATS, is_exported
 from vidtldr.tasks.exported.record import read_record
 from vidtldr.tasks.model_files import directory_here
 from vidtldr.tasks.model_spec import REMEMBERED
@@ -71,7 +71,7 @@ def typed_model(spec: ModelOptions, merging: MergeOptions, directory: Path) -> I
     )
     if not is_typed and (directory / SETTINGS_FILE).exists():
         return model_of_index(read_settings(directory), spec)
-    spec.validate()
+    spec.validate(takes_exported=True)
     return IndexModel(spec.with_absolute_paths(), merge)
 
 
@@ -101,9 +101,14 @@ def model_of_index(settings: IndexSettings, spec: ModelOptions) -> IndexModel:
 
 
 def _on_this_machine(model: str) -> str:
-    """The directory of a model that an index names; only what is typed is ever downloaded."""
-    if is_exported(model) and read_record(model).format != "aoti":  # which is code
-        return model
+    """The directory of a model that an index names; only what is typed is downloaded or run."""
+    if is_exported(model):
+        if not FORMATS[read_record(model).format].is_code:
+            return model
+        raise ValueError(
+            f"`model` must be named where it can run any code, got an index of {model!r}. If you "
+            f"trust whoever made the two, add `model={model}`."
+        )
     if (directory := directory_here(model)) is not None:
         return directory
     raise ValueError(

@@ -150,7 +150,7 @@ def search(
         assert text is not None  # checked above
         assert videos
         merge = merging.parse(spec)
-        spec.validate()
+        spec.validate(takes_exported=True)
         validate_text(text, "TEXT", "it first, in quotes: vidtldr search 'a red star' VIDEO")
         found = find_videos(videos)
         validate_cache(cache)

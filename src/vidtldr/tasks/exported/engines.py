@@ -3,10 +3,11 @@
 Letters: `B` clips, `T` frames, `S` side of a frame in pixels.
 """
 
-import os
+import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,53 +15,111 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidtldr.tasks.exported.formats import FORMATS
+from vidtldr.tasks.exported.formats import FORMATS, Format
+from vidtldr.tasks.pretrained import DTYPES
 
-__all__ = ["Run", "import_openvino", "load_graph", "require_packages"]
+__all__ = [
+    "Run",
+    "engine_errors",
+    "import_openvino",
+    "load_graph",
+    "quiet_engines",
+    "require_packages",
+    "run_in_torch",
+    "validate_dtype",
+]
 
 #: Runs a graph on clips (B, T, 3, S, S), float32, on the CPU; returns its outputs, float32.
 Run = Callable[[Tensor], list[Tensor]]
 
 
-def load_graph(path: Path, format_name: str, precision: str = "float32") -> Run:
+def load_graph(path: Path, format_name: str, dtype: str = "float32") -> Run:
     """Load an exported graph, to run on the CPU with as many threads as torch uses.
 
     Args:
-        path: The file.
-        format_name: One of `FORMATS`. A file of `"aoti"` is machine code: it can do anything.
-        precision: What it computes in, `"float32"` or `"bfloat16"`.
+        path: The file; if its format `is_code`, it can do anything.
+        format_name: One of `FORMATS`.
+        dtype: What it computes in, `"float32"` or `"bfloat16"`.
 
     Raises:
         ImportError: If a package of the format is missing.
-        ValueError: If the engine cannot load the file; says what the engine says.
+        ValueError: If this processor does not compute in `dtype`, or the engine cannot load the
+            file; says what the engine says.
     """
-    require_packages(FORMATS[format_name].packages, format_name)
+    require_packages(FORMATS[format_name])
     load = {"onnx": _onnx, "openvino": _openvino, "aoti": _aoti, "pt2": _program}[format_name]
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    try:
-        return load(path, dtype)
-    except Exception as error:  # each engine has errors of its own
-        words = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(
-            f"`model` must be a file that {FORMATS[format_name].engine} can load, got "
-            f"{str(path)!r} ({words}). Export it again."
-        ) from error
+    validate_dtype(format_name, dtype)
+    what = f"`model` must be a file that {FORMATS[format_name].engine} can load, got {str(path)!r}"
+    with quiet_engines(), engine_errors(what):
+        return load(path, DTYPES[dtype])
 
 
-def require_packages(names: Sequence[str], format_name: str) -> None:
-    """Check that packages of a format are installed.
+def require_packages(of: Format, *, to_write: bool = False) -> None:
+    """Check that what a format needs is there.
+
+    Args:
+        of: The format.
+        to_write: Whether to write it, too.
 
     Raises:
-        ImportError: If one is not.
+        ImportError: If a package is missing.
     """
-    for name in names:
+    for name in (*of.packages, *(of.writers if to_write else ())):
         try:
             import_openvino() if name == "openvino" else import_module(name)
         except ImportError as error:
             raise ImportError(
-                f"`format={format_name}` needs the package {name}, which cannot be imported "
-                f"({error}). Run pip install 'vidtldr[export]'."
+                f"{of.engine} needs the package {name}, which cannot be imported ({error}). Run "
+                "pip install 'vidtldr[export]'."
             ) from error
+
+
+@contextmanager
+def engine_errors(what: str) -> Iterator[None]:
+    """Turn the errors of engines and exporters, each its own, into a `ValueError`.
+
+    Args:
+        what: Beginning of the message.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{what} ({words}). Export it again, or choose another format.") from error
+
+
+@contextmanager
+def quiet_engines() -> Iterator[None]:
+    """Without what engines and exporters print, log and warn about their own code."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def validate_dtype(format_name: str, dtype: str) -> None:
+    """Check that this processor computes in a dtype where an engine would choose another.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if format_name != "openvino" or dtype != "bfloat16":
+        return
+    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in capabilities:
+        raise ValueError(
+            "`dtype` must be float32 in OpenVINO on this processor, which has no bfloat16, got "
+            "'bfloat16'. Export it in float32."
+        )
 
 
 def import_openvino() -> Any:
@@ -105,34 +164,19 @@ def _openvino(path: Path, dtype: torch.dtype) -> Run:
 
 def _aoti(path: Path, dtype: torch.dtype) -> Run:
     loaded = torch._inductor.aoti_load_package(str(path))
-    return _in_torch(loaded, dtype)
+    return run_in_torch(loaded, dtype)
 
 
 def _program(path: Path, dtype: torch.dtype) -> Run:
-    with _no_pickles():
-        program = torch.export.load(path)
-    return _in_torch(program.module(), dtype)
+    return run_in_torch(torch.export.load(path).module(), dtype)
 
 
-def _in_torch(call: Callable[..., Any], dtype: torch.dtype) -> Run:
+def run_in_torch(call: Callable[..., Any], dtype: torch.dtype) -> Run:
+    """Run what takes clips as `pixel_values` and returns a tuple of tensors."""
+
     def run(clips: Tensor) -> list[Tensor]:
         with torch.inference_mode():
             outputs = call(pixel_values=clips.to(dtype))
         return [output.float().clone() for output in outputs]
 
     return run
-
-
-@contextmanager
-def _no_pickles() -> Iterator[None]:
-    """`torch.export.load` tries an unsafe load where a safe one fails; this makes both safe."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FORMATS", "RECORD_ENDING", "Format", "is_exported", "record_of"]
+from vidtldr.files import read_json
+
+__all__ = ["FORMATS", "RECORD_ENDING", "Format", "files_of_record", "is_exported", "record_of"]
 
 RECORD_ENDING = ".json"
 
@@ -19,8 +21,9 @@ class Format:
         engine: What runs it.
         packages: What must be installed to run it, beside torch.
         writers: What must be installed to write it, too.
-        precisions: What it can compute in.
+        dtypes: What it can compute in.
         beside: Endings of other files that it writes, in place of `ending` or behind it.
+        is_code: Whether a file can do anything when it is loaded, as any program.
     """
 
     name: str
@@ -28,8 +31,9 @@ class Format:
     engine: str
     packages: tuple[str, ...] = ()
     writers: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ("float32", "bfloat16")
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
     beside: tuple[str, ...] = ()
+    is_code: bool = False
 
     def files(self, path: Path) -> list[Path]:
         """Every file that an export to `path` may write, without the record."""
@@ -49,8 +53,8 @@ FORMATS: Mapping[str, Format] = {
             (".onnx.data",),
         ),
         Format("openvino", ".xml", "OpenVINO", ("openvino",), beside=(".bin",)),
-        Format("aoti", ".pt2", "AOTInductor"),
-        Format("pt2", ".pt2", "torch.export"),
+        Format("aoti", ".pt2", "AOTInductor", is_code=True),
+        Format("pt2", ".pt2", "torch.export", is_code=True),  # may hold pickles and libraries
     )
 }
 
@@ -59,6 +63,14 @@ def record_of(path: str | Path) -> Path:
     """The file with everything about an exported file that its graph does not say."""
     path = Path(path)
     return path.with_name(path.name + RECORD_ENDING)
+
+
+def files_of_record(path: Path) -> set[str]:
+    """Names of the files that belong to an export to `path`; empty if there is none."""
+    try:
+        return set(read_json(record_of(path))["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def is_exported(name: str) -> bool:

@@ -102,7 +102,7 @@ def exported_embedder(
             "weights": record.weights,
             "merge": None if record.merge is None else record.merge.to_dict(),
             "reader": repr((reader.sampling, reader.transform, reader.max_seconds)),
-            "dtype": f"{record.precision} in {record.format}",
+            "dtype": f"{record.dtype} in {record.format}",
             "files": dict(record.files),
         }
 
@@ -141,7 +141,7 @@ def _load(spec: ModelSpec) -> tuple[ExportRecord, Run]:
         OSError: If a file is missing.
     """
     assert spec.model is not None
-    path = Path(spec.model)
+    path = Path(spec.model).resolve()  # as the export was written
     record = read_record(path)
     for name in ("arch", "tokenizer", "frames"):
         if getattr(spec, name) is not None:
@@ -149,9 +149,9 @@ def _load(spec: ModelSpec) -> tuple[ExportRecord, Run]:
                 f"`{name}` must be left out with an exported model, got {getattr(spec, name)!r}: "
                 "it was chosen when the model was exported. Leave it out."
             )
-    if spec.dtype not in ("auto", record.precision):
+    if spec.dtype not in ("auto", record.dtype):
         raise ValueError(
-            f"`dtype` must be auto or {record.precision} for {spec.name!r}, which was exported so, "
+            f"`dtype` must be auto or {record.dtype} for {spec.name!r}, which was exported so, "
             f"got {spec.dtype!r}. Leave it out, or export it with that dtype."
         )
     if spec.device != "auto" and resolve_device(spec.device).type != "cpu":
@@ -160,4 +160,4 @@ def _load(spec: ModelSpec) -> tuple[ExportRecord, Run]:
             "out."
         )
     record.validate_files(path)
-    return record, load_graph(path, record.format, record.precision)
+    return record, load_graph(path, record.format, record.dtype)

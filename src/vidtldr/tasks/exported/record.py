@@ -27,7 +27,7 @@ class ExportRecord:
 
     Attributes:
         format: One of `FORMATS`.
-        precision: What it computes in.
+        dtype: What it computes in.
         model: The model that was exported.
         weights: `module_sha256` of that model.
         merge: What was merged in it; None if nothing.
@@ -44,7 +44,7 @@ class ExportRecord:
     """
 
     format: str
-    precision: str
+    dtype: str
     model: ModelSpec
     weights: str
     merge: MergeConfig | None
@@ -56,7 +56,7 @@ class ExportRecord:
     sees_frames: bool
     reads_texts: bool
     transform: VideoTransform
-    files: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     def validate_files(self, path: Path) -> None:
@@ -66,8 +66,14 @@ class ExportRecord:
             path: The exported file.
 
         Raises:
-            ValueError, OSError: If one is not, or is missing.
+            ValueError, OSError: If one is not, or is missing, or `path` is none of them.
         """
+        if path.name not in self.files:
+            raise ValueError(
+                "`model` must have the name that it was exported under, one of "
+                f"{', '.join(self.files)}, got {path.name!r}. Rename it and its record back, or "
+                "export it again."
+            )
         for name, sha256 in self.files.items():
             if file_sha256(path.with_name(name)) != sha256:
                 raise ValueError(
@@ -127,8 +133,8 @@ def _parse(values: dict[str, Any], file: Path) -> ExportRecord:
             raise _damaged(file, f"{name} must be {rule}, got {values[name]!r:.100}")
     if unknown := sorted(set(values) - set(_RULES)):
         raise _damaged(file, f"keys must be known, got {unknown}")
-    if values["precision"] not in FORMATS[values["format"]].precisions:
-        raise _damaged(file, f"{values['format']} cannot compute in {values['precision']}")
+    if values["dtype"] not in FORMATS[values["format"]].dtypes:
+        raise _damaged(file, f"{values['format']} cannot compute in {values['dtype']}")
     try:
         made = {
             "model": ModelSpec(**values["model"]),
@@ -165,7 +171,7 @@ def _is_files(value: Any) -> bool:
         isinstance(value, dict)
         and len(value) > 0
         and all(_is_text(sha256) for sha256 in value.values())
-        and all(name == Path(name).name for name in value)  # none elsewhere
+        and all(name == Path(name).name and name not in ("", "..") for name in value)
     )
 
 
@@ -184,7 +190,7 @@ _SWITCH = (lambda value: isinstance(value, bool), "true or false")
 _OBJECT = (lambda value: isinstance(value, dict), "an object")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "format": (lambda value: _is_text(value) and value in FORMATS, f"one of {', '.join(FORMATS)}"),
-    "precision": (lambda value: value in DTYPE_NAMES, f"one of {', '.join(DTYPE_NAMES)}"),
+    "dtype": (lambda value: value in DTYPE_NAMES, f"one of {', '.join(DTYPE_NAMES)}"),
     "model": (_is_model, f"an object of {', '.join(REMEMBERED)}"),
     "weights": (_is_text, "text"),
     "merge": (lambda value: value is None or isinstance(value, dict), "null or an object"),
