@@ -120,6 +120,8 @@ def test_a_preset_stays_one(tmp_path: Path) -> None:
 def test_what_does_not_fit_the_model_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`r\[0\]` must be in \[0, 24\]"):
         MergeConfig(r=[25]).save_pretrained(tmp_path, videomae())
+    with pytest.raises(ValueError, match="flop_ratio"):
+        MergeConfig(flop_ratio=0.01).save_pretrained(tmp_path, videomae())
     with pytest.raises(ValueError, match="model must be of a known family"):
         MergeConfig(r=[2]).save_pretrained(tmp_path, torch.nn.Linear(2, 2))
     assert not list(tmp_path.iterdir())
@@ -271,6 +273,13 @@ def test_what_the_hub_says_is_told_and_nothing_large_is_fetched(
     with LocalHub({FILE: found}) as hub:
         assert answer in ask(READ, "owner/name", hub.endpoint, tmp_path)
     assert (GET in hub.asked) == (found == b"{")
+
+
+def test_a_missing_login_is_said(tmp_path: Path) -> None:
+    code = READ.replace("from_pretrained(sys.argv[1]", "from_pretrained(sys.argv[1], token=True")
+    assert code != READ
+    code = "import os; del os.environ['HF_TOKEN']\n" + code
+    assert "Run `hf auth login`" in ask(code, "owner/name", "http://127.0.0.1:9", tmp_path)
 
 
 def test_a_hub_out_of_reach_is_said(tmp_path: Path) -> None:

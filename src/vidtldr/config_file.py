@@ -84,12 +84,15 @@ def recorded(config: MergeConfig, model: object) -> MergeConfig:
         TypeError, ValueError, NotImplementedError: As `find_host`, or if the config does not fit
             the model.
     """
+    from vidtldr.budget.counts import resolve_budget
     from vidtldr.hosts.registry import find_host
 
     host = find_host(model)
     config.validate_kind(host.kind)
     if not config.is_budget:
         config.validate_for(len(host.blocks), host.num_mergeable)
+    elif config.speedup is None and host.num_mergeable is not None:  # that one is measured
+        resolve_budget(config, host)
     return replace(config, made_for=host.kind)
 
 

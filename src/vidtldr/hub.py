@@ -42,6 +42,7 @@ def ask_hub(
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
+        LocalTokenNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -49,6 +50,10 @@ def ask_hub(
     url = hf_hub_url(name, file, revision=revision)
     try:
         return get_hf_file_metadata(url, token=token, timeout=_SECONDS_TO_ANSWER)
+    except LocalTokenNotFoundError as error:
+        raise FileNotFoundError(
+            f"{asked} needs a login, and there is none. Run `hf auth login`, or leave out token."
+        ) from error
     except GatedRepoError as error:
         raise FileNotFoundError(
             f"{asked} is restricted by its owner. Ask for access on its page of the hub, then run "
