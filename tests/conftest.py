@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ from vidtldr.measure.busyness import IDLE
 from vidtldr.ops.cpp_compiler import cpp_compiler, finds_cpp_compiler
 
 _SHARED = Path(os.environ.get("VIDTLDR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+# Shells start what runs in the background with this signal ignored, and its children inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
