@@ -1,5 +1,6 @@
 """What is in an exported graph, and that eager and compiled forwards keep their own forms."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from support.tiny_models import clips, videomae, vivit
 from torch import nn
 
 import vidtldr
+from vidtldr.export import merging_by_product
 from vidtldr.exporting import is_exporting
 
 
@@ -18,6 +20,11 @@ def operators_of(model: nn.Module, **config: Any) -> list[str]:
     inputs = {"pixel_values": clips()}
     with torch.no_grad():
         program = torch.export.export(model, (), inputs, dynamic_shapes=dynamic_batch(inputs))
+    return operators(program)
+
+
+def operators(program: torch.export.ExportedProgram) -> list[str]:
+    """Names of the operators of a graph."""
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     return [str(node.target) for node in nodes]
 
@@ -50,6 +57,43 @@ def test_a_mask_of_the_caller_is_refused_in_an_export() -> None:
     with pytest.raises(NotImplementedError, match="attention_mask must be None where tokens merge"):
         torch.export.export(model, (), given)
     torch.export.export(model, (), {"pixel_values": clips()})
+
+
+@pytest.mark.parametrize("config", [{}, {"output": "grid"}, {"score": None}], ids=str)
+@pytest.mark.parametrize("build", [videomae, vivit])
+def test_merging_by_a_product_scatters_no_sums_and_is_the_same(
+    build: Any, config: dict[str, Any]
+) -> None:
+    model = vidtldr.apply_patch(build(num_hidden_layers=3), r=[9, 5], **config)
+    inputs = {"pixel_values": clips()}
+    with torch.no_grad():
+        with merging_by_product():
+            program = torch.export.export(model, (), inputs, dynamic_shapes=dynamic_batch(inputs))
+        plain = torch.export.export(model, (), inputs, dynamic_shapes=dynamic_batch(inputs))
+        by_product, by_sums = operators(program), operators(plain)
+        assert not [name for name in by_product if "scatter_add" in name or "index_add" in name]
+        assert [name for name in by_sums if "scatter_add" in name]
+        others = {"pixel_values": torch.cat([clips(seed=3), clips(seed=4)])}
+        found, expected = program.module()(**others).logits, model(**others).logits
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.export
+def test_onnx_adds_by_a_product(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is in the environment of test-export")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=3), r=[9, 5])
+    path = tmp_path / "model.onnx"
+    with torch.no_grad(), merging_by_product():
+        torch.onnx.export(
+            model, (), path, kwargs={"pixel_values": clips()}, dynamo=True, verbose=False
+        )
+        expected = model(pixel_values=clips()).logits
+    graph = onnx.load(path).graph
+    scatters = [node for node in graph.node if node.op_type.startswith("Scatter")]
+    assert not [node for node in scatters for each in node.attribute if each.s == b"add"]
+    [found] = onnxruntime.InferenceSession(path).run(None, {"pixel_values": clips().numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_removing_the_patch_leaves_no_hook() -> None:

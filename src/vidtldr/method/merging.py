@@ -6,7 +6,7 @@ Letters: `B` clips, `N` tokens now, `r` tokens removed, `C` channels.
 import torch
 from torch import Tensor
 
-from vidtldr.exporting import is_exporting
+from vidtldr.exporting import is_exporting, merges_by_product
 from vidtldr.method.matching import Match
 
 __all__ = ["merge_tokens"]
@@ -47,7 +47,7 @@ def merge_tokens(
         src_mass = src_mass * weights.to(mass.dtype).gather(1, match.src - prefix)
     dst_place = match.count_among_destinations(match.dst)  # (B, r)
     old_mass = match.destinations_of(mass)
-    dst_mass = old_mass.scatter_add(1, dst_place, src_mass)
+    dst_mass = _add_mass_at(old_mass, dst_place, src_mass)
     # Shares of the group's mass: (B, N - S) and (B, r). Exactly 1 and 0 where nothing arrives.
     dst_share, src_share = old_mass / dst_mass, src_mass / dst_mass.gather(1, dst_place)
 
@@ -75,9 +75,24 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
 def _add_at(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Add `rows` (B, K, C) to the rows `index` (B, K) of each clip of `x` (B, N, C)."""
     if is_exporting():  # OpenVINO knows no `index_add`
+        if merges_by_product():
+            return x + _places(index, x) @ rows
         return x.scatter_add(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]), rows)
     added = x.flatten(0, 1).index_add(0, _flat(index, x.shape[1]), rows.flatten(0, 1))
     return added.view(x.shape)
+
+
+def _add_mass_at(mass: Tensor, index: Tensor, added: Tensor) -> Tensor:
+    """Add `added` (B, K) to the entries `index` (B, K) of `mass` (B, N)."""
+    if is_exporting() and merges_by_product():
+        return mass + (_places(index, mass) @ added.unsqueeze(-1)).squeeze(-1)
+    return mass.scatter_add(1, index, added)
+
+
+def _places(index: Tensor, x: Tensor) -> Tensor:
+    """1 where row `index` (B, K) of `x` (B, N, ...) is meant, else 0: (B, N, K), dtype of `x`."""
+    rows = torch.arange(x.shape[1], device=x.device)
+    return (index.unsqueeze(1) == rows.unsqueeze(-1)).to(x.dtype)
 
 
 def _flat(index: Tensor, num_rows: int) -> Tensor:
