@@ -51,9 +51,7 @@ def test_the_top_label_is_that_of_torch(kind: str, tmp_path: Path) -> None:
     from vidtldr.export.export import export_model
 
     spec, merge, path = ModelSpec(), bundled_merge(), tmp_path / "shapes.xml"
-    done = export_model(
-        spec, merge, path, format_name="openvino", precision="bfloat16", num_repeats=1
-    )
+    done = export_model(spec, merge, path, format_name="openvino", dtype="bfloat16", num_repeats=1)
     assert done.differences["merged"] > 1e-4  # it did compute in bfloat16
     labels = read_json(BUNDLED / "labels.json")
     texts = text_classifier(load_retrieval(spec), labels).model.label_embeddings
