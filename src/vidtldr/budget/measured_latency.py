@@ -106,7 +106,7 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
 
 
 def _floating_weight(block: nn.Module) -> nn.Parameter:
-    """A weight in the dtype of the tokens, which weights quantized to integers are not in."""
+    """A weight that is not quantized to integers, whose dtype is that of the tokens."""
     return next(weight for weight in block.parameters() if weight.is_floating_point())
 
 

@@ -170,7 +170,7 @@ def export(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """Export a model, merging or not, for another engine, for any number of clips at a time.
+    """Export a model for another engine, merged or not, for batches of any size.
 
     The unmerged and the merged model are exported and compared with torch, then timed in turn. An
     engine that computes something else is refused. The CPU runs all of it. classify, embed, index
@@ -228,7 +228,7 @@ def export(
 
 
 def _validate_places(of: Format, output: Path) -> None:
-    """Check that nothing is overwritten but the export that was there.
+    """Check that at most an earlier export is overwritten.
 
     Raises:
         ValueError: If something else would be, or as `validate_outputs`.

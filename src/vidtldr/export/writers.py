@@ -11,15 +11,13 @@ from vidtldr.tasks.exported.engines import (
     engine_errors,
     import_openvino,
     quiet_engines,
-    require_packages,
 )
-from vidtldr.tasks.exported.formats import FORMATS
 
 __all__ = ["write_program"]
 
 
 def write_program(program: ExportedProgram, path: Path, format_name: str, dtype: str) -> None:
-    """Write a program.
+    """Write a program; the packages of the format are there (`require_packages`).
 
     Args:
         program: Result of `export_program`, of a model in `dtype`, but for OpenVINO in float32.
@@ -28,10 +26,8 @@ def write_program(program: ExportedProgram, path: Path, format_name: str, dtype:
         dtype: What the engine is to compute in.
 
     Raises:
-        ImportError: If a package of the format is missing.
         ValueError: If the exporter cannot write the model; says what the exporter says.
     """
-    require_packages(FORMATS[format_name], to_write=True)
     write = {"onnx": _onnx, "openvino": _openvino, "aoti": _aoti, "pt2": _pt2}[format_name]
     what = f"`format` must be one whose exporter can write this model, got {format_name!r}"
     with quiet_engines(), engine_errors(what):
