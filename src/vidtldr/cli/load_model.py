@@ -70,6 +70,9 @@ def notes_on_stderr() -> Iterator[None]:
 
 def _say_frames(num_frames: int, what: str) -> None:
     """Print that an image model sees single frames, and what becomes of them."""
+    if num_frames == 1:
+        typer.echo("note: an image model sees one frame of each video", err=True)
+        return
     typer.echo(
         f"note: an image model sees {num_frames} frames one by one, and their {what} are averaged",
         err=True,
