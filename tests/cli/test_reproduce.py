@@ -162,12 +162,12 @@ def test_a_photo_is_a_video_of_one_frame(run: Run, photos: Path, tmp_path: Path)
     annotations = tmp_path / "list.txt"
     annotations.write_text("".join(f"{path.name} 0\n" for path in paths))
     flags = [f"--annotations={annotations}", f"--labels={labels}", f"--videos={photos}", "--json"]
-    flags += [f"--model={directory}", "--frames=1", "--template=a photo of a {}."]
+    flags += [f"--model={directory}", "--frames=1", "--template=a photo of a {}"]
     done = run("evaluate", "classification", *flags)
     assert done.stderr == "note: an image model sees one frame of each video\n"
     [found] = rows(done)
     model = AutoModel.from_pretrained(directory).eval()
-    prompts = [f"a photo of a {name}." for name in names]
+    prompts = [f"a photo of a {name}" for name in names]
     tokens = AutoTokenizer.from_pretrained(directory)(
         prompts, padding="max_length", max_length=32, return_tensors="pt"
     )
