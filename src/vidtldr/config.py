@@ -4,7 +4,7 @@ Does not import torch, so that the command line can check its arguments quickly.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -16,9 +16,11 @@ from vidtldr.schedule import (
     validate_flop_ratio,
     validate_layers,
     validate_num_tokens,
+    validate_protect,
     validate_r,
     validate_r_schedule,
     validate_ratio_schedule,
+    validate_spare_norms,
     validate_speedup,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "PROVENANCE",
     "SCORES",
     "Impl",
+    "Linkage",
     "MergeConfig",
     "Metric",
     "Output",
@@ -37,10 +40,13 @@ __all__ = [
 Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
 SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 Metric = Literal["x", "keys", "random"]
-Weighting = Literal["masked-saliency", "saliency", "mask"]
+Linkage = Literal["ward", "cosine"]
+Weighting = Literal["masked-saliency", "saliency", "mask", "mass"]
 Pooling = Literal["tokens", "mass"]
 Output = Literal["auto", "tokens", "grid"]
 
+#: Stands for a choice that follows from the others.
+_BY_THE_OTHERS: Any = "auto"
 _AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "speedup", "preset")
 _VALIDATED: dict[str, Callable[[Any], object]] = {
     "r": validate_r_schedule,
@@ -49,9 +55,13 @@ _VALIDATED: dict[str, Callable[[Any], object]] = {
     "num_tokens": validate_num_tokens,
     "speedup": validate_speedup,
     "layers": validate_layers,
+    "protect": validate_protect,
+    "spare_norms": validate_spare_norms,
     "made_for": as_model_kind,
     "measured": as_json_object,
 }
+#: Fields that older files lack, and what was done then.
+_MEANT_BEFORE = {"output": "auto", "linkage": "cosine", "protect": 0.0}
 #: Fields that say where a config comes from, not what it merges.
 PROVENANCE = ("made_for", "measured")
 Impl = Literal["auto", "reference", "blocked", "native", "triton"]
@@ -82,23 +92,33 @@ class MergeConfig:
         preset: A schedule of the paper by name, such as `"umt-b16/msrvtt-retrieval"`
             (`vidtldr.presets.PRESETS`): it becomes `r`. It is refused on a model with another
             depth or number of tokens. Configs with the same counts are equal.
-        layers: The layers that a budget may use, 0-based, increasing; None for the first quarter of
-            the depth, rounded up. Each removes about the same share of its tokens, at most half.
-        score: What makes a token foreground: `"sharpness"` of the attention it pays,
-            averaged over heads (vid-TLDR); `"sharpness-per-head"`, the mean over heads of each
-            head's sharpness; `"flatness"`, the negative of the sharpness, for models whose
+        layers: The layers that a budget may use, 0-based, increasing. None for the first three
+            quarters of the depth with Ward's linkage, which merges best a little at a time, else
+            for the first quarter, as in the paper; rounded up. Each removes about the same share of
+            its tokens, at most half.
+        score: What makes a token foreground. None, the default: nothing, all merge alike, each
+            counting for its mass. `"sharpness"` of the attention it pays, averaged over heads
+            (vid-TLDR, and the default with a preset); `"sharpness-per-head"`, the mean over heads
+            of each head's sharpness; `"flatness"`, the negative of the sharpness, for models whose
             foreground attends broadly; attention `"received"`; `"representation-shift"`, the
             distance of a token from the MLP's output for it (Choi et al., ICCV 2025), for which a
-            merging layer runs its MLP twice;
-            or None for plain merging with equal weights.
+            merging layer runs its MLP twice.
         metric: What is compared to find pairs: `"x"`, the tokens after attention (vid-TLDR);
             `"keys"`, their keys averaged over heads (ToMe); or `"random"`, a baseline: pairs are
             drawn from torch's global generator in every forward, like dropout
             (`torch.manual_seed` makes them repeatable).
+        linkage: What merging a pair is worth: its `"cosine"` (ToMe, vid-TLDR), or less between
+            tokens that already stand for many, by Ward's criterion (`"ward"`). The default is
+            `"ward"` without a score on metric `"x"`, else `"cosine"`, as in the papers.
         weighting: How a score becomes the weight of a merged token: `"masked-saliency"` (vid-TLDR,
             Eq. 9), or without one of its halves, as in the paper's ablation: `"saliency"` drops
-            no background (Eq. 5), `"mask"` drops it and weights the rest equally (Eq. 8). Without
-            a score every weight is 1.
+            no background (Eq. 5), `"mask"` drops it and weights the rest equally (Eq. 8); or
+            `"mass"`, as without a score, where every weight is 1: the default with `protect`.
+        protect: How much a token's saliency (Eq. 5, in [0, 1]) keeps it from merging away, in
+            standard deviations of what the pairs of its clip are worth: 0 is the paper, which
+            pairs tokens whatever their saliency. It needs a score.
+        spare_norms: Leaves outliers alone while others can merge: tokens whose norm is more than
+            this many times the clip's median, above 1. None spares none.
         pooling: Weight of a token behind the blocks: `"tokens"`, all equal (the authors' code); or
             its `"mass"`, so that merged tokens still count. For UMT in mean pooling over the clip
             and in the attention that texts pay to it, for SigLIP in its probe, for V-JEPA 2 in its
@@ -129,9 +149,12 @@ class MergeConfig:
     num_tokens: int | None = None
     speedup: float | None = None
     layers: Sequence[int] | None = None
-    score: Score | None = "sharpness"
+    score: Score | None = _BY_THE_OTHERS
     metric: Metric = "x"
-    weighting: Weighting = "masked-saliency"
+    linkage: Linkage = _BY_THE_OTHERS
+    weighting: Weighting = _BY_THE_OTHERS
+    protect: float = 0.0
+    spare_norms: float | None = None
     pooling: Pooling = "tokens"
     output: Output = "auto"
     impl: Impl = "auto"
@@ -159,9 +182,12 @@ class MergeConfig:
         for name, validate in _VALIDATED.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, validate(getattr(self, name)))
+        self._choose_by_the_others()
         _validate_choice("score", self.score, (*get_args(Score), None))
         _validate_choice("metric", self.metric, get_args(Metric))
+        _validate_choice("linkage", self.linkage, get_args(Linkage))
         _validate_choice("weighting", self.weighting, get_args(Weighting))
+        self._validate_use_of_score()
         _validate_choice("pooling", self.pooling, get_args(Pooling))
         _validate_choice("output", self.output, get_args(Output))
         if (self.pooling, self.output) == ("mass", "grid"):
@@ -171,15 +197,60 @@ class MergeConfig:
             )
         _validate_choice("impl", self.impl, get_args(Impl))
 
+    def _choose_by_the_others(self) -> None:
+        for name, choice in self._defaults().items():
+            if getattr(self, name) == _BY_THE_OTHERS:
+                object.__setattr__(self, name, choice)
+
+    def _defaults(self) -> dict[str, Any]:
+        """What the choices are that nobody made, in the order in which they follow."""
+        score = "sharpness" if self.preset is not None else None
+        is_plain = (score if self.score == _BY_THE_OTHERS else self.score) is None
+        return {
+            "score": score,
+            "linkage": "ward" if is_plain and self.metric == "x" else "cosine",
+            "weighting": "mass" if self.protect else "masked-saliency",
+        }
+
+    def _validate_use_of_score(self) -> None:
+        if self.protect and self.score is None:
+            raise ValueError(
+                f"`protect` must come with a `score`, got {self.protect} and none. Pass "
+                "`score='sharpness'`."
+            )
+        if self.weighting == "mass" and self.score is not None and not self.protect:
+            raise ValueError(
+                f"`score` must be used, got {self.score!r} with `weighting='mass'`, which ignores "
+                "it. Pass `protect=0.3`, or `score=None`."
+            )
+
     def __repr__(self) -> str:
         """Fields that differ from the defaults; a preset by its name only, no measurements."""
         hidden = {"measured"} | ({"r"} if self.preset is not None else set())
+        defaults = {each.name: each.default for each in fields(self)} | self._defaults()
         shown = [
-            f"{each.name}={getattr(self, each.name)!r}"
-            for each in fields(self)
-            if getattr(self, each.name) != each.default and each.name not in hidden
+            f"{name}={getattr(self, name)!r}"
+            for name, default in defaults.items()
+            if getattr(self, name) != default and name not in hidden
         ]
         return f"MergeConfig({', '.join(shown)})"
+
+    def choosing(self, **choices: Any) -> Self:
+        """Return a copy with other choices, of which linkage and weighting follow as in a new one.
+
+        `dataclasses.replace` keeps those of the config that it copies.
+
+        Args:
+            **choices: Fields of `MergeConfig`.
+
+        Raises:
+            TypeError, ValueError: As the class itself.
+        """
+        if choices.keys() & {"score", "metric"}:
+            choices = {"linkage": _BY_THE_OTHERS, **choices}
+        if choices.keys() & {"score", "protect"}:
+            choices = {"weighting": _BY_THE_OTHERS, **choices}
+        return replace(self, **choices)
 
     @property
     def is_budget(self) -> bool:
@@ -252,14 +323,16 @@ class MergeConfig:
     def to_dict(self) -> dict[str, Any]:
         """What it merges as a JSON-ready dict, which `from_dict` reads: equal for equal configs.
 
-        An `output` of `"auto"` is left out, so that indexes and results written before it existed
-        still have the same settings; `r` holds the counts of a preset.
+        Of fields that came later, values that mean what was meant before are left out, so that
+        indexes and results written then still have the same settings; `r` holds the counts of a
+        preset.
         """
-        left_out = {"preset", *PROVENANCE} | ({"output"} if self.output == "auto" else set())
         return {
             name: value
             for name, value in vars(self).items()
-            if (value is not None or name == "score") and name not in left_out
+            if (value is not None or name == "score")
+            and name not in ("preset", *PROVENANCE)
+            and _MEANT_BEFORE.get(name, _BY_THE_OTHERS) != value
         }
 
     @classmethod
@@ -282,7 +355,9 @@ class MergeConfig:
                 f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check "
                 "the name."
             )
-        return cls(**values)
+        # Whoever names the score but no linkage wrote before there was another.
+        implied = {"linkage": "cosine"} if "score" in values else {}
+        return cls(**{**implied, **values})
 
     @staticmethod
     def from_pretrained(

@@ -11,9 +11,11 @@ __all__ = [
     "validate_flop_ratio",
     "validate_layers",
     "validate_num_tokens",
+    "validate_protect",
     "validate_r",
     "validate_r_schedule",
     "validate_ratio_schedule",
+    "validate_spare_norms",
     "validate_speedup",
 ]
 
@@ -149,6 +151,42 @@ def validate_speedup(speedup: float) -> float:
             "factor such as 1.5."
         )
     return float(speedup)
+
+
+def validate_protect(protect: float) -> float:
+    """Check how much saliency protects.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not in [0, 100].
+    """
+    if isinstance(protect, bool) or not isinstance(protect, Real):
+        raise TypeError(f"`protect` must be a number, got {protect!r}. Write 0.3, or 0 for none.")
+    if not 0 <= protect <= 100:
+        raise ValueError(
+            f"`protect` must be in [0, 100] (standard deviations), got {protect!r}. Write 0.3, or "
+            "0 for none."
+        )
+    return float(protect)
+
+
+def validate_spare_norms(spare_norms: float) -> float:
+    """Check from which norm on tokens are outliers.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not finite or not above 1.
+    """
+    if isinstance(spare_norms, bool) or not isinstance(spare_norms, Real):
+        raise TypeError(
+            f"`spare_norms` must be a number, got {spare_norms!r}. Write a factor such as 4."
+        )
+    if not (isfinite(spare_norms) and spare_norms > 1):
+        raise ValueError(
+            f"`spare_norms` must be above 1 (times the median norm), got {spare_norms!r}. Write a "
+            "factor such as 4."
+        )
+    return float(spare_norms)
 
 
 def validate_layers(layers: Sequence[int]) -> tuple[int, ...]:

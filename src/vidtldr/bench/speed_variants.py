@@ -5,7 +5,7 @@ merging as in the authors' code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -42,8 +42,8 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
     Args:
         config: The schedule, and the score and metric of `merged`.
     """
-    plain = replace(config, score=None, metric="x")
-    paper = replace(config, score="sharpness", metric="x")
+    plain = config.choosing(score=None, metric="x", protect=0.0)
+    paper = config.choosing(score="sharpness", metric="x", protect=0.0)
     # Random merging differs in every forward.
     merged_again = None if config.metric == "random" else MERGED
     variants = [
@@ -59,11 +59,11 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
         ),
     ]
     for score in SCORES:
-        scored = replace(plain, score=score)
+        scored = plain.choosing(score=score)
         if scored != config:
             name = f"merged by {score or 'nothing'}"
             variants.append(SpeedVariant(name, lambda m, scored=scored: merged_twin(m, scored)))  # type: ignore[misc]
-    tome = replace(config, score=None, metric="keys")
+    tome = config.choosing(score=None, metric="keys", protect=0.0)
     if tome != config:
         variants.append(SpeedVariant("ToMe", lambda m: merged_twin(m, tome)))
     # With another score there is no variant to equal.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
+from vidtldr.config import Linkage
+
 __all__ = [
     "ForwardCosts",
     "LayerCosts",
@@ -93,9 +95,13 @@ class ForwardCosts:
         return per_layer
 
 
-def default_layers(num_layers: int) -> tuple[int, ...]:
-    """The first quarter of a model's layers, rounded up, as in the paper's schedules."""
-    return tuple(range(ceil(num_layers / 4)))
+def default_layers(num_layers: int, linkage: Linkage = "cosine") -> tuple[int, ...]:
+    """The layers that a budget may use unless it names them.
+
+    With Ward's linkage the first three quarters of the model's layers, rounded up: it loses least
+    if every layer merges a little. Otherwise the first quarter, as in the paper's schedules.
+    """
+    return tuple(range(ceil(num_layers * (3 if linkage == "ward" else 1) / 4)))
 
 
 @lru_cache(maxsize=64)  # a model is patched again for every batch

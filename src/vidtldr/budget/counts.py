@@ -211,7 +211,7 @@ def validated_layers(config: MergeConfig, num_layers: int) -> tuple[int, ...]:
         ValueError: If one does not exist.
     """
     if config.layers is None:
-        return default_layers(num_layers)
+        return default_layers(num_layers, config.linkage)
     if config.layers[-1] >= num_layers:
         raise ValueError(
             f"`layers` must be in [0, {num_layers - 1}] (the model's layers), got "

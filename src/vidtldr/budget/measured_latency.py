@@ -7,6 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,10 @@ def fingerprint(host: Host, config: MergeConfig) -> dict[str, Any]:
         "num_prefix_tokens": host.num_prefix_tokens,
         "score": config.score,
         "metric": config.metric,
+        "linkage": config.linkage,
         "weighting": config.weighting,
+        "protects": config.protect > 0,
+        "spares": config.spare_norms is not None,
         "impl": config.impl,
     }
 
@@ -183,12 +187,8 @@ def _runs(host: Host, config: MergeConfig, num_places: int) -> dict[str, Callabl
     scored = partial(attend, mass=of_keys, score=score, impl=config.impl)
     r = max(1, num_mergeable // 4)
     # A schedule that merges in this layer; the budget itself is not resolved yet.
-    one = MergeConfig(
-        r=[r],
-        score=config.score,
-        metric=config.metric,
-        weighting=config.weighting,
-        impl=config.impl,
+    one = replace(
+        config, r=[r], ratio=None, flop_ratio=None, num_tokens=None, speedup=None, layers=None
     )
     merge = partial(
         merge_attended,

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -12,7 +12,7 @@ from vidtldr.bundled import BUNDLED_PRESET, bundled_merge
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, DtypeOption, checked
 from vidtldr.cli.terminal import printable
-from vidtldr.config import MergeConfig, Metric, Pooling, Score
+from vidtldr.config import Linkage, MergeConfig, Metric, Pooling, Score
 from vidtldr.config_file import CONFIG_FILE, read_config
 from vidtldr.tasks.model_spec import UMT_PREFIX, ModelSpec
 
@@ -138,7 +138,7 @@ def parse_shares(typed: str) -> list[float]:
         ) from None
 
 
-def parse_number(typed: str, unit: Literal["%", "x"]) -> float:
+def parse_number(typed: str, unit: Literal["%", "x", ""]) -> float:
     """Parse a number that may have this unit: 0.6 or 60%; 1.5 or 1.5x.
 
     Raises:
@@ -148,7 +148,7 @@ def parse_number(typed: str, unit: Literal["%", "x"]) -> float:
     return float(number) / (100 if unit == "%" and number != typed.strip() else 1)
 
 
-def _number_option(name: str, unit: Literal["%", "x"], example: str) -> Callable[[str], float]:
+def _number_option(name: str, unit: Literal["%", "x", ""], example: str) -> Callable[[str], float]:
     def parse(typed: str) -> float:
         try:
             return parse_number(typed, unit)
@@ -240,7 +240,8 @@ class MergeOptions:
     merge_layers: Annotated[
         str | None,
         typer.Option(
-            help="Layers that these three budgets may merge in: 0,1,2; default: the first quarter."
+            help="Layers that these three budgets may merge in: 0,1,2; default: the first three "
+            "quarters, with a score or keys the first quarter."
         ),
     ] = None
     r: Annotated[str | None, typer.Option(help="Tokens to remove in each layer: 600,200,100.")] = (
@@ -256,7 +257,16 @@ class MergeOptions:
             parser=checked(_choice("score", (*get_args(Score), "none"))),
             metavar="SCORE",
             help=f"What makes a token foreground: {_listed(*get_args(Score), 'none')}; default: "
-            "sharpness.",
+            "none, with a preset sharpness.",
+        ),
+    ] = None
+    protect: Annotated[
+        float | None,
+        typer.Option(
+            parser=checked(_number_option("--protect", "", "0.3")),
+            metavar="AMOUNT",
+            help="How much a token's saliency keeps it from merging away, in standard deviations "
+            "of the similarities: 0.3; default: 0.",
         ),
     ] = None
     metric: Annotated[
@@ -265,6 +275,15 @@ class MergeOptions:
             parser=checked(_choice("metric", get_args(Metric))),
             metavar="METRIC",
             help=f"Features compared to pair tokens: {_listed(*get_args(Metric))}; default: x.",
+        ),
+    ] = None
+    linkage: Annotated[
+        str | None,
+        typer.Option(
+            parser=checked(_choice("linkage", get_args(Linkage))),
+            metavar="LINKAGE",
+            help="What merging two tokens is worth: cosine (of the papers) or ward, by which large "
+            "groups stop growing; default: ward without a score on x, else cosine.",
         ),
     ] = None
     pooling: Annotated[
@@ -303,17 +322,14 @@ class MergeOptions:
         if config is None:
             self._refuse_choices_without_amount(model)
             return None
-        return replace(config, **self.choices())  # fields not typed keep the file's values
+        return config.choosing(**self.choices())  # fields not typed keep the file's values
 
     def choices(self) -> dict[str, Any]:
-        """Return the typed score, metric and pooling as fields of `MergeConfig`."""
-        typed: dict[str, Any] = {}
-        if self.score is not None:
-            typed["score"] = None if self.score == "none" else self.score
-        if self.metric is not None:
-            typed["metric"] = self.metric
-        if self.pooling is not None:
-            typed["pooling"] = self.pooling
+        """Return the typed score, metric and so on as fields of `MergeConfig`."""
+        names = ("score", "protect", "metric", "linkage", "pooling")
+        typed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.score == "none":
+            typed["score"] = None
         return typed
 
     def _refuse_exported(self, model: ModelOptions, *, must_merge: bool) -> None:

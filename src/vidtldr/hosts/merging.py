@@ -14,6 +14,8 @@ from vidtldr.hosts.host import Attended
 from vidtldr.hosts.token_score import WEIGHTINGS, level_noise, token_score
 from vidtldr.method.matching import Match, match_tokens
 from vidtldr.method.merging import merge_tokens
+from vidtldr.method.proposals import large_norms
+from vidtldr.method.saliency import saliency
 
 __all__ = ["Merged", "merge_attended"]
 
@@ -54,14 +56,14 @@ def merge_attended(
         attended: The block half way.
         mass: Mass of each token, shape (B, N).
         r: Tokens, or tubes, to remove.
-        config: Gives the score, weighting and metric.
+        config: Gives score, weighting, metric, linkage and protection.
         num_prefix_tokens: Tokens at the front that never merge.
         mlp_half: The rest of the block: its MLP and residual.
         num_suffix_tokens: Tokens at the back that never merge.
         tube_length: T, neighbouring tokens that merge as one, by one score and one match.
     """
     score = token_score(config.score, attended.x, attended.score, mlp_half)
-    weights = None
+    weights = protection = None
     if score is not None:
         assert config.score is not None
         score = score[:, num_prefix_tokens : score.shape[1] - num_suffix_tokens]
@@ -70,10 +72,33 @@ def merge_attended(
             score = of_tubes.repeat_interleave(tube_length, dim=1)
         score = level_noise(score, config.score, attended.x.dtype)
         weights = WEIGHTINGS[config.weighting](score)
-    metric = _metric(config.metric, attended)
-    match = match_tokens(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
+        protection = config.protect * saliency(score) if config.protect else None
+    match = match_tokens(
+        _metric(config.metric, attended),
+        r,
+        num_prefix_tokens,
+        num_suffix_tokens,
+        tube_length,
+        mass=mass if config.linkage == "ward" else None,
+        protection=protection,
+        spared=_outliers(attended.x, config, num_prefix_tokens, num_suffix_tokens, tube_length),
+    )
     x, mass = merge_tokens(attended.x, mass, match, weights)
     return Merged(x, mass, match, score, weights)
+
+
+def _outliers(
+    x: Tensor, config: MergeConfig, num_prefix_tokens: int, num_suffix_tokens: int, tube_length: int
+) -> Tensor | None:
+    """Tokens that the config spares, bool (B, M); a tube is spared if one of its tokens is."""
+    if config.spare_norms is None:
+        return None
+    mergeable = x.detach()[:, num_prefix_tokens : x.shape[1] - num_suffix_tokens]
+    outliers = large_norms(mergeable, config.spare_norms)
+    if tube_length == 1:
+        return outliers
+    of_tubes = outliers.reshape(x.shape[0], -1, tube_length).any(dim=2)
+    return of_tubes.repeat_interleave(tube_length, dim=1)
 
 
 def _metric(metric: Metric, attended: Attended) -> Tensor:

@@ -30,8 +30,13 @@ ATTENTION_SCORES: Mapping[Score, AttentionScore] = MappingProxyType(
 # the rounding of the entropy and of the probabilities, which sum to 1.
 _ENTROPIES: tuple[Score, ...] = ("sharpness", "flatness", "sharpness-per-head")
 
-WEIGHTINGS: Mapping[Weighting, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"masked-saliency": masked_saliency, "saliency": saliency, "mask": foreground_mask}
+WEIGHTINGS: Mapping[Weighting, Callable[[Tensor], Tensor | None]] = MappingProxyType(
+    {
+        "masked-saliency": masked_saliency,
+        "saliency": saliency,
+        "mask": foreground_mask,
+        "mass": lambda score: None,
+    }
 )
 
 

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from vidtldr.autocast import without_autocast
 from vidtldr.exporting import is_exporting
+from vidtldr.method.proposals import lower, propose
 from vidtldr.schedule import validate_r
 
 __all__ = ["Match", "match_tokens"]
@@ -73,13 +72,18 @@ def match_tokens(
     num_prefix_tokens: int = 0,
     num_suffix_tokens: int = 0,
     tube_length: int = 1,
+    *,
+    mass: Tensor | None = None,
+    protection: Tensor | None = None,
+    spared: Tensor | None = None,
 ) -> Match:
     """Pair the `r` most similar (source, destination) tokens of each clip.
 
     Between prefix and suffix, even tokens are sources and odd tokens are destinations. Each source
     proposes to its most similar destination by cosine; the `r` best proposals win, ties going to
     the earlier. A token of zero length is similar to nothing (cosine 0). Tubes are matched by the
-    mean of their tokens, and token k of a tube merges into token k of the other.
+    mean of their tokens, and token k of a tube merges into token k of the other. The three options
+    change what a proposal is worth, not how pairs are chosen; without them it is the papers'.
 
     Args:
         metric: The features compared, shape (B, N, C). Half types are compared in float32.
@@ -87,25 +91,42 @@ def match_tokens(
         num_prefix_tokens: Tokens at the front that are never matched.
         num_suffix_tokens: Tokens at the back that are never matched.
         tube_length: T, neighbouring tokens that merge as one.
+        mass: Mass of each token, shape (B, N), positive, to value pairs by Ward's linkage; see
+            `propose`.
+        protection: How much each token between prefix and suffix is protected from merging away,
+            shape (B, M), at least 0; see `lower`. It decides which sources merge, not with whom.
+        spared: True for tokens between prefix and suffix that neither merge nor receive others
+            unless no others are left, bool, shape (B, M).
+            All three are equal within a tube.
 
     Returns:
         The match. Its shapes depend only on B, N, r and T.
 
     Raises:
-        ValueError: If `metric` is not (B, N, C), `r` or a number of tokens is out of range, or the
-            mergeable tokens are no whole tubes.
+        ValueError: If `metric` is not (B, N, C), an option has another shape, `r` or a number of
+            tokens is out of range, or the mergeable tokens are no whole tubes.
         TypeError: If `metric` is not floating point or `r` is not an int.
 
     Source: Bolya et al., ICLR 2023 (bipartite soft matching); Choi et al., CVPR 2024 (on the
     residual stream).
     """
     num_tokens = _validate_metric(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
-    mergeable = metric.detach()[:, num_prefix_tokens : num_tokens - num_suffix_tokens]
-    best_similarity, best_destination = _propose(mergeable, tube_length)
+    mergeable = slice(num_prefix_tokens, num_tokens - num_suffix_tokens)
+    features = _tube_means(metric.detach()[:, mergeable], tube_length)
+    _validate_shape("mass", mass, metric)
+    _validate_shape("protection", protection, metric[:, mergeable])
+    _validate_shape("spared", spared, metric[:, mergeable])
+    value, best_destination = propose(
+        features,
+        None if mass is None else mass.detach()[:, mergeable][:, ::tube_length],
+        None if spared is None else spared[:, ::tube_length],
+    )
+    if protection is not None:
+        value = lower(value, protection.detach()[:, :: 2 * tube_length])
     if is_exporting():
-        merged, kept = _choose_in_graph(best_similarity, r)
+        merged, kept = _choose_in_graph(value, r)
     else:
-        order = best_similarity.argsort(dim=-1, descending=True, stable=True)
+        order = value.argsort(dim=-1, descending=True, stable=True)
         merged, kept = order[:, :r], order[:, r:].sort(dim=-1).values
     chosen = best_destination.gather(-1, merged)
     return Match(
@@ -119,18 +140,18 @@ def match_tokens(
     )
 
 
-def _choose_in_graph(similarity: Tensor, r: int) -> tuple[Tensor, Tensor]:
+def _choose_in_graph(value: Tensor, r: int) -> tuple[Tensor, Tensor]:
     """Choose the same sources as a stable sort does, (B, r) and (B, S - r), both in their order.
 
     No engine has a stable sort, and they break ties in `topk` as they like. So only the value of
     the last proposal that wins is taken from `topk`; how many equal to it win is counted.
     """
-    num_sources = int(similarity.shape[1])
-    places = torch.arange(num_sources, device=similarity.device).expand(similarity.shape)
+    num_sources = int(value.shape[1])
+    places = torch.arange(num_sources, device=value.device).expand(value.shape)
     if r == 0 or r == num_sources:
         return places[:, :r], places[:, r:]
-    last = similarity.topk(r, dim=-1).values[:, -1:]
-    is_better, is_equal = similarity > last, similarity == last
+    last = value.topk(r, dim=-1).values[:, -1:]
+    is_better, is_equal = value > last, value == last
     num_equal = r - is_better.to(torch.int64).sum(dim=-1, keepdim=True)
     wins = is_better | (is_equal & (is_equal.to(torch.int64).cumsum(dim=-1) <= num_equal))
     # Losers come first, in their order, then winners in theirs.
@@ -148,22 +169,21 @@ def _tokens_of(tubes: Tensor, length: int) -> Tensor:
     return (tubes.unsqueeze(-1) * length + steps).flatten(1)
 
 
-def _propose(metric: Tensor, tube_length: int) -> tuple[Tensor, Tensor]:
-    """Similarity and index of each source's best destination, both (B, S)."""
+def _tube_means(metric: Tensor, tube_length: int) -> Tensor:
+    """Mean of the tokens of each tube, (B, M / T, C), float32 or better."""
     if metric.dtype != torch.float64:
         metric = metric.float()
-    if tube_length > 1:
-        metric = metric.reshape(metric.shape[0], -1, tube_length, metric.shape[-1]).mean(dim=2)
-    metric = F.normalize(metric, dim=-1)
-    sources, destinations = metric[:, 0::2], metric[:, 1::2]
-    if destinations.shape[1] == 0:  # one mergeable token: no destination
-        return sources.new_zeros(sources.shape[:2]), sources.new_zeros(
-            sources.shape[:2], dtype=torch.long
+    if tube_length == 1:
+        return metric
+    return metric.reshape(metric.shape[0], -1, tube_length, metric.shape[-1]).mean(dim=2)
+
+
+def _validate_shape(name: str, option: Tensor | None, metric: Tensor) -> None:
+    if option is not None and option.shape != metric.shape[:2]:
+        raise ValueError(
+            f"{name} must be {tuple(metric.shape[:2])}, one per token, got shape "
+            f"{tuple(option.shape)}. Pass that of the same tokens."
         )
-    with without_autocast(metric.device):  # half types would create ties, broken by position
-        similarity = sources @ destinations.transpose(-1, -2)  # (B, S, N - S)
-    best = similarity.max(dim=-1)
-    return best.values, best.indices
 
 
 def _validate_metric(

@@ -1,7 +1,7 @@
 """Implementation of `vidtldr show`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +228,8 @@ def show_clip(
 def _rival_of(config: MergeConfig) -> MergeConfig:
     """Return ToMe with the same schedule or, for ToMe, vid-TLDR."""
     if config.score is None and config.metric == "keys":
-        return replace(config, score="sharpness", metric="x")
-    return replace(config, score=None, metric="keys")
+        return config.choosing(score="sharpness", metric="x")
+    return config.choosing(score=None, metric="keys", protect=0.0)
 
 
 def _name_of(config: MergeConfig) -> str:
