@@ -21,8 +21,17 @@ def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float,
     change = {name: Difference(r1 - 90.0, 0.4) for name in FIGURES}
     best = {0.8: 100.0, 0.6: 89.5}.get(budget)
     behind = None if best is None else {name: Difference(r1 - best, 0.3) for name in FIGURES}
-    setting = {"kind": method}
-    return Row(method, layers, budget, setting, None, ratio, measures, change, behind, timing)
+    return Row(
+        method,
+        layers,
+        budget,
+        setting={"kind": method},
+        flop_ratio=ratio,
+        measures=measures,
+        change=change,
+        behind_best=behind,
+        timing=timing,
+    )
 
 
 def made_up_result() -> QualityResult:

@@ -2,8 +2,19 @@
 
 from vidtldr.bench.quality_result import Row
 
-__all__ = ["BEST", "CHANGED", "MARKS_NOTE", "NEAR_BEST", "is_best", "marked_change", "marks_of"]
+__all__ = [
+    "BEST",
+    "CHANGED",
+    "COMPARED",
+    "MARKS_NOTE",
+    "NEAR_BEST",
+    "is_best",
+    "marked_change",
+    "marks_of",
+]
 
+#: Figures with a table of their own, and their names.
+COMPARED = {"r1": "R@1", "hard_answers": "hard answers", "hard_labels": "hard labels"}
 CHANGED, BEST, NEAR_BEST = "*", "^", "="
 MARKS_NOTE = (
     "change against the unmerged model on the same clips, in points, ± its standard error; "
@@ -40,4 +51,4 @@ def marked_change(row: Row, figure: str, *, with_error: bool) -> str:
     assert row.change is not None  # it was measured
     change = row.change[figure]
     error = f" ±{change.standard_error:.1f}" if with_error else ""
-    return f"{change.mean:+.1f}{error}{marks_of(row, figure)}"
+    return f"{change.mean:+z.1f}{error}{marks_of(row, figure)}"

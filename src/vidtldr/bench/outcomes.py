@@ -39,6 +39,9 @@ class Difference:
         """Whether the mean is more than two standard errors from zero."""
         return abs(self.mean) > NOISE * self.standard_error
 
+    def __neg__(self) -> Self:
+        return type(self)(-self.mean, self.standard_error)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Invert `asdict`."""

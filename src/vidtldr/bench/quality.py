@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from vidtldr.baselines.baseline import Unmerged, Variant
-from vidtldr.bench.outcomes import Outcomes, paired_difference
+from vidtldr.bench.merging_methods import VID_TLDR
+from vidtldr.bench.outcomes import Difference, Outcomes, paired_difference
 from vidtldr.bench.quality_methods import Cell, vision_flops
 from vidtldr.bench.quality_options import QualityOptions
 from vidtldr.bench.quality_result import QualityResult, Row, Spread, spread
@@ -82,7 +83,7 @@ def run_quality(
     seconds = (sum(one["seconds"].values()) for each in measured.values() for one in each)
     return QualityResult(
         unmerged=rows[0],
-        rows=tuple(_with_best(rows[1:], sheets)),
+        rows=tuple(_with_peers(rows[1:], sheets)),
         gflops=full / 1e9,
         num_tokens=num_tokens,
         seconds=sum(seconds),
@@ -178,7 +179,7 @@ def _row(
         setting=setting,
         flop_ratio=vision_flops(encoder, cell.variant) / full_flops,
         measures=_spreads(measured[str(setting)], list(sheet)),
-        change={name: paired_difference(sheet[name], unmerged[name]) for name in sheet},
+        change=_differences(sheet, unmerged),
         timing=timings.get(str(setting)),
     )
 
@@ -189,21 +190,29 @@ def _spreads(by_seed: Measured, names: Sequence[str]) -> dict[str, Spread]:
     return {**spreads, "cosine": spread(each["cosine"] for each in by_seed)}
 
 
-def _with_best(rows: Sequence[Row], sheets: Mapping[str, dict[str, Outcomes]]) -> Iterable[Row]:
-    """Compare each row with the best at its budget, figure by figure."""
+def _with_peers(rows: Sequence[Row], sheets: Mapping[str, dict[str, Outcomes]]) -> Iterable[Row]:
+    """Compare each row with the best at its budget, figure by figure, and with vid-TLDR."""
     for row in rows:
         if row.setting is None:
             yield row
             continue
+        here = [each for each in rows if each.budget == row.budget and each.setting is not None]
+        peers = [sheets[str(each.setting)] for each in here]
         own = sheets[str(row.setting)]
-        peers = [
-            sheets[str(each.setting)]
-            for each in rows
-            if each.budget == row.budget and each.setting is not None
-        ]
         best = {name: max((peer[name] for peer in peers), key=_percent) for name in own}
-        differences = {name: paired_difference(own[name], best[name]) for name in own}
-        yield replace(row, behind_best=differences)
+        named = [each for each in here if each.method == VID_TLDR]
+        named.sort(key=lambda each: each.layers != row.layers)  # the same layers first
+        yield replace(
+            row,
+            behind_best=_differences(own, best),
+            over_vid_tldr=_differences(own, sheets[str(named[0].setting)]) if named else None,
+        )
+
+
+def _differences(
+    own: Mapping[str, Outcomes], other: Mapping[str, Outcomes]
+) -> dict[str, Difference]:
+    return {name: paired_difference(own[name], other[name]) for name in own}
 
 
 def _percent(outcomes: Outcomes) -> float:

@@ -47,6 +47,9 @@ class Row:
         change: Each figure minus the unmerged model's on the same clips.
         behind_best: Each figure minus that of the method best in it at the same budget, on the same
             clips; 0 for the best itself. None for the unmerged model.
+        over_vid_tldr: Each figure minus vid-TLDR's at the same budget, on the same clips, in the
+            same layers or, where it has no row in these, in those of its first row. None where it
+            has no row at that budget.
         timing: Median clips per second of the vision encoder, and of the unmerged one in the same
             rounds; the speed-up, median, lowest and highest of neighbouring runs; whether the
             machine was busy.
@@ -61,6 +64,7 @@ class Row:
     measures: dict[str, Spread] | None = None
     change: dict[str, Difference] | None = None
     behind_best: dict[str, Difference] | None = None
+    over_vid_tldr: dict[str, Difference] | None = None
     timing: dict[str, float] | None = None
 
     @property
@@ -126,7 +130,7 @@ def _row_of(values: Mapping[str, Any]) -> Row:
         own["layers"] = tuple(own["layers"])
     if own["measures"] is not None:
         own["measures"] = {name: _spread_of(each) for name, each in own["measures"].items()}
-    for name in ("change", "behind_best"):
+    for name in ("change", "behind_best", "over_vid_tldr"):
         if own[name] is not None:
             own[name] = {each: Difference.from_dict(found) for each, found in own[name].items()}
     return Row(**own)

@@ -79,10 +79,9 @@ def measure_tasks(
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         keep_alive.close()
         alive.close()
-        pool.shutdown(wait=True)
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 _examiners: list[Examiner] = []  # of a worker process: one

@@ -6,7 +6,7 @@ Letters: `B` clips, `E` channels of the shared space.
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import torch
@@ -113,10 +113,8 @@ class SeedExam:
         return self.world.factors(self.indices).rows()
 
     @cached_property
-    def _texts(self) -> dict[str, EncodedTexts]:
-        texts = {"captions": [caption(row) for row in self.rows]}
-        texts |= {"labels": list(LABELS), "descriptions": list(DESCRIPTIONS)}
-        return {name: encode_prompts(self.model, each, name) for name, each in texts.items()}
+    def _captions(self) -> EncodedTexts:
+        return encode_prompts(self.model, [caption(row) for row in self.rows], "captions")
 
     def measure(self, variant: Variant) -> dict[str, Any]:
         """Encode every clip, search, label and ask.
@@ -126,12 +124,12 @@ class SeedExam:
             of each kind of question, as in `write_outcomes`; the mean cosine of the clips'
             embeddings with the unmerged model's; and the processor time of each part.
         """
-        texts, watch = self._texts, Stopwatch()
+        captions, watch = self._captions, Stopwatch()
         clips = self._encode(variant)
         if variant == Unmerged():  # measured first, so the clips are encoded once
             self.unmerged_embeddings = clips.embeddings
         watch.stop("encode")
-        found = search_clips(self.model, clips, texts["captions"])
+        found = search_clips(self.model, clips, captions)
         outcomes = {
             "text_to_video": _each_its_own(best_candidates(found.text_to_video)),
             "video_to_text": _each_its_own(best_candidates(found.video_to_text)),
@@ -145,14 +143,15 @@ class SeedExam:
 
     def _label(self, clips: EncodedClips) -> dict[str, str]:
         """Label all clips with shape and motion, and those of one object with everything."""
-        labels = zip(label_clips(clips, self._texts["labels"]), clips.rows, strict=True)
-        best = label_clips(clips, self._texts["descriptions"])
-        described = zip(best, clips.rows, strict=True)
+        labels, descriptions = (
+            zip(label_clips(clips, _encoded(self.model, texts)), clips.rows, strict=True)
+            for texts in (LABELS, DESCRIPTIONS)
+        )
         return {
             "labels": write_outcomes([label == label_of(row)] for label, row in labels),
             "hard_labels": write_outcomes(
                 [DESCRIPTIONS[index] == description(row)] if row.num_objects == 1 else []
-                for index, row in described
+                for index, row in descriptions
             ),
         }
 
@@ -206,6 +205,12 @@ class Stopwatch:
         now = time.process_time()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
+
+
+@lru_cache(maxsize=2)
+def _encoded(model: ShapesUMT, texts: tuple[str, ...]) -> EncodedTexts:
+    """Encode texts that are the same for every seed, once."""
+    return encode_prompts(model, texts, "labels")
 
 
 def _each_its_own(found: Sequence[int]) -> str:

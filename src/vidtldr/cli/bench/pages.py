@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from vidtldr.bench.marks import COMPARED
 from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.bench.resident import MemoryRow
@@ -17,7 +18,6 @@ from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_variants import MERGED, UNMERGED
 from vidtldr.cli.bench.quality_tables import (
-    CHANGES,
     budget_table,
     change_table,
     quality_headline,
@@ -83,7 +83,7 @@ def quality_page(report: Mapping[str, Any], result: QualityResult) -> BenchPage:
             "method",
             [unmerged] if figure == "r1" else [],
         )
-        for figure, name in CHANGES.items()
+        for figure, name in COMPARED.items()
     ]
     everything = budget_table(result, PAGE_WIDTH)
     return BenchPage(
@@ -163,7 +163,7 @@ def _noise(row: Row) -> str:
     assert row.change is not None
     change = row.change["r1"]
     words = "beyond noise" if change.is_beyond_noise else "within noise"
-    return f"a change of {change.mean:+.1f} ± {change.standard_error:.1f} points, {words}"
+    return f"a change of {change.mean:+z.1f} ± {change.standard_error:.1f} points, {words}"
 
 
 def _saliency_verdict(results: Mapping[str, SaliencyResult]) -> str:

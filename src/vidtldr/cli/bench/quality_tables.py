@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.baselines.schedules import Layers
-from vidtldr.bench.marks import MARKS_NOTE, marked_change, marks_of
+from vidtldr.bench.marks import COMPARED, MARKS_NOTE, marked_change, marks_of
 from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.cli.bench.tables import row_style
 from vidtldr.cli.terminal import (
@@ -20,7 +20,6 @@ from vidtldr.cli.terminal import (
 from vidtldr.measure.busyness import busiest
 
 __all__ = [
-    "CHANGES",
     "budget_table",
     "change_table",
     "print_quality",
@@ -29,8 +28,6 @@ __all__ = [
     "shown_budget",
 ]
 
-#: Figures with a table of their own, and their names.
-CHANGES = {"r1": "R@1", "hard_answers": "hard answers", "hard_labels": "hard labels"}
 SHOWN = ("text_to_video_r1", "video_to_text_r1", "hard_answers", "labels", "hard_labels")
 LETTERS = ("t>v", "v>t", "answ.", "labels", "descr.")
 WORDS = ("text to video", "video to text", "hard answers", "labels", "hard labels")
@@ -54,7 +51,7 @@ def quality_headline(result: QualityResult) -> str:
     parts = [f"unmerged: {result.num_tokens} tokens, {result.gflops:.2f} GFLOPs"]
     if row.timing is not None:
         parts.append(f"{row.timing['clips_per_second']:.1f} clips/s")
-    names = {**CHANGES, "labels": "labels", "answering": "all answers"}
+    names = {**COMPARED, "labels": "labels", "answering": "all answers"}
     parts += [
         f"{name} {row.measures[key].mean:.1f}"
         for key, name in names.items()
@@ -69,12 +66,12 @@ def change_table(result: QualityResult, figure: str, width: int) -> Table:
 
     Args:
         result: Result of `run_quality`.
-        figure: One of `CHANGES`.
+        figure: One of `COMPARED`.
         width: Columns of the terminal; a wide one gets standard errors.
     """
     budgets = sorted({row.budget for row in result.rows}, reverse=True)
     columns = ["layers", *(f"{budget:g}" for budget in budgets)]
-    table = plain_table(f"{CHANGES[figure]} at", columns)
+    table = plain_table(f"{COMPARED[figure]} at", columns)
     lines: dict[tuple[str, Layers | None], dict[float, Row]] = {}
     for row in result.rows:
         lines.setdefault((row.method, row.layers), {})[row.budget] = row
