@@ -13,12 +13,23 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from doc_tables import gpu, machines, models, page, paper, quality, scale, speed, tuning
+from doc_tables import (
+    gpu,
+    machines,
+    models,
+    page,
+    paper,
+    quality,
+    quality_findings,
+    scale,
+    speed,
+    tuning,
+)
 from doc_tables.results import ROOT, read
 
 from vidtldr.bench.machine_tables import busy_tables, never_slower_tables
 from vidtldr.bench.pareto import quality_plot
-from vidtldr.bench.quality import QualityResult
+from vidtldr.bench.quality_result import QualityResult
 
 DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
@@ -40,8 +51,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "stored_maps": speed.stored_maps,
     "training": quality.training,
     "quality": quality.quality,
-    "findings": quality.findings,
-    "against_tome": quality.against_tome,
+    "findings": quality_findings.findings,
+    "against_tome": quality_findings.against_tome,
     "saliency": quality.saliency,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,

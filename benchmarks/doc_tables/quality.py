@@ -3,16 +3,27 @@
 from pathlib import Path
 from typing import Any
 
-from doc_tables.results import made_by, mean_with_std, read, table
+from doc_tables.results import made_by, read, table
+from vidtldr.bench.marks import BEST, CHANGED, COMPARED, NEAR_BEST, is_best, marks_of
+from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.quality_result import QualityResult, Row, Spread
 
 TRAINING, QUALITY, SALIENCY = "03_training", "03_quality", "03_saliency"
-LATER_LAYERS = "03_quality_later_layers"
 NEAR_BUDGET = 0.6
 PLOT = "quality.svg"  # next to the page that shows it
-PAPER, TOME = "paper's setting", "ToMe (keys)"
-PLAIN, BY_MASS = "plain merging on x", "plain by mass"
-CUTS = ("random dropping", "fewer frames")
-Row = dict[str, Any]
+FIGURES = {
+    "text_to_video_r1": "text to video",
+    "video_to_text_r1": "video to text",
+    "hard_answers": "hard answers",
+    "answering": "all answers",
+    "labels": "labels",
+    "hard_labels": "hard labels",
+}
+MARKS = (
+    "Changes are against the unmerged model on the same clips, ± their standard error; \\*: more "
+    "than two standard errors from 0. **Bold**: best at these FLOPs; =: within two standard errors "
+    "of the best."
+)
 
 
 def training() -> str:
@@ -34,174 +45,93 @@ def training() -> str:
 
 
 def quality() -> str:
-    """Recall of every method at every budget, and all figures at one, from `bench quality`."""
+    """What every method loses at every budget, and all figures at one, from `bench quality`."""
     report = read(QUALITY)
-    unmerged, options = report["unmerged"]["measures"], report["options"]
-    budgets = sorted({row["budget"] for row in report["rows"]}, reverse=True)
-    recall = table(
-        ["method", "layers", *(f"{budget:g}" for budget in budgets)],
-        [_recall_row(rows, budgets) for rows in _by_line(report["rows"]).values()],
-    )
-    head = ["method", "layers", "FLOPs", "text to video", "video to text", "answers", "labels"]
-    near = [row for row in report["rows"] if row["budget"] == NEAR_BUDGET]
+    result = QualityResult.from_dict(report)
+    parts = [f"![Recall against FLOPs]({PLOT})"]
+    for figure, name in COMPARED.items():
+        parts += [_said_of(figure, name, result), _changes(result, figure)]
+    clips = f"{result.options.num_clips} {result.options.split} clips"
     note = (
-        f"{options['num_clips']} {options['split']} clips of each of {len(options['seeds'])} "
-        "seeds; mean and standard deviation over seeds. Layers count from 0; a dash means that "
-        "these layers cannot reach the budget. Cosine: with the unmerged model's embedding. "
-        "Clips/s: of the vision encoder, relative to the unmerged one in the same rounds."
+        f"{clips} of each of {len(result.options.seeds)} seeds, in {report['dtype']}. {MARKS} "
+        "Layers count from 0; a dash means that these layers cannot reach the budget. Cosine: with "
+        "the unmerged model's embedding."
     )
-    return "\n\n".join(
-        [
-            f"![Recall against FLOPs and speed]({PLOT})",
-            "R@1 (mean of both directions, %) at each share of the vision encoder's FLOPs; "
-            f"unmerged {mean_with_std(unmerged['r1'])}:",
-            recall,
-            f"At {NEAR_BUDGET:g} (unmerged: text to video "
-            f"{mean_with_std(unmerged['text_to_video_r1'])}, video to text "
-            f"{mean_with_std(unmerged['video_to_text_r1'])}, answers "
-            f"{mean_with_std(unmerged['answering'])}, labels {mean_with_std(unmerged['labels'])}):",
-            table([*head, "cosine", "clips/s"], [_full_row(row) for row in near]),
-            note,
-            made_by(report),
-        ]
-    )
+    took = f"Measuring took {result.seconds / 3600:.1f} hours of processor time."
+    near = f"Every figure at {NEAR_BUDGET:g}, in per cent, with the same marks:"
+    return "\n\n".join([*parts, near, _levels(result), note, took, made_by(report)])
 
 
-def _by_line(rows: list[Row]) -> dict[str, list[Row]]:
+def _said_of(figure: str, name: str, result: QualityResult) -> str:
+    level = f"unmerged {_measures(result.unmerged)[figure].mean:.1f} %"
+    what = {
+        "r1": "R@1, the mean of both directions",
+        "hard_answers": "Hard answers, those to questions about motion and speed",
+        "hard_labels": "Hard labels, the whole description, of 1,408, of clips of one object",
+    }
+    return f"{what.get(figure, name)}: change in points at each share of the FLOPs; {level}:"
+
+
+def _changes(result: QualityResult, figure: str) -> str:
+    budgets = sorted({row.budget for row in result.rows}, reverse=True)
     lines: dict[str, list[Row]] = {}
-    for row in rows:
-        own_layers = "" if row["method"] == "bundled preset" else str(row["layers"])
-        lines.setdefault(row["method"] + own_layers, []).append(row)
-    return lines
+    for row in result.rows:
+        own_layers = "" if row.method == PRESET else str(row.layers)
+        lines.setdefault(row.method + own_layers, []).append(row)
+    cells = []
+    for rows in lines.values():
+        found = {row.budget: _change(row, figure) for row in rows}
+        different = {_layers_of(row) for row in rows}
+        layers = different.pop() if len(different) == 1 else "chosen"
+        cells.append([rows[0].method, layers, *(found.get(budget, "-") for budget in budgets)])
+    return table(["method", "layers", *(f"{budget:g}" for budget in budgets)], cells)
 
 
-def _recall_row(rows: list[Row], budgets: list[float]) -> list[str]:
-    found = {row["budget"]: row["measures"] for row in rows if row["measures"] is not None}
-    cells = [mean_with_std(found[budget]["r1"]) if budget in found else "-" for budget in budgets]
-    different = {_layers_of(row) for row in rows}
-    layers = different.pop() if len(different) == 1 else "chosen"
-    return [rows[0]["method"], layers, *cells]
-
-
-def _full_row(row: Row) -> list[str]:
-    if row["measures"] is None:
-        return [row["method"], _layers_of(row), *["-"] * 7]
-    names = ("text_to_video_r1", "video_to_text_r1", "answering", "labels")
-    timing = row["timing"]
-    return [
-        row["method"],
-        _layers_of(row),
-        f"{row['flop_ratio']:.2f}",
-        *(mean_with_std(row["measures"][name]) for name in names),
-        f"{row['measures']['cosine']['mean']:.3f}",
-        "-" if timing is None else f"{timing['speedup']:.2f}x",
+def _levels(result: QualityResult) -> str:
+    names = {name: title for name, title in FIGURES.items() if name in _measures(result.unmerged)}
+    is_timed = result.unmerged.timing is not None
+    near = [row for row in result.rows if row.budget == NEAR_BUDGET and row.measures is not None]
+    lines = [
+        [
+            row.method,
+            _layers_of(row),
+            f"{row.flop_ratio:.2f}",
+            *(_level(row, name) for name in names),
+            f"{_measures(row)['cosine'].mean:.3f}",
+            *["-" if row.timing is None else f"{row.timing['speedup']:.2f}x"] * is_timed,
+        ]
+        for row in (result.unmerged, *near)
     ]
+    head = ["method", "layers", "FLOPs", *names.values(), "cosine", *["clips/s"] * is_timed]
+    return table(head, lines)
+
+
+def _change(row: Row, figure: str) -> str:
+    if row.change is None:
+        return "-"
+    change = row.change[figure]
+    return _marked(row, figure, f"{change.mean:+z.1f} ± {change.standard_error:.1f}")
+
+
+def _level(row: Row, figure: str) -> str:
+    return _marked(row, figure, f"{_measures(row)[figure].mean:.1f}")
+
+
+def _marked(row: Row, figure: str, text: str) -> str:
+    """A figure with its marks; the best is bold instead of `^`."""
+    marks = marks_of(row, figure).replace(CHANGED, "\\*")
+    if is_best(row, figure):
+        text, marks = f"**{text}**", marks.replace(BEST, "")
+    return f"{text} {' '.join(marks.replace(NEAR_BEST, ' =').split())}".strip()
+
+
+def _measures(row: Row) -> dict[str, Spread]:
+    assert row.measures is not None  # it was measured
+    return row.measures
 
 
 def _layers_of(row: Row) -> str:
-    return ", ".join(map(str, row["layers"] or ()))
-
-
-def findings() -> str:
-    """The findings of `quality` in words."""
-    report, later = read(QUALITY), read(LATER_LAYERS)
-    unmerged, rows = report["unmerged"]["measures"], report["rows"]
-    preset = {row["budget"]: row for row in rows if row["method"] == "bundled preset"}
-    chosen = preset[0.3]["setting"]
-    similar = [
-        row
-        for row in rows
-        if row["budget"] == 0.5
-        and row["measures"]
-        and row["setting"].get("metric") in ("x", "keys")
-    ]
-    most = max(_loss(row) for row in similar)
-    labels = {budget: row["measures"]["labels"]["mean"] for budget, row in preset.items()}
-    by_labels = {name: _at(rows, name, 0.6)["measures"]["labels"]["mean"] for name in CUTS}
-    return "\n".join(
-        [
-            f"- **Down to half of the FLOPs the score hardly matters.** At 0.5, every method that "
-            f"merges similar tokens loses at most {most:.1f} points of R@1.",
-            f"- **The bundled preset** was chosen for 0.6 on validation clips. On these test clips "
-            f"it loses {_loss(preset[0.6]):.1f} points there, and the paper's setting "
-            f"{_loss(_at(rows, PAPER, 0.6)):.1f}. At 0.4 the preset's layers lose "
-            f"{_loss(preset[0.4]):.1f} and encode {preset[0.4]['timing']['speedup']:.1f} times as "
-            f"many clips per second. They cannot reach 0.3. The setting chosen for that budget "
-            f"(score `{chosen['score']}`, weighting `{chosen['weighting']}`, pooling "
-            f"`{chosen['pooling']}`, layers {_layers_of(preset[0.3])}) loses "
-            f"{_loss(preset[0.3]):.1f}.",
-            f"- **Where to merge matters more than the score.** At 0.4, vid-TLDR loses "
-            f"{_loss(_at(rows, 'vid-TLDR', 0.4)):.1f} points in layers 0, 1, 2 and "
-            f"{_loss(preset[0.4]):.1f} in layers {_layers_of(preset[0.4])}. In layers 0, 1, 2, "
-            f"plain merging loses {_loss(_at(rows, PLAIN, 0.4)):.1f}, ToMe "
-            f"{_loss(_at(rows, TOME, 0.4)):.1f} and random dropping "
-            f"{_loss(_at(rows, 'random dropping', 0.4)):.1f}.",
-            "- **Merging can start later.** At 0.6, R@1 is "
-            f"{_later(later['rows'], 'vid-TLDR', 1)} for vid-TLDR from layer 1 and "
-            f"{_later(later['rows'], 'vid-TLDR', 2)} from layer 2, and "
-            f"{_later(later['rows'], BY_MASS, 1)} and {_later(later['rows'], BY_MASS, 2)} for "
-            f"plain merging by mass. {_unreachable(later['rows'])}",
-            f"- **No score is clearly better than none.** At 0.3, R@1 is "
-            f"{_r1(_at(rows, BY_MASS, 0.3))} for plain merging pooled by mass, "
-            f"{_r1(preset[0.3])} for the setting chosen for that budget, "
-            f"{_r1(_at(rows, 'no sharpening', 0.3))} for vid-TLDR without sharpening, "
-            f"{_r1(_at(rows, 'vid-TLDR', 0.3))} for vid-TLDR and "
-            f"{_r1(_at(rows, 'flatness', 0.3))} for flatness, its negative.",
-            f"- **Labels, which depend on how an object moves, suffer first.** They are "
-            f"{unmerged['labels']['mean']:.0f} % right unmerged, {labels[0.6]:.0f} % at 0.6 and "
-            f"{labels[0.4]:.0f} % at 0.4 with the preset. At 0.6, random dropping leaves "
-            f"{by_labels['random dropping']:.0f} % and fewer frames "
-            f"{by_labels['fewer frames']:.0f} %, though both cost little recall. Choose by what "
-            "you ask of the model.",
-        ]
-    )
-
-
-PAPER, PLAIN, BY_MASS, TOME = (
-    "paper's setting",
-    "plain merging on x",
-    "plain by mass",
-    "ToMe (keys)",
-)
-CUTS = ("random dropping", "fewer frames")
-
-
-def _at(rows: list[Row], method: str, budget: float) -> Row:
-    (found,) = [row for row in rows if row["method"] == method and row["budget"] == budget]
-    return found
-
-
-def _loss(row: Row) -> float:
-    return -float(row["r1_change"]["mean"])
-
-
-def _r1(row: Row) -> str:
-    return f"{row['measures']['r1']['mean']:.1f}"
-
-
-def _later(rows: list[Row], method: str, first_layer: int) -> str:
-    own = [row for row in rows if row["method"] == method and row["layers"][0] == first_layer]
-    return _r1(_at(own, method, 0.6))
-
-
-def _unreachable(rows: list[Row]) -> str:
-    missing = [row for row in rows if row["budget"] == 0.4]
-    if any(row["unreachable"] is None for row in missing):
-        return ""
-    return "These layers cannot reach 0.4."
-
-
-def against_tome() -> str:
-    """One sentence comparing ToMe with vid-TLDR."""
-    rows = read(QUALITY)["rows"]
-    sides = [
-        f"{_r1(_at(rows, 'vid-TLDR', budget))} against {_r1(_at(rows, TOME, budget))} at {budget:g}"
-        for budget in (0.6, 0.4, 0.3)
-    ]
-    return (
-        "On the bundled model, R@1 of vid-TLDR against ToMe in the same layers is "
-        f"{sides[0]} of the FLOPs, {sides[1]} and {sides[2]}."
-    )
+    return ", ".join(map(str, row.layers or ()))
 
 
 def saliency() -> str:
@@ -210,7 +140,7 @@ def saliency() -> str:
     num_layers = 1 + max(row["layer"] for row in report["models"][0]["rows"])
     lines = []
     for model in report["models"]:
-        scores: dict[str, list[Row]] = {}
+        scores: dict[str, list[dict[str, Any]]] = {}
         for row in model["rows"]:
             scores.setdefault(row["score"], []).append(row)
         name = Path(model["weights"]["file"]).stem
@@ -227,5 +157,5 @@ def saliency() -> str:
     return "\n\n".join([table(head, lines), note, made_by(report)])
 
 
-def _precision_of(row: Row) -> float:
+def _precision_of(row: dict[str, Any]) -> float:
     return max(row["precision"]["mean"], row["precision_negated"]["mean"])

@@ -83,15 +83,15 @@ def print_step(what: str, done: int, total: int) -> None:
 
 def print_choice(budget: float, choice: PresetChoice) -> None:
     """Print the finalists, best first."""
-    print(f"{budget:g} of the FLOPs: R@1, answers, labels; R@1 against the unmerged model's")
+    print(f"{budget:g} of the FLOPs: R@1, answers, labels; change of R@1 ± its standard error")
     for row in choice.finalists:
         assert row.measures is not None  # finalists are those that were measured
-        assert row.r1_change is not None
+        assert row.change is not None
         figures = (row.measures[name].mean for name in ("r1", "answering", "labels"))
         print(
             f"  {row.method:52} {','.join(map(str, row.layers or ())):8}"
             f" {' '.join(f'{figure:5.1f}' for figure in figures)}"
-            f"  {row.r1_change.mean:+.1f} ±{row.r1_change.std:.1f}"
+            f"  {row.change['r1'].mean:+.1f} ±{row.change['r1'].standard_error:.1f}"
         )
 
 

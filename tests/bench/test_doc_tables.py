@@ -2,12 +2,18 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.made_up_result import made_up_result
+from support.made_up_result import made_up_result, made_up_row
+
+from vidtldr.bench.outcomes import Difference
+from vidtldr.bench.quality import FIGURES
+from vidtldr.bench.quality_methods import VID_TLDR
+from vidtldr.bench.quality_result import Row
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ENVIRONMENT = {
@@ -49,17 +55,48 @@ def write(path: Path, report: dict[str, Any]) -> None:
 def test_quality_has_a_line_for_each_method_and_placement(folder: Path) -> None:
     from doc_tables.quality import quality
 
-    write(folder / "03_quality.json", made_up_result().to_dict())
+    write(folder / "03_quality.json", {**made_up_result().to_dict(), "dtype": "float32"})
     text = quality()
-    assert "![Recall against FLOPs and speed](quality.svg)" in text
-    assert "| vid-TLDR | 0, 1, 2 | 88.0 ± 1.0 | 85.0 ± 1.0 |" in text
-    assert "| random dropping | 2, 3, 4 | 100.0 ± 1.0 | - |" in text
-    assert (
-        "| vid-TLDR | 0, 1, 2 | 0.60 | 85.0 ± 1.0 | 85.0 ± 1.0 | 85.0 ± 1.0 | 85.0 ± 1.0 | 0.985 "
-        "| 1.67x |" in text
-    )
-    assert "| random dropping | 2, 3, 4 | - | - | - | - | - | - | - |" in text
+    assert "![Recall against FLOPs](quality.svg)" in text
+    assert "| bundled preset | 1, 2, 3 | -0.2 ± 0.4 | **-0.5 ± 0.4** |" in text
+    assert "| vid-TLDR | 0, 1, 2 | -2.0 ± 0.4 \\* | -5.0 ± 0.4 \\* |" in text
+    assert "| random dropping | 2, 3, 4 | **+10.0 ± 0.4** \\* | - |" in text
+    levels = "85.0 \\* | " * 6
+    assert f"| vid-TLDR | 0, 1, 2 | 0.60 | {levels}0.985 | 1.67x |" in text
+    assert "Measuring took 1.4 hours of processor time." in text
     assert "a device, 2 threads, torch 2.0, 2026-01-01: `vidtldr bench quality`." in text
+
+
+def test_findings_claim_nothing_within_noise(folder: Path) -> None:
+    from doc_tables.quality_findings import against_tome, findings
+
+    def found(method: str, budget: float, change: float, over: float) -> Row:
+        row = made_up_row(method, (0, 1, 2), budget, budget, 90 + change)
+        sides = {name: Difference(over, 0.5) for name in FIGURES}
+        return replace(row, over_vid_tldr=sides)
+
+    rows = (
+        found(VID_TLDR, 0.8, -0.7, 0.0),
+        found(VID_TLDR, 0.6, -2.0, 0.0),
+        found("ToMe (keys)", 0.8, -1.6, -0.9),
+        found("ToMe (keys)", 0.6, -4.0, -2.0),
+        found("flatness", 0.8, -0.5, 0.2),
+        found("no drop mask", 0.6, -0.5, 1.5),
+    )
+    write(folder / "03_quality.json", replace(made_up_result(), rows=rows).to_dict())
+    text = findings()
+    assert (
+        "**vid-TLDR** against the unmerged model: R@1 -2.0 ± 0.4 at 0.6, R@1 within noise at 0.8;"
+        in text
+    )
+    assert "**Worse than vid-TLDR beyond noise** (R@1): ToMe (keys) -2.0 ± 0.5 at 0.6." in text
+    assert "**Better than vid-TLDR beyond noise** (R@1): no drop mask +1.5 ± 0.5 at 0.6." in text
+    assert "**Not told apart from vid-TLDR at any budget** (R@1): flatness." in text
+    assert "bundled preset" not in text
+    assert against_tome() == (
+        "On the bundled model, R@1 of vid-TLDR minus that of ToMe in the same layers is "
+        "+0.9 ± 0.5 at 0.8 and +2.0 ± 0.5 at 0.6 of the FLOPs, in points: beyond noise at 0.6."
+    )
 
 
 def test_saliency_has_a_column_for_each_layer(folder: Path) -> None:

@@ -1,5 +1,8 @@
 import json
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,8 @@ from support.tiny_umt import spread_weights
 from vidtldr.bench.quality import spread
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.saliency_scores import SCORES
-from vidtldr.cli.bench.tables import print_quality, print_saliency
+from vidtldr.cli.bench.quality_tables import print_quality
+from vidtldr.cli.bench.tables import print_saliency
 from vidtldr.shapes.model import ShapesUMT, shapes_config
 
 Run = Callable[..., Result]
@@ -60,11 +64,41 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     assert report["rows"][0]["layers"] == [1, 2]
     assert 0.65 < report["rows"][1]["flop_ratio"] <= 0.7
     assert report["environment"]["versions"]["torch"] == torch.__version__
+    assert (report["dtype"], report["num_jobs"]) == ("float32", 1)
+    assert report["options"]["questions"] == "hard"
+    assert set(report["rows"][1]["change"]["r1"]) == {"mean", "standard_error"}
     kept = (tmp_path / "cache" / "quality.jsonl").read_bytes()
     again = run(*command, "--json")
     assert again.exit_code == 0
     assert json.loads(again.stdout)["rows"] == report["rows"]
     assert (tmp_path / "cache" / "quality.jsonl").read_bytes() == kept
+
+
+def test_quality_that_was_killed_goes_on_where_it_was(
+    run: Run, weights: Path, tmp_path: Path
+) -> None:
+    cache, output = tmp_path / "cache", tmp_path / "quality.json"
+    command = ["bench", "quality", "--weights", weights, "--device", "cpu", "--clips", "4"]
+    command += ["--seeds", "0,1,2,3,4,5", "--budgets", "0.7", "--methods", "fewer frames"]
+    command += ["--cache", cache, "-o", output]
+    kept = cache / "quality.jsonl"
+    typed = [sys.executable, "-m", "vidtldr", *map(str, command), "--jobs", "2"]
+    killed = subprocess.Popen(typed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not (kept.exists() and kept.read_bytes().count(b"\n")):
+        time.sleep(0.05)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL  # before it was done
+    before = kept.read_bytes()
+    before = before[: before.rfind(b"\n") + 1]
+    assert 0 < before.count(b"\n") < 12
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    assert kept.read_bytes().startswith(before)
+    lines = kept.read_bytes().splitlines()
+    assert len(lines) == 12  # two settings of each seed: none was measured again
+    report = json.loads(output.read_text())
+    seconds = sum(sum(json.loads(line)["value"]["seconds"].values()) for line in lines)
+    assert report["seconds"] == pytest.approx(seconds)
 
 
 def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
@@ -129,10 +163,9 @@ def test_tables_fit(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    assert ("±" in text) == (width == 120)
     lines = [line.split() for line in text.splitlines()]
-    shown = ["85.0", "±1.0"] if width == 120 else ["85.0"]
-    assert any(line[:2] == ["vid-TLDR", "0-2"] and line[-len(shown) :] == shown for line in lines)
+    shown = ["-2.0", "±0.4*", "-5.0", "±0.4*"] if width == 120 else ["-2.0*", "-5.0*"]
+    assert ["vid-TLDR", "0-2", *shown] in lines
     assert any(line[:3] == ["random", "dropping", "2-4"] and line[-1] == "-" for line in lines)
     assert "fewer frames can only cost these FLOP ratios: 0.69 0.55" in text
     assert "representation-shift" in text

@@ -23,7 +23,8 @@ from vidtldr.cli.bench.pages import (
     quality_page,
     saliency_page,
 )
-from vidtldr.cli.bench.tables import latency_doubts, quality_notes
+from vidtldr.cli.bench.quality_tables import quality_notes
+from vidtldr.cli.bench.tables import latency_doubts
 from vidtldr.cli.output_options import ResultOptions
 from vidtldr.measure.busyness import BusyReport
 
@@ -79,12 +80,16 @@ def test_quality_says_what_the_preset_keeps_and_every_number() -> None:
     result = made_up_result()
     page = quality_page(REPORT, result)
     assert page.verdict == (
-        "With 60% of the operations the bundled preset has R@1 89.5 ± 1.0 %, the unmerged model "
-        "90.0 ± 1.0 %; it runs 1.67x as fast."
+        "With 60% of the operations the bundled preset has R@1 89.5 %, the unmerged model 90.0 %, "
+        "a change of -0.5 ± 0.4 points, within noise; it runs 1.67x as fast."
     )
-    recall, everything = page.tables
+    recall, answers, labels, everything = page.tables
     assert recall.columns == ["method", "layers", "0.8", "0.6"]
-    assert ("random dropping", "2-4", "100.0 ±1.0", "-") in recall.rows
+    assert ("random dropping", "2-4", "+10.0 ±0.4*^", "-") in recall.rows
+    assert (answers.title, labels.title) == (
+        "Change of hard answers at each share of the FLOPs",
+        "Change of hard labels at each share of the FLOPs",
+    )
     assert [recall.rows[number][0] for number in recall.strong_rows] == [PRESET, "paper's setting"]
     assert everything.columns[3:5] == ["text to video", "video to text"]
     assert not any("t>v" in note for note in everything.notes)
@@ -223,9 +228,11 @@ def test_nothing_is_needed_where_nothing_is_drawn(monkeypatch: pytest.MonkeyPatc
     assert missing_extras(ResultOptions(plot=Path("a.png"))) == {"plots"}
 
 
-def test_without_a_budget_that_is_reached_there_is_no_deviation_to_print() -> None:
+def test_without_a_budget_that_is_reached_the_notes_say_so() -> None:
     result = made_up_result()
     rows = tuple(row for row in result.rows if row.unreachable)
-    first, *rest = quality_notes(replace(result, rows=rows), 80)
-    assert first == "-: so few FLOPs cannot be reached from these layers"
-    assert not [note for note in rest if "deviation" in note]
+    notes = list(quality_notes(replace(result, rows=rows), 80))
+    assert notes[1] == "-: so few FLOPs cannot be reached from these layers"
+    assert (
+        "measuring took 83 min of processor time, with the runs that this one went on from" in notes
+    )

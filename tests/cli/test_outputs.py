@@ -45,6 +45,7 @@ NO_FILE = {
     "preset",
     "protocol",
     "question",
+    "questions",
     "r",
     "ratio",
     "scaling",

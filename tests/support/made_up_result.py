@@ -1,14 +1,15 @@
 """A result with figures made up, to draw and print."""
 
 from vidtldr.baselines.schedules import PAPER, Layers
-from vidtldr.bench.quality import MEASURES, QualityOptions, QualityResult, Row, spread
+from vidtldr.bench.outcomes import Difference
+from vidtldr.bench.quality import FIGURES, QualityOptions, QualityResult, Row, spread
 from vidtldr.bench.quality_methods import PRESET, VID_TLDR
 
 LONGEST = "representation shift"
 
 
 def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float, r1: float) -> Row:
-    measures = {name: spread([r1 - 1, r1, r1 + 1]) for name in MEASURES[:-1]}
+    measures = {name: spread([r1 - 1, r1, r1 + 1]) for name in FIGURES}
     measures["cosine"] = spread([0.98, 0.99, 0.985])
     timing = {
         "clips_per_second": 25 / ratio,
@@ -17,8 +18,20 @@ def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float,
         "lowest_speedup": 0.9 / ratio,
         "highest_speedup": 1.1 / ratio,
     }
-    change = spread([r1 - 90.0])
-    return Row(method, layers, budget, {"kind": method}, None, ratio, measures, change, timing)
+    change = {name: Difference(r1 - 90.0, 0.4) for name in FIGURES}
+    best = {0.8: 100.0, 0.6: 89.5}.get(budget)
+    behind = None if best is None else {name: Difference(r1 - best, 0.3) for name in FIGURES}
+    return Row(
+        method,
+        layers,
+        budget,
+        setting={"kind": method},
+        flop_ratio=ratio,
+        measures=measures,
+        change=change,
+        behind_best=behind,
+        timing=timing,
+    )
 
 
 def made_up_result() -> QualityResult:
@@ -37,4 +50,4 @@ def made_up_result() -> QualityResult:
         made_up_row(LONGEST, (0, 1, 2), 0.6, 0.6, 9.5),
     ]
     unmerged = made_up_row("unmerged", None, 1.0, 1.0, 90.0)
-    return QualityResult(unmerged, tuple(rows), 4.1, 512, QualityOptions(250, (0, 1, 2)))
+    return QualityResult(unmerged, tuple(rows), 4.1, 512, 5000.0, QualityOptions(250, (0, 1, 2)))

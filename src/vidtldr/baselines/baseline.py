@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from vidtldr.baselines.dropping import dropping_twin
 from vidtldr.config import MergeConfig
+from vidtldr.models.precision import at_least_float32
 from vidtldr.models.umt.vision import VideoFeatures, VisionEncoder
 from vidtldr.patch.twin import merged_twin
 from vidtldr.video.sampling import middle_indices
@@ -152,10 +153,9 @@ class LowerResolution:
         table = shrunk_positions(encoder, self.side // encoder.config.patch_size)
 
         def forward(pixel_values: Tensor) -> VideoFeatures:
-            frames = F.interpolate(
-                pixel_values.flatten(0, 1), size=self.side, mode="bilinear", antialias=True
-            )
-            small = frames.view(*pixel_values.shape[:2], *frames.shape[1:])
+            frames = at_least_float32(pixel_values.flatten(0, 1))  # the CPU shrinks no halves
+            frames = F.interpolate(frames, size=self.side, mode="bilinear", antialias=True)
+            small = frames.to(pixel_values.dtype).view(*pixel_values.shape[:2], *frames.shape[1:])
             x: Tensor = encoder.encoder.patch_embed(small)
             x = x + table.to(x.dtype)
             for block in encoder.blocks:

@@ -7,8 +7,8 @@ from textwrap import fill
 from typing import Any
 
 from vidtldr.baselines.schedules import PAPER, Layers
-from vidtldr.bench.quality import QualityResult, Row
 from vidtldr.bench.quality_methods import ABLATIONS, PRESET
+from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.visualize.plot import METHOD_STYLES, WIDE_INCHES, Plot, Style
 
 __all__ = ["quality_plot"]

@@ -68,7 +68,7 @@ def choose_preset(
 
     Args:
         model: In evaluation mode, unmerged, on its device.
-        options: How much to measure; nothing is timed.
+        options: How much to measure; nothing is timed, and every question is asked.
         store: As for `run_quality`.
         budget: FLOP ratio.
         layer_sets: Layers that may merge, 0-based.
@@ -83,7 +83,7 @@ def choose_preset(
             f"split must be 'validation' where something is chosen, got {options.split!r}. Test "
             "clips are for showing it."
         )
-    options = replace(options, num_rounds=0)
+    options = replace(options, num_rounds=0, questions="all")
     first_seed = replace(options, seeds=options.seeds[:1])
     encoder = model.vision_encoder
     cells = [_cell(encoder, budget, score, layers) for score, layers in product(SCORES, layer_sets)]

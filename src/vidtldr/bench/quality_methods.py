@@ -22,6 +22,13 @@ from vidtldr.baselines.schedules import (
     placement,
     random_dropping,
 )
+from vidtldr.bench.merging_methods import (
+    ABLATION_NAMES,
+    MERGING_METHODS,
+    SPREAD_METHODS,
+    VID_TLDR,
+)
+from vidtldr.budget.costs import default_layers
 from vidtldr.config import MergeConfig
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.fork_rng import fork_rng
@@ -36,13 +43,14 @@ __all__ = [
     "Chosen",
     "Method",
     "cell_at",
+    "merging_method",
     "paper_setting",
     "plan",
     "vision_flops",
 ]
 
-VID_TLDR, PRESET = "vid-TLDR", "bundled preset"
-CHOICES = ("score", "metric", "weighting", "pooling")
+PRESET = "bundled preset"
+CHOICES = ("score", "metric", "linkage", "weighting", "protect", "pooling")
 
 
 @dataclass(frozen=True)
@@ -98,26 +106,32 @@ def lower_resolution(encoder: VisionEncoder, budget: float, _: Layers) -> Varian
     return _costliest(encoder, budget, "lower resolution", options)
 
 
+def merging_method(name: str) -> Method:
+    """Return a method of `MERGING_METHODS`; its layers share out the removed tokens evenly."""
+    return Method(name, partial(merging, **MERGING_METHODS[name]))
+
+
+def spread_method(name: str) -> Method:
+    """Return a method of `SPREAD_METHODS`, in the layers of the default."""
+    return Method(name, partial(_spread, merging, **SPREAD_METHODS[name]), chooses_layers=False)
+
+
+def _spread(
+    meet: Callable[..., Variant], encoder: VisionEncoder, budget: float, _: Layers, **choices: Any
+) -> Variant:
+    return meet(encoder, budget, default_layers(len(encoder.blocks), "ward"), **choices)
+
+
+#: Ablations of vid-TLDR's two parts; without both it is plain merging on x.
+ABLATIONS = tuple(merging_method(name) for name in ABLATION_NAMES)
 METHODS = (
+    *map(spread_method, SPREAD_METHODS),
     Method(PAPER, paper_setting, chooses_layers=False),
-    Method(VID_TLDR, partial(merging, score="sharpness")),
-    Method("attention received", partial(merging, score="received")),
-    Method("flatness", partial(merging, score="flatness")),
-    Method("sharpness per head", partial(merging, score="sharpness-per-head")),
-    Method("representation shift", partial(merging, score="representation-shift")),
-    Method("plain merging on x", partial(merging, score=None)),
-    Method("vid-TLDR by mass", partial(merging, pooling="mass")),
-    Method("plain by mass", partial(merging, score=None, pooling="mass")),
-    Method("ToMe (keys)", partial(merging, score=None, metric="keys")),
-    Method("random merging", partial(merging, score=None, metric="random")),
+    *(merging_method(name) for name in MERGING_METHODS if name not in ABLATION_NAMES),
     Method("random dropping", random_dropping),
+    Method("random dropping, spread", partial(_spread, random_dropping), chooses_layers=False),
     Method("fewer frames", fewer_frames, chooses_layers=False),
     Method("lower resolution", lower_resolution, chooses_layers=False),
-)
-#: Ablations of vid-TLDR's two parts; without both it is plain merging on x.
-ABLATIONS = (
-    Method("no drop mask", partial(merging, weighting="saliency")),
-    Method("no sharpening", partial(merging, weighting="mask")),
 )
 
 
@@ -199,7 +213,7 @@ def vision_flops(encoder: VisionEncoder, variant: Variant) -> int:
     """Count the FLOPs of one clip's forward by running it; 1 MAC = 2 FLOPs."""
     config, weights = encoder.config, next(encoder.parameters())
     side = config.image_size
-    clip = torch.zeros(1, config.num_frames, 3, side, side, device=weights.device)
+    clip = torch.zeros(1, config.num_frames, 3, side, side).to(weights)
     forward = variant.forward_of(encoder)
     with torch.inference_mode(), fork_rng(weights.device):
         return count_flops(lambda: forward(clip))

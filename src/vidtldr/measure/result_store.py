@@ -32,6 +32,14 @@ class ResultStore:
     def __contains__(self, key: Mapping[str, Any]) -> bool:
         return _text(key) in self._values
 
+    def __getitem__(self, key: Mapping[str, Any]) -> Any:
+        return self._values[_text(key)]
+
+    def add(self, key: Mapping[str, Any], value: Any) -> None:
+        """Keep a measurement, on disk as well."""
+        self._append({"key": key, "value": value})
+        self._values[_text(key)] = value
+
     def get(
         self,
         key: Mapping[str, Any],

@@ -22,18 +22,23 @@ from vidtldr.shapes.language import ANSWERS, LABELS, Question, caption, label_of
 from vidtldr.shapes.model import ShapesUMT, normalise
 from vidtldr.shapes.world import ShapesClips, ShapesWorld
 from vidtldr.tasks.ask import answer_tokens
-from vidtldr.tasks.text_features import encode_texts, prompt_tokens
+from vidtldr.tasks.text_features import EncodedTexts, encode_texts, prompt_tokens
 
 __all__ = [
     "AnswerSheet",
     "EncodedClips",
     "ExamResult",
+    "answer_questions",
+    "best_candidates",
     "distinct_clips",
     "encode_clips",
+    "encode_prompts",
     "encode_with",
     "examine",
     "fill_sheet",
+    "label_clips",
     "mark",
+    "search_clips",
 ]
 
 NUM_RERANKED = 8  # candidates per query that the fusion encoder rescores
@@ -182,14 +187,14 @@ def fill_sheet(model: UMTRetrieval, answering: UMTAnswering, clips: EncodedClips
     Raises:
         ValueError: If a score is NaN.
     """
-    found = _search(model, clips)
-    labels = encode_texts(model, prompt_tokens(model.tokenizer, LABELS, "labels"))
-    best = _best(clips.embeddings @ labels.row_embeddings[labels.rows].T)
+    captions = encode_prompts(model, [caption(row) for row in clips.rows], "captions")
+    found = search_clips(model, clips, captions)
+    labels = label_clips(clips, encode_prompts(model, LABELS, "labels"))
     return AnswerSheet(
-        clips=_best(found.text_to_video),
-        captions=_best(found.video_to_text),
-        labels=tuple(LABELS[index] for index in best),
-        answers=_answers(answering, clips),
+        clips=best_candidates(found.text_to_video),
+        captions=best_candidates(found.video_to_text),
+        labels=tuple(LABELS[index] for index in labels),
+        answers=answer_questions(answering, clips.tokens, clips.questions()),
     )
 
 
@@ -209,32 +214,61 @@ def mark(sheet: AnswerSheet, clips: EncodedClips) -> ExamResult:
     )
 
 
-def _search(model: UMTRetrieval, clips: EncodedClips) -> Scores:
-    captions = [caption(row) for row in clips.rows]
-    texts = encode_texts(model, prompt_tokens(model.tokenizer, captions, "captions"))
-    dual = dual_scores(list(clips.embeddings), texts)
-    return rerank(model, clips.tokens.__getitem__, texts, dual, NUM_RERANKED)
+def encode_prompts(model: UMTRetrieval, texts: Sequence[str], name: str) -> EncodedTexts:
+    """Encode texts of the world; `name` is for error messages."""
+    return encode_texts(model, prompt_tokens(model.tokenizer, texts, name))
 
 
-def _best(scores: Tensor) -> tuple[int, ...]:
-    """The best candidate of each query; ties go to the first."""
+def search_clips(model: UMTRetrieval, clips: EncodedClips, captions: EncodedTexts) -> Scores:
+    """Score every clip against every caption; the best of each query are rescored by fusion."""
+    dual = dual_scores(list(clips.embeddings), captions)
+    return rerank(model, clips.tokens.__getitem__, captions, dual, NUM_RERANKED)
+
+
+def label_clips(clips: EncodedClips, labels: EncodedTexts) -> tuple[int, ...]:
+    """Find the label whose embedding is nearest to each clip's; ties go to the first.
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
+    return best_candidates(clips.embeddings @ labels.row_embeddings[labels.rows].T)
+
+
+def best_candidates(scores: Tensor) -> tuple[int, ...]:
+    """Find the best candidate of each query; ties go to the first.
+
+    Args:
+        scores: Higher is better, a row for each query.
+
+    Raises:
+        ValueError: If a score is NaN.
+    """
     if scores.isnan().any():
         raise ValueError("scores must be numbers, got NaN. Use float32.")
     return tuple(scores.argmax(dim=1).tolist())
 
 
-def _answers(model: UMTAnswering, clips: EncodedClips) -> tuple[tuple[str, ...], ...]:
-    """Answer every question; clips with equally many questions are batched together."""
+@torch.inference_mode()
+def answer_questions(
+    model: UMTAnswering, tokens: Sequence[VideoTokens], asked: Sequence[list[Question]]
+) -> tuple[tuple[str, ...], ...]:
+    """Answer every question; clips with equally many questions are batched together.
+
+    Args:
+        model: In evaluation mode.
+        tokens: Tokens (N, C) of each clip and their mass.
+        asked: The questions about each clip; a clip may have none.
+    """
     candidates = answer_tokens(model, ANSWERS, MAX_ANSWER_TOKENS)
-    asked = clips.questions()
     given: list[tuple[str, ...]] = [()] * len(asked)
     by_count: dict[int, list[int]] = defaultdict(list)
     for index, each in enumerate(asked):
-        by_count[len(each)].append(index)
+        if each:
+            by_count[len(each)].append(index)
     for indices in by_count.values():
         for start in range(0, len(indices), CLIPS_ASKED_AT_ONCE):
             batch = indices[start : start + CLIPS_ASKED_AT_ONCE]
-            videos = VideoTokens.stack([clips.tokens[index] for index in batch])
+            videos = VideoTokens.stack([tokens[index] for index in batch])
             answers = _answer_batch(model, candidates, videos, [asked[index] for index in batch])
             for index, answer in zip(batch, answers, strict=True):
                 given[index] = answer

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from itertools import product
 
 from vidtldr.shapes.factors import (
     COLOURS,
@@ -16,13 +17,16 @@ from vidtldr.shapes.factors import (
 
 __all__ = [
     "ANSWERS",
+    "DESCRIPTIONS",
     "FULL_CAPTIONS",
+    "KINDS",
     "LABELS",
     "MOTION_PHRASES",
     "PHRASES",
     "PLACES",
     "Question",
     "caption",
+    "description",
     "label_of",
     "motion_index",
     "motion_phrase",
@@ -66,6 +70,8 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "second_motion": tuple(f"another object that {motion}" for motion in SECOND_MOTIONS),
     "relation": tuple(f"another object {place} it" for place in PLACES),
 }  # fmt: skip
+#: What questions ask for.
+KINDS = ("shape", "colour", "size", "motion", "number", "place", "faster")
 ANSWERS = (*SHAPES, *COLOURS, *SIZES, *MOTION_PHRASES, "sways", *NUMBERS, *RELATIONS)
 
 
@@ -74,7 +80,7 @@ class Question:
     """A question about one clip.
 
     Attributes:
-        kind: What is asked for: shape, colour, size, motion, number, place or faster.
+        kind: What is asked for, one of `KINDS`.
         question: The question.
         answer: One of `ANSWERS`.
     """
@@ -114,6 +120,26 @@ def caption(row: FactorRow, phrasing: int = 0) -> str:
         place=PLACES[row.relation],
     )
     return _BEFORE_A_VOWEL.sub("an ", filled)
+
+
+def description(row: FactorRow) -> str:
+    """The caption of a clip if it showed its first object alone; one of `DESCRIPTIONS`."""
+    return caption(replace(row, num_objects=1))
+
+
+def _descriptions() -> tuple[str, ...]:
+    motions = [(0, direction) for direction in range(len(DIRECTIONS))]
+    motions += [(motion, 0) for motion in range(1, len(MOTIONS))]
+    counts = (range(len(SHAPES)), range(len(COLOURS)), range(len(SIZES)))
+    rows = (
+        FactorRow(shape, colour, size, motion, direction, 1, 0, 0, 0, 0)
+        for shape, colour, size, (motion, direction) in product(*counts, motions)
+    )
+    return tuple(caption(row) for row in rows)
+
+
+#: A caption for every clip of one object: shape, colour, size and motion with its direction.
+DESCRIPTIONS = _descriptions()
 
 
 def label_of(row: FactorRow) -> int:

@@ -1,13 +1,14 @@
 """`vidtldr bench`: quality, speed and memory of merging; does not import torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vidtldr.cli.bench.options import (
     MAX_ATTENTION_TOKENS,
     MAX_WIDTH,
+    QualityShapesOptions,
     ShapesOptions,
     SpeedOptions,
     parse_budgets,
@@ -56,7 +57,7 @@ def quality(
     ] = None,
     budgets: Annotated[
         str, typer.Option(help="FLOP ratios of the vision encoder, comma-separated.")
-    ] = "1,0.8,0.7,0.6,0.5,0.4,0.3",
+    ] = "1,0.8,0.6,0.5,0.4,0.3",
     methods: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +68,25 @@ def quality(
     first_layers: Annotated[
         str,
         typer.Option(help="First of the three merging layers, counted from 0; one row for each."),
-    ] = "0,1,2",
+    ] = "0",
+    questions: Annotated[
+        Literal["hard", "all"],
+        typer.Option(
+            help="hard: about motion and speed; the others are nearly always answered right, and "
+            "take most of the time of asking."
+        ),
+    ] = "hard",
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Dtype of weights and clips.")
+    ] = "float32",
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MAX_THREADS,
+            help="Processes of one thread each; 1: this one, with all its threads.",
+        ),
+    ] = 1,
     chosen: Annotated[
         Path | None,
         Reads(),
@@ -83,22 +102,28 @@ def quality(
         typer.Option(
             min=0,
             max=MAX_ROUNDS,
-            help="Timed runs of each setting, alternating with the unmerged model.",
+            help="Timed runs of each setting, alternating with the unmerged model; bench latency "
+            "times models of a usual size.",
         ),
-    ] = 3,
+    ] = 0,
     cache: Annotated[
         Path | None,
         Reads(),
-        typer.Option(metavar="DIR", help="Cache directory for measurements."),
+        typer.Option(
+            metavar="DIR",
+            help="Keep each measurement here; the same command goes on where it was stopped.",
+        ),
     ] = None,
-    shapes: ShapesOptions,
+    shapes: QualityShapesOptions,
     wanted: ResultOptions,
 ) -> None:
     """Compare methods at equal FLOP budgets on search, question answering and classification.
 
-    vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution.
+    vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution; each
+    with the unmerged model and with the best method on the same clips, and whether the difference
+    is beyond noise. It takes hours: give it --cache, and --jobs as many as there are cores.
 
-    Example: vidtldr bench quality --clips 100
+    Example: vidtldr bench quality --cache runs/quality --jobs 2
 
     Exit codes: 0 all done, 1 the plot or page could not be made, 2 nothing could start.
     """
@@ -113,7 +138,7 @@ def quality(
         from vidtldr.bench.quality import QualityOptions
         from vidtldr.cli.bench.run import run_quality_job
 
-        options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds)
+        options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds, questions)
         is_whole = run_quality_job(
             weights,
             shapes,
@@ -124,6 +149,8 @@ def quality(
             methods=names,
             by_budget=by_budget,
             cache=cache,
+            dtype=dtype,
+            num_jobs=jobs,
         )
     if not is_whole:
         raise typer.Exit(SOME_INPUTS_FAILED)

@@ -18,6 +18,7 @@ __all__ = [
     "BUILT_IN_NAMES",
     "MAX_ATTENTION_TOKENS",
     "MAX_WIDTH",
+    "QualityShapesOptions",
     "ShapesOptions",
     "SpeedOptions",
     "parse_budgets",
@@ -74,6 +75,18 @@ class ShapesOptions:
                 "0,1,2."
             )
         return seeds
+
+
+@dataclass(frozen=True)
+class QualityShapesOptions(ShapesOptions):
+    """The same for a gallery that is large enough to tell methods apart."""
+
+    clips: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MAX_CLIPS, help="Clips for each seed, and so the size of the gallery."
+        ),
+    ] = 1000
 
 
 def parse_budgets(typed: str) -> tuple[float, ...]:

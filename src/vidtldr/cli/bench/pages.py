@@ -8,31 +8,34 @@ from typing import Any
 
 import typer
 
-from vidtldr.bench.quality import QualityResult, Row
+from vidtldr.bench.marks import COMPARED
 from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_variants import MERGED, UNMERGED
+from vidtldr.cli.bench.quality_tables import (
+    budget_table,
+    change_table,
+    quality_headline,
+    quality_notes,
+    shown_budget,
+)
 from vidtldr.cli.bench.tables import (
     FIGURES,
     LATENCY_NOTE,
-    budget_table,
     ceiling_note,
     latency_doubts,
     latency_table,
     memory_table,
-    quality_headline,
-    quality_notes,
-    recall_table,
     saliency_headline,
     saliency_note,
     saliency_table,
     scaling_headline,
     scaling_table,
-    shown_budget,
 )
 from vidtldr.cli.output_options import ResultOptions
 from vidtldr.cli.terminal import in_flags, one_line, printable
@@ -71,9 +74,18 @@ def quality_page(report: Mapping[str, Any], result: QualityResult) -> BenchPage:
     """
     environment = report["environment"]
     budget = shown_budget(result)
-    recall, everything = recall_table(result, PAGE_WIDTH), budget_table(result, PAGE_WIDTH)
     notes = [as_sentence(note) for note in quality_notes(result, PAGE_WIDTH)]
     unmerged = f"Columns are shares of the FLOPs. {as_sentence(quality_headline(result))}"
+    changes = [
+        page_table(
+            change_table(result, figure, PAGE_WIDTH),
+            f"Change of {name} at each share of the FLOPs",
+            "method",
+            [unmerged] if figure == "r1" else [],
+        )
+        for figure, name in COMPARED.items()
+    ]
+    everything = budget_table(result, PAGE_WIDTH)
     return BenchPage(
         title="What saving operations costs in quality",
         lead="A video transformer searches, answers and labels generated clips of coloured shapes "
@@ -84,7 +96,7 @@ def quality_page(report: Mapping[str, Any], result: QualityResult) -> BenchPage:
         command=environment["command"],
         facts=[("weights", report["weights"]["file"]), *environment_facts(environment)],
         tables=[
-            page_table(recall, "R@1 at each share of the FLOPs", "method", [unmerged]),
+            *changes,
             page_table(everything, f"Every figure at {budget:g} of the FLOPs", "method", notes),
         ],
     )
@@ -129,23 +141,29 @@ def _saliency_tables(name: str, result: SaliencyResult) -> list[PageTable]:
 
 
 def _quality_verdict(result: QualityResult, budget: float) -> str:
-    rows = [row for row in result.rows if row.budget == budget and row.measures is not None]
+    rows = [row for row in result.rows if row.budget == budget and row.change is not None]
     shown = [row for row in rows if row.method == PRESET] or rows
-    if not shown or result.unmerged.measures is None:
+    if not shown:
         return ""
     row = shown[0]
     name = f"the {PRESET}" if row.method == PRESET else row.method
     speed = "" if row.timing is None else f"; it runs {row.timing['speedup']:.2f}x as fast"
     return (
-        f"With {row.flop_ratio:.0%} of the operations {name} has R@1 {_r1(row)}, the unmerged "
-        f"model {_r1(result.unmerged)}{speed}."
+        f"With {row.flop_ratio:.0%} of the operations {name} has R@1 {_r1(row)} %, the unmerged "
+        f"model {_r1(result.unmerged)} %, {_noise(row)}{speed}."
     )
 
 
 def _r1(row: Row) -> str:
     assert row.measures is not None
-    spread = row.measures["r1"]
-    return f"{spread.mean:.1f} ± {spread.std:.1f} %"
+    return f"{row.measures['r1'].mean:.1f}"
+
+
+def _noise(row: Row) -> str:
+    assert row.change is not None
+    change = row.change["r1"]
+    words = "beyond noise" if change.is_beyond_noise else "within noise"
+    return f"a change of {change.mean:+z.1f} ± {change.standard_error:.1f} points, {words}"
 
 
 def _saliency_verdict(results: Mapping[str, SaliencyResult]) -> str:

@@ -22,7 +22,8 @@ from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
 from vidtldr.bundled import BUNDLED, bundled_merge
 from vidtldr.cli.bench.options import ShapesOptions
 from vidtldr.cli.bench.pages import hand_over, missing_extras, quality_page, saliency_page
-from vidtldr.cli.bench.tables import print_quality, print_saliency
+from vidtldr.cli.bench.quality_tables import print_quality
+from vidtldr.cli.bench.tables import print_saliency
 from vidtldr.cli.output_options import ResultOptions
 from vidtldr.cli.terminal import phases, plain_table, printable, progress
 from vidtldr.config import MergeConfig
@@ -52,6 +53,8 @@ def run_quality_job(
     methods: Collection[str] | None,
     by_budget: Mapping[float, MergeConfig],
     cache: Path | None,
+    dtype: str = "float32",
+    num_jobs: int = 1,
 ) -> bool:
     """Measure quality, then print, write and plot the results.
 
@@ -65,6 +68,8 @@ def run_quality_job(
         methods: Names of the methods to run; None for all.
         by_budget: The choice for each budget, instead of the bundled preset's choices.
         cache: Directory with earlier measurements; None for none.
+        dtype: Name of the dtype of weights and clips.
+        num_jobs: Processes that measure.
 
     Returns:
         Whether every requested output was written; without matplotlib there is no plot.
@@ -75,16 +80,18 @@ def run_quality_job(
     missing = missing_extras(wanted)
     quiet_transformers()
     file = weights or BUNDLED_WEIGHTS
-    model = load_shapes(file).to(resolve_device(shapes.device))
+    model = load_shapes(file).to(resolve_device(shapes.device), getattr(torch, dtype))
     chosen = Chosen(bundled_merge(), by_budget)
     with phases() as on_step:
         placements = [placement(first) for first in firsts]
         cells = plan(model.vision_encoder, budgets, placements, chosen, methods)
         store = ResultStore(None if cache is None else cache / STORE_FILE)
-        result = run_quality(model, cells, options, store, on_step)
+        result = run_quality(model, cells, options, store, on_step, num_jobs=num_jobs)
     report = {
         "environment": environment(model.temp.device),
         "weights": _describe(weights, file),
+        "dtype": dtype,
+        "num_jobs": num_jobs,
         "preset": chosen.to_dict(),
         **result.to_dict(),
     }

@@ -6,59 +6,40 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidtldr.baselines.schedules import PAPER, Layers
-from vidtldr.bench.quality import QualityResult, Row, Spread
+from vidtldr.baselines.schedules import PAPER
 from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.quality_result import Spread
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.scaling import ScalingRow
 from vidtldr.bench.speed import SpeedRow
 from vidtldr.bench.speed_variants import MERGED, UNMERGED
-from vidtldr.cli.terminal import SPEED_MARK_NOTE, layer_span, plain_table, speed_mark
+from vidtldr.cli.terminal import SPEED_MARK_NOTE, plain_table, speed_mark
 from vidtldr.measure.busyness import busiest
 from vidtldr.measure.timing import Timing
 
 __all__ = [
     "FIGURES",
     "LATENCY_NOTE",
-    "budget_table",
     "ceiling_note",
     "latency_doubts",
     "latency_table",
     "memory_table",
     "print_latency",
     "print_memory",
-    "print_quality",
     "print_saliency",
     "print_scaling",
-    "quality_headline",
-    "quality_notes",
-    "recall_table",
+    "row_style",
     "saliency_headline",
     "saliency_note",
     "saliency_table",
     "scaling_headline",
     "scaling_table",
-    "shown_budget",
 ]
 
-SHOWN = ("text_to_video_r1", "video_to_text_r1", "answering", "labels")
-LETTERS = ("t>v", "v>t", "answ.", "labels")
-WORDS = ("text to video", "video to text", "answers", "labels")
 WIDTH_WITH_SPREAD = 110  # columns needed for a standard deviation beside each figure
-WIDTH_WITH_WORDS = 150  # columns needed for headings in words and all standard deviations
-TARGET_BUDGET = 0.6
 FIGURES = {"auroc": "AUROC", "precision": "precision", "precision_negated": "precision of minus it"}
-
-
-def print_quality(console: Console, result: QualityResult) -> None:
-    """Print recall at every budget, then every figure at the budget nearest 0.6."""
-    console.print(Text(quality_headline(result), style="bold"))
-    console.print(recall_table(result, console.width))
-    console.print(budget_table(result, console.width))
-    for line in quality_notes(result, console.width):
-        console.print(Text(line, style="dim"))
 
 
 def print_saliency(console: Console, weights: str, result: SaliencyResult) -> None:
@@ -99,121 +80,13 @@ def saliency_note(result: SaliencyResult) -> str:
     return f"{note} Layers count from 0."
 
 
-def quality_headline(result: QualityResult) -> str:
-    """Return a line about the unmerged model and the clips."""
-    row, options = result.unmerged, result.options
-    parts = [f"unmerged: {result.num_tokens} tokens, {result.gflops:.2f} GFLOPs"]
-    if row.timing is not None:
-        parts.append(f"{row.timing['clips_per_second']:.1f} clips/s")
-    if row.measures is not None:
-        parts += [
-            f"{name} {row.measures[key].mean:.1f}"
-            for name, key in (("R@1", "r1"), ("answers", "answering"), ("labels", "labels"))
-        ]
-    seeds = f"{len(options.seeds)} seeds of {options.num_clips} {options.split} clips"
-    return f"{', '.join(parts)}; {seeds}"
-
-
-def recall_table(result: QualityResult, width: int) -> Table:
-    """Build the table of recall at 1, one row per method and one column per budget.
-
-    Args:
-        result: Result of `run_quality`.
-        width: Columns of the terminal; a wide one gets standard deviations.
-    """
-    with_spread = width >= WIDTH_WITH_SPREAD
-    budgets = sorted({row.budget for row in result.rows}, reverse=True)
-    table = plain_table("R@1 at FLOP ratio", ["layers", *(f"{budget:g}" for budget in budgets)])
-    lines: dict[tuple[str, Layers | None], dict[float, Row]] = {}
-    for row in result.rows:
-        lines.setdefault((row.method, row.layers), {})[row.budget] = row
-    for (method, layers), rows in lines.items():
-        cells = (_measure(rows.get(budget), "r1", with_spread) for budget in budgets)
-        table.add_row(method, layer_span(layers), *cells, style=_style(method))
-    return table
-
-
-def shown_budget(result: QualityResult) -> float:
-    """Return the budget nearest 0.6."""
-    return min({row.budget for row in result.rows}, key=lambda each: abs(each - TARGET_BUDGET))
-
-
-def budget_table(result: QualityResult, width: int) -> Table:
-    """Build the table of every figure at the budget nearest 0.6; `width` as in `recall_table`."""
-    budget, is_wide = shown_budget(result), width >= WIDTH_WITH_WORDS
-    heads = WORDS if is_wide else LETTERS
-    columns = ["layers", "FLOPs", *heads, "cosine", "speed"]
-    table = plain_table(f"at FLOP ratio {budget:g}", columns)
-    for row in (result.unmerged, *(row for row in result.rows if row.budget == budget)):
-        if row.measures is None or row.flop_ratio is None:
-            continue
-        table.add_row(
-            row.method,
-            layer_span(row.layers),
-            f"{row.flop_ratio:.2f}",
-            *(_measure(row, name, is_wide) for name in SHOWN),
-            f"{row.measures['cosine'].mean:.3f}",
-            _speed(row),
-            style=_style(row.method),
-        )
-    return table
-
-
-def _speed(row: Row) -> str:
-    if row.gain is None:
-        return "-"
-    mark = "" if row.budget == 1 else speed_mark(row.gain.change)  # of the unmerged model: 1
-    return f"{mark}{row.gain.median:.2f}x"
-
-
-def _speed_notes(result: QualityResult) -> Iterable[str]:
-    """Yield notes: unclear speed-ups, why the slowest method gains nothing, a busy machine."""
-    here = [row for row in result.rows if row.budget == shown_budget(result)]
-    gains = {row.method: row.gain for row in here if row.gain is not None}
-    if any(gain.change == "unclear" for gain in gains.values()):
-        yield SPEED_MARK_NOTE
-    slow = {name: gain for name, gain in gains.items() if gain.change == "slower"}
-    if slow:
-        name = min(slow, key=lambda name: slow[name].median)
-        if slow[name].why_none:
-            yield f"{name}: {slow[name].words}; {slow[name].why_none}"
-    busy = busiest(gain.busy for gain in gains.values())
-    if busy.is_busy:
-        yield busy.warning
-
-
-def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
-    """Yield notes that readers of the tables need; `width` as in `recall_table`."""
-    for method in ("fewer frames", "lower resolution"):
-        rows = [row for row in result.rows if row.method == method and row.flop_ratio is not None]
-        if rows:
-            ratios = " ".join(f"{row.flop_ratio:.2f}" for row in rows)
-            yield f"{method} can only cost these FLOP ratios: {ratios}"
-    if any(row.unreachable for row in result.rows):
-        yield "-: so few FLOPs cannot be reached from these layers"
-    deviations = [row.measures["r1"].std for row in result.rows if row.measures is not None]
-    letters = "" if width >= WIDTH_WITH_WORDS else "t>v, v>t: text to video and back. "
-    if deviations:
-        yield f"standard deviation of R@1 over seeds: at most {max(deviations):.1f} points."
-    yield (
-        f"{letters}speed: clips a second of the vision encoder over the unmerged "
-        "one's. Layers count from 0; the paper merges from 0 on."
-    )
-    yield from _speed_notes(result)
-
-
-def _measure(row: Row | None, name: str, with_spread: bool) -> str:
-    if row is None or row.measures is None:
-        return "-"
-    return _figure(row.measures[name], 1, with_spread)
-
-
 def _figure(figure: Spread, decimals: int, with_spread: bool) -> str:
     mean = f"{figure.mean:.{decimals}f}"
     return f"{mean} ±{figure.std:.{decimals}f}" if with_spread else mean
 
 
-def _style(name: str) -> str:
+def row_style(name: str) -> str:
+    """Return the style of a method's row: bold for the ones that readers look for first."""
     return "bold" if name in (PAPER, PRESET, MERGED, UNMERGED) else ""
 
 
@@ -304,7 +177,7 @@ def memory_table(width: int, rows: Iterable[MemoryRow]) -> Table:
         sizes = [row.median_bytes, *row.spread_bytes][: 1 + len(spreads)]
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         cells = (f"{size / 2**20:.0f}" for size in sizes)
-        table.add_row(row.variant, *cells, ratio, style=_style(row.variant))
+        table.add_row(row.variant, *cells, ratio, style=row_style(row.variant))
     return table
 
 
@@ -334,7 +207,7 @@ def latency_table(width: int, rows: Sequence[SpeedRow]) -> Table:
             ]
         if has_rounding:
             cells += ["-" if row.rounding is None else f"{row.rounding:.1e}"]
-        table.add_row(row.variant, *cells, style=_style(row.variant))
+        table.add_row(row.variant, *cells, style=row_style(row.variant))
     return table
 
 

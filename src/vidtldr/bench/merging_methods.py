@@ -1,0 +1,41 @@
+"""The ways to merge that benchmarks compare, each as the fields of `MergeConfig` that it sets.
+
+Layers and counts are not among them: benchmarks compare at equal cost.
+"""
+
+from typing import Any
+
+__all__ = ["ABLATION_NAMES", "DEFAULT", "MERGING_METHODS", "SPREAD_METHODS", "VID_TLDR"]
+
+DEFAULT, VID_TLDR = "default", "vid-TLDR"
+#: These merge in the layers that the default merges in: a little in each of many.
+SPREAD_METHODS: dict[str, dict[str, Any]] = {
+    DEFAULT: {"pooling": "mass"},
+    "default by tokens": {},
+    "default, protected": {
+        "score": "sharpness",
+        "linkage": "ward",
+        "protect": 0.3,
+        "pooling": "mass",
+    },
+    "vid-TLDR by mass, spread": {"score": "sharpness", "pooling": "mass"},
+    "plain by mass, spread": {"linkage": "cosine", "pooling": "mass"},
+    "ToMe by mass, spread": {"score": None, "metric": "keys", "pooling": "mass"},
+}
+MERGING_METHODS: dict[str, dict[str, Any]] = {
+    VID_TLDR: {"score": "sharpness"},
+    "attention received": {"score": "received"},
+    "flatness": {"score": "flatness"},
+    "sharpness per head": {"score": "sharpness-per-head"},
+    "representation shift": {"score": "representation-shift"},
+    "plain merging on x": {"linkage": "cosine"},
+    "vid-TLDR by mass": {"score": "sharpness", "pooling": "mass"},
+    "plain by mass": {"linkage": "cosine", "pooling": "mass"},
+    "ToMe (keys)": {"score": None, "metric": "keys"},
+    "ToMe by mass": {"score": None, "metric": "keys", "pooling": "mass"},
+    "random merging": {"score": None, "metric": "random"},
+    "no drop mask": {"score": "sharpness", "weighting": "saliency"},
+    "no sharpening": {"score": "sharpness", "weighting": "mask"},
+}
+#: Of vid-TLDR's two parts; they stand behind all other methods in tables, and not in plots.
+ABLATION_NAMES = ("no drop mask", "no sharpening")

@@ -1,0 +1,105 @@
+"""Measure settings one after the other, here or in several processes."""
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any
+
+import torch
+
+from vidtldr.baselines.baseline import Variant
+from vidtldr.bench.quality_options import QualityOptions
+from vidtldr.bench.seed_exam import SeedExam
+from vidtldr.shapes.model import ShapesUMT
+
+__all__ = ["Examiner", "Task", "measure_tasks"]
+
+Task = tuple[int, Variant]  # a seed and a setting
+
+
+class Examiner:
+    """Measures settings; the clips of a seed are drawn once as long as the seed does not change.
+
+    Args:
+        model: In evaluation mode, unmerged, on its device.
+        options: How much to measure.
+    """
+
+    def __init__(self, model: ShapesUMT, options: QualityOptions) -> None:
+        self.model = model
+        self.options = options
+        self._exam: SeedExam | None = None
+
+    def exam_of(self, seed: int) -> SeedExam:
+        """Return the exam of a seed."""
+        if self._exam is None or self._exam.seed != seed:
+            own = self.options
+            self._exam = SeedExam(
+                self.model, seed, own.split, own.num_clips, own.batch_size, own.questions
+            )
+        return self._exam
+
+    def measure(self, task: Task) -> dict[str, Any]:
+        """Measure a setting on the clips of a seed; see `SeedExam.measure`."""
+        seed, variant = task
+        return self.exam_of(seed).measure(variant)
+
+
+def measure_tasks(
+    model: ShapesUMT, options: QualityOptions, tasks: Sequence[Task], num_jobs: int
+) -> Iterator[tuple[Task, dict[str, Any]]]:
+    """Measure tasks and yield each with its result, in the order in which they are done.
+
+    Processes end at once where the loop over them ends early, and with this process.
+
+    Args:
+        model: In evaluation mode, unmerged, on its device.
+        options: How much to measure.
+        tasks: What to measure; tasks of a seed are best kept together.
+        num_jobs: Processes, each of one thread; 1 measures in this one, with its threads.
+    """
+    num_jobs = min(num_jobs, len(tasks))
+    if num_jobs <= 1:
+        examiner = Examiner(model, options)
+        for task in tasks:
+            yield task, examiner.measure(task)
+        return
+    context = get_context("spawn")
+    alive, keep_alive = context.Pipe(duplex=False)  # when our end closes, the workers exit
+    pool = ProcessPoolExecutor(
+        num_jobs, context, _start_worker, (alive, pickle.dumps((model, options)))
+    )
+    try:
+        futures = {pool.submit(_measure, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        keep_alive.close()
+        alive.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_examiners: list[Examiner] = []  # of a worker process: one
+
+
+def _start_worker(alive: Connection, pickled: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent says what to do
+    Thread(target=_exit_with_parent, args=(alive,), daemon=True).start()
+    torch.set_num_threads(1)
+    _examiners.append(Examiner(*pickle.loads(pickled)))
+
+
+def _exit_with_parent(alive: Connection) -> None:
+    try:
+        alive.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _measure(task: Task) -> dict[str, Any]:
+    return _examiners[0].measure(task)
