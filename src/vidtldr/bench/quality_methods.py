@@ -90,7 +90,7 @@ class Cell:
 
 def paper_setting(encoder: VisionEncoder, budget: float, _: Layers) -> Merging:
     """vid-TLDR from the first layer on, with the paper's shares."""
-    return front_loaded(encoder, budget, placement(0))
+    return front_loaded(encoder, budget, placement(0), score="sharpness")
 
 
 def fewer_frames(encoder: VisionEncoder, budget: float, _: Layers) -> Variant:
