@@ -12,15 +12,15 @@ DEFAULT, VID_TLDR = "default", "vid-TLDR"
 SPREAD_METHODS: dict[str, dict[str, Any]] = {
     DEFAULT: {"pooling": "mass"},
     "default by tokens": {},
-    "default, protected": {
+    "default (protected)": {
         "score": "sharpness",
         "linkage": "ward",
         "protect": 0.3,
         "pooling": "mass",
     },
-    "vid-TLDR by mass, spread": {"score": "sharpness", "pooling": "mass"},
-    "plain by mass, spread": {"linkage": "cosine", "pooling": "mass"},
-    "ToMe by mass, spread": {"score": None, "metric": "keys", "pooling": "mass"},
+    "vid-TLDR by mass (spread)": {"score": "sharpness", "pooling": "mass"},
+    "plain by mass (spread)": {"linkage": "cosine", "pooling": "mass"},
+    "ToMe by mass (spread)": {"score": None, "metric": "keys", "pooling": "mass"},
 }
 MERGING_METHODS: dict[str, dict[str, Any]] = {
     VID_TLDR: {"score": "sharpness"},

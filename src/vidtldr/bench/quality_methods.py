@@ -129,7 +129,7 @@ METHODS = (
     Method(PAPER, paper_setting, chooses_layers=False),
     *(merging_method(name) for name in MERGING_METHODS if name not in ABLATION_NAMES),
     Method("random dropping", random_dropping),
-    Method("random dropping, spread", partial(_spread, random_dropping), chooses_layers=False),
+    Method("random dropping (spread)", partial(_spread, random_dropping), chooses_layers=False),
     Method("fewer frames", fewer_frames, chooses_layers=False),
     Method("lower resolution", lower_resolution, chooses_layers=False),
 )
