@@ -48,7 +48,7 @@ def test_there_are_the_papers_18():
 )
 def test_schedules_are_the_papers(name, r):
     assert PRESETS[name] == r
-    assert MergeConfig(preset=name) == MergeConfig(r=r)
+    assert MergeConfig(preset=name) == MergeConfig(r=r, score="sharpness")
     MergeConfig(preset=name).validate_for(12 if "b16" in name else 24, 2352)
 
 

@@ -156,7 +156,7 @@ def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
     cells = plan(encoder, (0.8,), (EARLY, LATE), CHOSEN, ["random dropping", "no drop mask"])
     found = [(cell.method, cell.layers) for cell in cells]
     assert found == [("random dropping", EARLY), ("random dropping", LATE), ("no drop mask", EARLY)]
-    names = r"`methods` must be of bundled preset, paper's.*, got tome"
+    names = r"`methods` must be of bundled preset, default, .*, got tome"
     with pytest.raises(ValueError, match=names):
         plan(encoder, (0.8,), (EARLY,), CHOSEN, ["tome"])
 

@@ -28,7 +28,7 @@ from vidtldr.patch.twin import merged_twin, twin
 from vidtldr.visualize.plot import NARROW_INCHES, WIDE_INCHES
 
 CPU = torch.device("cpu")
-CONFIG = MergeConfig(r=[0, 9, 5])
+CONFIG = MergeConfig(r=[0, 9, 5], score="sharpness")
 SETTING = Setting(2, "float32", 6, 32)
 
 

@@ -25,7 +25,7 @@ def test_videomae_gives_the_authors_numbers(golden: Path, impl: str, run: int) -
     model = VideoMAEForVideoClassification.from_pretrained(golden / "videomae" / "model").eval()
     # Entries below 1 are shares in the authors' program.
     is_ratio = any(0 < entry < 1 for entry in schedule)
-    merging = {"ratio" if is_ratio else "r": schedule}
+    merging = {"ratio" if is_ratio else "r": schedule, "score": "sharpness"}
     with (
         vidtldr.patched(model, impl=impl, **merging),
         vidtldr.trace(model) as trace,

@@ -13,12 +13,13 @@ from support.tiny_models import TRANSFORMERS, clips, videomae, vivit
 from torch import Tensor, nn
 
 import vidtldr
-from vidtldr.config import Metric, Score, Weighting
+from vidtldr.config import Linkage, Metric, Score, Weighting
 from vidtldr.patch.merging_forward import MergingForward
 
 SCORES = [*get_args(Score), None]
 METRICS = get_args(Metric)
 WEIGHTINGS = get_args(Weighting)
+LINKAGES = get_args(Linkage)
 R = [0, 9, 5]  # the first layer keeps the host's own forward
 HOSTS = [videomae, vivit]
 CONFIGS = [
@@ -64,24 +65,35 @@ def vidtldr_blocks(model: nn.Module) -> list[nn.Module]:
 @pytest.mark.parametrize("impl", ["reference", "blocked"])
 def test_merged_videomae_equals_the_float64_oracle(impl: str, use_mean_pooling: bool) -> None:
     model = videomae(use_mean_pooling=use_mean_pooling)
-    vidtldr.apply_patch(model, r=[11, 7, 0, 4], impl=impl)
+    vidtldr.apply_patch(model, r=[11, 7, 0, 4], score="sharpness", impl=impl)
     found = logits(model.double(), clips(3).double())
     vidtldr.remove_patch(model)
     expected = merged_logits_of_videomae(model, clips(3), [11, 7, 0, 4])
     assert (found - expected).abs().max() < 1e-11
 
 
+@pytest.mark.parametrize("linkage", LINKAGES)
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("score", SCORES)
-def test_every_score_and_weighting_equals_the_float64_oracle(
-    score: str | None, weighting: str
+def test_every_score_weighting_and_linkage_equals_the_float64_oracle(
+    score: str | None, weighting: str, linkage: str
 ) -> None:
     model = videomae()
-    vidtldr.apply_patch(model, r=[11, 7, 0, 4], score=score, weighting=weighting)
+    protect = 0.5 if weighting == "mass" and score is not None else 0.0
+    choices = {"score": score, "weighting": weighting, "linkage": linkage, "protect": protect}
+    vidtldr.apply_patch(model, r=[11, 7, 0, 4], **choices)
     found = logits(model.double(), clips(3).double())
     vidtldr.remove_patch(model)
-    expected = merged_logits_of_videomae(model, clips(3), [11, 7, 0, 4], score, weighting)
+    expected = merged_logits_of_videomae(model, clips(3), [11, 7, 0, 4], **choices)
     assert (found - expected).abs().max() < 1e-11
+
+
+def test_the_default_is_plain_merging_by_wards_linkage() -> None:
+    model = videomae()
+    default = logits(vidtldr.apply_patch(model, r=R))
+    assert torch.equal(
+        logits(vidtldr.apply_patch(model, r=R, score=None, metric="x", linkage="ward")), default
+    )
 
 
 @pytest.mark.parametrize("build", HOSTS)
@@ -127,9 +139,10 @@ def test_implementations_agree_for_every_score_and_metric(
 
 def test_scores_metrics_and_weightings_are_different_choices() -> None:
     model = videomae()
-    choices = [{"score": score} for score in SCORES]
+    choices: list[dict[str, Any]] = [{"score": score} for score in SCORES]
     choices += [{"metric": metric} for metric in METRICS if metric != "x"]
-    choices += [{"weighting": weighting} for weighting in WEIGHTINGS[1:]]
+    choices += [{"score": "sharpness", "weighting": each} for each in ("saliency", "mask")]
+    choices += [{"score": "sharpness", "protect": 1.0}, {"linkage": "cosine"}]
     outputs = [logits(vidtldr.apply_patch(model, r=R, **choice)) for choice in choices]
     for i, one in enumerate(outputs):
         assert not any(torch.allclose(one, other, atol=1e-3) for other in outputs[:i])
@@ -428,7 +441,7 @@ def test_a_mask_that_nobody_gave_is_refused_with_what_made_it() -> None:
 
 @pytest.mark.parametrize("impl", ["reference", "native", "blocked"])
 def test_vmap_over_clips_is_the_batch_or_said_not_to_work(impl: str) -> None:
-    model = vidtldr.apply_patch(videomae(), r=R, impl=impl)
+    model = vidtldr.apply_patch(videomae(), r=R, score="sharpness", impl=impl)
     over_clips = torch.vmap(lambda clip: logits(model, clip[None])[0])
     if impl == "blocked":
         with pytest.raises(NotImplementedError, match=r"must run outside torch\.vmap"):

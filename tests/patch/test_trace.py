@@ -16,7 +16,7 @@ def run(model: nn.Module, batch: int = 2) -> None:
 
 @pytest.mark.parametrize(("build", "prefix"), [(videomae, 0), (vivit, 1)])
 def test_the_trace_says_what_was_merged(build: Callable[..., nn.Module], prefix: int) -> None:
-    model = vidtldr.apply_patch(build(), r=[0, 9, 5])
+    model = vidtldr.apply_patch(build(), r=[0, 9, 5], score="sharpness")
     with vidtldr.trace(model) as trace:
         run(model)
     assert trace.num_tokens == [48 + prefix, 39 + prefix, 34 + prefix, 34 + prefix]
@@ -31,7 +31,7 @@ def test_the_trace_says_what_was_merged(build: Callable[..., nn.Module], prefix:
 
 
 def test_mass_is_what_the_original_tokens_still_count_for() -> None:
-    model = vidtldr.apply_patch(videomae(), r=[15, 9, 5])
+    model = vidtldr.apply_patch(videomae(), r=[15, 9, 5], score="sharpness")
     with vidtldr.trace(model) as trace:
         run(model)
     counted = torch.zeros_like(trace.mass).scatter_add_(1, trace.source, trace.source_weight)
@@ -41,7 +41,7 @@ def test_mass_is_what_the_original_tokens_still_count_for() -> None:
 
 
 def test_each_merging_layer_keeps_what_a_picture_needs() -> None:
-    model = vidtldr.apply_patch(videomae(), r=[15, 0, 5])
+    model = vidtldr.apply_patch(videomae(), r=[15, 0, 5], score="sharpness")
     with vidtldr.trace(model) as trace:
         run(model)
     first, third = trace.layers[0], trace.layers[2]
@@ -71,7 +71,7 @@ def test_a_model_that_does_not_merge_can_be_traced() -> None:
 
 
 def test_the_trace_holds_the_last_forward_and_leaves_nothing_behind() -> None:
-    model = vidtldr.apply_patch(videomae(), r=[9])
+    model = vidtldr.apply_patch(videomae(), r=[9], score="sharpness")
     with vidtldr.trace(model) as trace:
         run(model, batch=3)
         run(model, batch=1)
@@ -83,7 +83,7 @@ def test_the_trace_holds_the_last_forward_and_leaves_nothing_behind() -> None:
 
 
 def test_tracing_changes_no_answer() -> None:
-    model = vidtldr.apply_patch(videomae(), r=[9, 9])
+    model = vidtldr.apply_patch(videomae(), r=[9, 9], score="sharpness")
     with torch.no_grad():
         plain = model(pixel_values=clips()).logits
         with vidtldr.trace(model):
@@ -91,7 +91,7 @@ def test_tracing_changes_no_answer() -> None:
 
 
 def test_unmerging_by_the_trace_brings_back_the_shape_of_the_input() -> None:
-    model = vidtldr.apply_patch(videomae(), r=[15, 9])
+    model = vidtldr.apply_patch(videomae(), r=[15, 9], score="sharpness")
     with vidtldr.trace(model) as trace, torch.no_grad():
         hidden = model.videomae(clips()).last_hidden_state
     assert vidtldr.unmerge_tokens(hidden, trace.source).shape == (2, 48, 48)

@@ -13,8 +13,10 @@ def merged_logits_of_videomae(
     r_schedule: list[int],
     score: str | None = "sharpness",
     weighting: str = "masked-saliency",
+    linkage: str = "cosine",
+    protect: float = 0.0,
 ) -> Tensor:
-    """Logits of `VideoMAEForVideoClassification` with the paper's merge in each layer."""
+    """Logits of `VideoMAEForVideoClassification` with a merge, by default the paper's, in layers."""
     model = model.double()
     x = model.videomae.embeddings(pixel_values.double(), None)
     mass = torch.ones(x.shape[:2], dtype=torch.float64)
@@ -29,8 +31,10 @@ def merged_logits_of_videomae(
         x, probabilities = _attend(q, k, v, mass, x, block)
         if r:
             shift = (_mlp(block, x) - x).square().sum(-1).sqrt()
-            weights = _weights(score, weighting, probabilities, shift)
-            x, mass = _merge(x, mass, weights, r)
+            s, weights = _weights(score, weighting, probabilities, shift)
+            x, mass = _merge(
+                x, mass, weights, r, mass if linkage == "ward" else None, protect * s
+            )
         x = x + _mlp(block, x)
     pooled = (
         x.mean(dim=1) if model.videomae.layernorm is None else model.videomae.layernorm(x)[:, 0]
@@ -51,7 +55,9 @@ def _mlp(block: nn.Module, x: Tensor) -> Tensor:
     return block.output.dense(block.intermediate(block.layernorm_after(x)))
 
 
-def _weights(score: str | None, weighting: str, probabilities: Tensor, shift: Tensor) -> Tensor:
+def _weights(
+    score: str | None, weighting: str, probabilities: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
     attn = probabilities.mean(1)
     sharpness = (attn * attn.log()).sum(-1)
     h = {
@@ -63,15 +69,28 @@ def _weights(score: str | None, weighting: str, probabilities: Tensor, shift: Te
         None: torch.zeros_like(shift),
     }[score]
     if score is None:
-        return torch.ones_like(h)
+        return torch.zeros_like(h), torch.ones_like(h)
     s = (h - h.amin(1, keepdim=True)) / (h.amax(1, keepdim=True) - h.amin(1, keepdim=True))
     mean = s.mean(1, keepdim=True)
     sharpened = F.relu(s - mean) / (s.amax(1, keepdim=True) - mean)
-    return {"masked-saliency": sharpened, "saliency": s, "mask": (s >= mean).double()}[weighting]
+    weights = {
+        "masked-saliency": sharpened,
+        "saliency": s,
+        "mask": (s >= mean).double(),
+        "mass": torch.ones_like(s),
+    }
+    return s, weights[weighting]
 
 
-def _merge(x: Tensor, mass: Tensor, weights: Tensor, r: int) -> tuple[Tensor, Tensor]:
-    match = match_tokens(x, r)
+def _merge(
+    x: Tensor,
+    mass: Tensor,
+    weights: Tensor,
+    r: int,
+    mass_for_linkage: Tensor | None,
+    protection: Tensor,
+) -> tuple[Tensor, Tensor]:
+    match = match_tokens(x, r, mass=mass_for_linkage, protection=protection)
     clips = []
     for b in range(len(x)):
         group_mass, group_sum = mass[b].clone(), mass[b, :, None] * x[b]
