@@ -22,6 +22,8 @@ from vidtldr.baselines.schedules import (
     placement,
     random_dropping,
 )
+from vidtldr.bench import merge_methods
+from vidtldr.bench.merge_methods import MERGING, VID_TLDR
 from vidtldr.config import MergeConfig
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.fork_rng import fork_rng
@@ -38,10 +40,11 @@ __all__ = [
     "cell_at",
     "paper_setting",
     "plan",
+    "validate_cells",
     "vision_flops",
 ]
 
-VID_TLDR, PRESET = "vid-TLDR", "bundled preset"
+PRESET = "bundled preset"
 CHOICES = ("score", "metric", "weighting", "pooling")
 
 
@@ -98,27 +101,18 @@ def lower_resolution(encoder: VisionEncoder, budget: float, _: Layers) -> Varian
     return _costliest(encoder, budget, "lower resolution", options)
 
 
+def _methods_of(table: Mapping[str, Mapping[str, Any]]) -> tuple[Method, ...]:
+    return tuple(Method(name, partial(merging, **fields)) for name, fields in table.items())
+
+
 METHODS = (
     Method(PAPER, paper_setting, chooses_layers=False),
-    Method(VID_TLDR, partial(merging, score="sharpness")),
-    Method("attention received", partial(merging, score="received")),
-    Method("flatness", partial(merging, score="flatness")),
-    Method("sharpness per head", partial(merging, score="sharpness-per-head")),
-    Method("representation shift", partial(merging, score="representation-shift")),
-    Method("plain merging on x", partial(merging, score=None)),
-    Method("vid-TLDR by mass", partial(merging, pooling="mass")),
-    Method("plain by mass", partial(merging, score=None, pooling="mass")),
-    Method("ToMe (keys)", partial(merging, score=None, metric="keys")),
-    Method("random merging", partial(merging, score=None, metric="random")),
+    *_methods_of(MERGING),
     Method("random dropping", random_dropping),
     Method("fewer frames", fewer_frames, chooses_layers=False),
     Method("lower resolution", lower_resolution, chooses_layers=False),
 )
-#: Ablations of vid-TLDR's two parts; without both it is plain merging on x.
-ABLATIONS = (
-    Method("no drop mask", partial(merging, weighting="saliency")),
-    Method("no sharpening", partial(merging, weighting="mask")),
-)
+ABLATIONS = _methods_of(merge_methods.ABLATIONS)
 
 
 @dataclass(frozen=True)
@@ -177,7 +171,7 @@ def plan(
         ValueError: If a budget is out of range, or a layer or a method does not exist.
     """
     names = (PRESET, *(method.name for method in (*METHODS, *ABLATIONS)))
-    _validate(encoder, budgets, placements)
+    validate_cells(len(encoder.blocks), budgets, placements)
     unknown = sorted(set(methods or ()) - set(names))
     if unknown:
         raise ValueError(
@@ -225,10 +219,17 @@ def _costliest(
     )
 
 
-def _validate(
-    encoder: VisionEncoder, budgets: Sequence[float], placements: Sequence[Layers]
-) -> None:
-    depth = len(encoder.blocks)
+def validate_cells(depth: int, budgets: Sequence[float], placements: Sequence[Layers]) -> None:
+    """Check budgets and layers.
+
+    Args:
+        depth: Layers of the model.
+        budgets: FLOP ratios.
+        placements: Sets of layers that may merge.
+
+    Raises:
+        ValueError: If a budget is not in (0, 1), or a layer does not exist.
+    """
     for budget in budgets:
         if not 0 < budget < 1:
             raise ValueError(
