@@ -90,4 +90,6 @@ def _still_found(exceeded: Tensor) -> Tensor:
 
 def _f_measure(hits: Tensor, found: Tensor, num_foreground: Tensor) -> Tensor:
     """F from counts; 0 where nothing is found. It is (1+β²)PR / (β²P + R), multiplied out."""
-    return (1 + BETA_SQUARED) * hits.double() / (BETA_SQUARED * num_foreground + found)
+    hits, found, num_foreground = hits.double(), found.double(), num_foreground.double()
+    f = (1 + BETA_SQUARED) * hits / (BETA_SQUARED * num_foreground + found)
+    return f.clamp(max=1)  # rounding

@@ -47,12 +47,12 @@ def dense(
         ),
     ] = None,
     budgets: Annotated[
-        str, typer.Option(help="FLOP ratios of the backbone, comma-separated.")
+        str, typer.Option(help="FLOP ratios of the backbone: 0.8,0.6.")
     ] = "0.8,0.6,0.5,0.4",
     methods: Annotated[
         str | None,
         typer.Option(
-            help='Methods, comma-separated: "vid-TLDR,ToMe (keys)"; default: all.',
+            help='Methods: "vid-TLDR,ToMe (keys)"; default: all.',
             show_default=False,
         ),
     ] = None,

@@ -67,8 +67,8 @@ def dense_table(result: DenseResult, name: str, width: int) -> Table:
     for row in result.rows:
         lines.setdefault((row.method, row.layers), {})[row.budget] = row
     for (method, layers), rows in lines.items():
-        figures = [rows[budget].figures.get(name) for budget in budgets]
-        cells = (_cell(each, factor, decimals, width) for each in figures)
+        found = {budget: row.figures.get(name) for budget, row in rows.items()}
+        cells = (_cell(found.get(budget), factor, decimals, width) for budget in budgets)
         style = "bold" if method == VID_TLDR else ""
         table.add_row(method, layer_span(layers), *cells, style=style)
     return table
