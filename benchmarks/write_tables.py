@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from doc_tables import gpu, machines, models, page, paper, quality, scale, speed, tuning
+from doc_tables import dense, gpu, machines, models, page, paper, quality, scale, speed, tuning
 from doc_tables.results import ROOT, read
 
 from vidtldr.bench.machine_tables import busy_tables, never_slower_tables
@@ -43,6 +43,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "findings": quality.findings,
     "against_tome": quality.against_tome,
     "saliency": quality.saliency,
+    "dense": dense.dense,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,
     "reproduce": paper.reproduce,

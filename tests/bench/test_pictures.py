@@ -1,3 +1,5 @@
+import importlib.metadata
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ from PIL import Image
 from support.tiny_dense import disc, write_photos
 from support.tiny_files import write_video
 
+from vidtldr.bench.focus_weights import focus_file, packaged_file
 from vidtldr.bench.picture_files import PictureFile, find_pictures
 from vidtldr.bench.pictures import read_picture
 from vidtldr.video.decode import VideoError, read_clip
@@ -143,10 +146,6 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.metadata
-
-    from vidtldr.bench.focus_weights import focus_file, packaged_file
-
     with pytest.raises(ImportError, match=r"must have no-such-package, .* 'vidtldr\[real\]'"):
         packaged_file("no-such-package", "a/b.png")
     with pytest.raises(ImportError, match=r"must have pillow, which .* lacks PIL/none.png"):
@@ -158,3 +157,10 @@ def test_a_missing_extra_is_named_with_its_install_line(monkeypatch: pytest.Monk
             focus_file()
         with pytest.raises(ImportError, match=r"must have scikit-image, .*Run pip install"):
             find_pictures(None, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("vidtldr.bench.focus_weights.packaged_file", lambda *_: Path("model.onnx"))
+        patch.setitem(sys.modules, "onnx", None)
+        with pytest.raises(
+            ImportError, match=r"must have onnx, .*Run pip install 'vidtldr\[real\]'"
+        ):
+            focus_file()

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from rich.console import Console
+from support.made_up_dense import made_up_dense
 from support.outcomes import one_error_line
 from support.tiny_dense import tiny_dense_model, write_photos
 from support.tiny_files import write_video
 
-from vidtldr.bench.dense_result import DenseResult, DenseRow, DenseScoreRow, over
-from vidtldr.bench.saliency_scores import SCORES
 from vidtldr.cli.bench.dense_tables import print_dense
 
 Run = Callable[..., Result]
@@ -73,6 +72,17 @@ def test_a_bad_photo_is_reported_and_ends_with_exit_code_1(dense: Run, tmp_path:
     assert done.stderr.count("\n") == len(done.stderr.splitlines())
 
 
+def test_without_the_extra_its_install_line_is_the_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        nothing = "importlib.metadata.MetadataPathFinder.find_distributions"
+        patch.setattr(nothing, lambda *_: ())
+        line = one_error_line(run("bench", "dense"))
+    assert line.startswith("error: bench dense must have scikit-image, which is not installed")
+    assert line.endswith(" Run pip install 'vidtldr[real]'.\n")
+
+
 def test_nothing_but_bad_photos_is_an_error(dense: Run, tmp_path: Path) -> None:
     photo = tmp_path / "bad.png"
     photo.write_bytes(b"no picture")
@@ -109,37 +119,10 @@ def test_usage_errors(
     assert message in one_error_line(dense(*typed, *arguments))
 
 
-def made_up(*, has_masks: bool) -> DenseResult:
-    figure = over([0.0123, -0.0456, 0.0789])
-    assert figure is not None
-    names = ["feature_distance", "map_change", "agreement"]
-    names += ["max_f", "auroc", "max_f_change", "auroc_change"] if has_masks else []
-    figures = dict.fromkeys(names, figure)
-    rows = [
-        DenseRow(method, (first, first + 1, first + 2), budget, {}, None, budget, figures)
-        for method in ("vid-TLDR", "representation shift")
-        for first in (0, 1, 2, 3)
-        for budget in (0.8, 0.6, 0.5)
-    ]
-    rows.append(DenseRow("vid-TLDR", (3, 4, 5), 0.4, unreachable="too few"))
-    return DenseResult(
-        unmerged=DenseRow("unmerged", None, 1.0, {}, None, 1.0, figures),
-        rows=tuple(rows),
-        scores=tuple(DenseScoreRow(layer, name, figure) for layer in range(12) for name in SCORES),
-        scores_against="masks" if has_masks else "own map",
-        pictures=("a", "b", "c"),
-        num_masks=3 if has_masks else 0,
-        failed=(),
-        side=392,
-        num_frames=4,
-        gflops=45.0,
-    )
-
-
 @pytest.mark.parametrize("has_masks", [False, True])
 @pytest.mark.parametrize("width", [80, 140])
 def test_tables_fit(width: int, has_masks: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    print_dense(Console(width=width, highlight=False), made_up(has_masks=has_masks))
+    print_dense(Console(width=width, highlight=False), made_up_dense(has_masks=has_masks))
     text = capsys.readouterr().out
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
