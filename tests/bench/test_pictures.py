@@ -160,7 +160,5 @@ def test_a_missing_extra_is_named_with_its_install_line(monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr("vidtldr.bench.focus_weights.packaged_file", lambda *_: Path("model.onnx"))
         patch.setitem(sys.modules, "onnx", None)
-        with pytest.raises(
-            ImportError, match=r"must have onnx, .*Run pip install 'vidtldr\[real\]'"
-        ):
+        with pytest.raises(ImportError, match=r"must have onnx, .* 'vidtldr\[real\]'"):
             focus_file()

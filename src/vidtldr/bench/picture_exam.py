@@ -78,7 +78,7 @@ class PictureExam:
 
     @cached_property
     def unmerged(self) -> DenseOutput:
-        """The unmerged model's output for all frames."""
+        """The unmerged model's output for all frames, on the CPU."""
         return self._run(None)
 
     @torch.inference_mode()
@@ -90,7 +90,7 @@ class PictureExam:
                 self.model(frames.to(device), backbone)
                 for frames in torch.split(self.picture.pixel_values, _FRAMES_AT_ONCE)
             ]
-        return DenseOutput(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return DenseOutput(*(torch.cat(each).cpu() for each in zip(*parts, strict=True)))
 
     def _truths(self) -> list[Tensor]:
         mask = self.picture.mask
@@ -99,7 +99,7 @@ class PictureExam:
     def _places(self, truth: Tensor) -> Tensor:
         """Mask of the places, (N,), of a mask of the pixels (S, S)."""
         shares = F.avg_pool2d(truth[None].float(), self.model.patch_size)
-        return shares.flatten().cpu() >= 0.5
+        return shares.flatten() >= 0.5
 
     @torch.inference_mode()
     def _scores(self, frame: Tensor) -> list[Tensor]:
