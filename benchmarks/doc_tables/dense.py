@@ -7,13 +7,13 @@ from doc_tables.results import Report, made_by, read, table
 
 DENSE = "19_dense"
 NEAR_BUDGET = 0.6
-#: Heading, factor and decimals of each figure.
+#: Heading, factor and format of each figure.
 FIGURES = {
-    "max_f_change": ("max F, points", 100, 1),
-    "auroc_change": ("AUROC, points", 100, 1),
-    "feature_distance": ("cosine distance", 1, 3),
-    "map_change": ("map change", 1, 3),
-    "agreement": ("agreement", 1, 3),
+    "max_f_change": ("max F, points", 100, "+z.1f"),
+    "auroc_change": ("AUROC, points", 100, "+z.1f"),
+    "feature_distance": ("cosine distance", 1, "z.3f"),
+    "map_change": ("map change", 1, "z.3f"),
+    "agreement": ("agreement", 1, "z.3f"),
 }
 Row = dict[str, Any]
 
@@ -123,7 +123,7 @@ def _figure(row: Row | None, name: str) -> str:
     figure = None if row is None else row["figures"].get(name)
     if figure is None:
         return "-"
-    _, factor, decimals = FIGURES[name]
+    _, factor, form = FIGURES[name]
     mean, error = (figure[key] for key in ("mean", "standard_error"))
-    spread = "" if error is None else f" ± {factor * error:.{decimals}f}"
-    return f"{factor * mean:.{decimals}f}{spread}"
+    spread = "" if error is None else f" ± {factor * error:{form.removeprefix('+')}}"
+    return f"{factor * mean:{form}}{spread}"

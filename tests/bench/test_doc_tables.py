@@ -153,10 +153,10 @@ def test_dense_outputs_have_a_line_for_each_method_and_placement(
     text = dense()
     lines = text.splitlines()
     assert "| method | layers | 0.8 | 0.6 | 0.5 | 0.4 |" in lines
-    figure = "1.5 ± 3.6" if has_masks else "0.015 ± 0.036"
+    figure = "+1.5 ± 3.6" if has_masks else "0.015 ± 0.036"
     assert f"| vid-TLDR | 3, 4, 5 | {figure} | {figure} | {figure} | - |" in lines
     [at_budget] = [line for line in lines if line.startswith("| vid-TLDR | 0.60 |")]
-    accuracy = "1.5 ± 3.6 | 1.5 ± 3.6 | " if has_masks else ""
+    accuracy = "+1.5 ± 3.6 | +1.5 ± 3.6 | " if has_masks else ""
     assert at_budget == f"| vid-TLDR | 0.60 | {accuracy}{' | '.join(['0.015 ± 0.036'] * 3)} |"
     assert f"| rollout |{' 0.02 |' * 12}" in lines
     assert ("the masks" if has_masks else "the unmerged map above 0.5") in text

@@ -41,7 +41,7 @@ def test_photos_and_videos_are_measured_printed_and_written(
     command = ("--photos", photos, "--masks", masks, "--frames", "2", "--cache", tmp_path / "cache")
     done = dense(*command, "-o", output)
     assert done.exit_code == 0, done.output
-    assert "4 pictures of 40x40, 3 with a mask" in done.stdout
+    assert "4 pictures of 40x40, 0.0 GFLOPs unmerged, 3 masks: max F 0." in done.stdout
     assert f"wrote {output}" in done.stderr
     report = json.loads(output.read_text())
     assert report["pictures"] == ["disc0.jpg", "disc1.jpg", "disc2.jpg", "film.mp4"]
@@ -65,7 +65,7 @@ def test_a_bad_photo_is_reported_and_ends_with_exit_code_1(dense: Run, tmp_path:
     (photos / "a\nb.png").write_bytes(b"no picture")
     done = dense("--photos", photos)
     assert done.exit_code == 1, done.output
-    assert "2 pictures of 40x40, 0 with a mask" in done.stdout
+    assert "2 pictures of 40x40, 0.0 GFLOPs unmerged, no masks" in done.stdout
     [failed] = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert failed.startswith("failed: a\\nb.png: ")
     assert "UnidentifiedImageError" in failed
@@ -132,4 +132,6 @@ def test_tables_fit(width: int, has_masks: bool, capsys: pytest.CaptureFixture[s
     lines = [line.split() for line in text.splitlines()]
     assert any(line[:2] == ["vid-TLDR", "3-5"] and line[-1] == "-" for line in lines)
     assert any(line[:2] == ["layer", "11"] for line in lines)
+    changes = [line for line in lines if "+1.5" in line]
+    assert bool(changes) == has_masks
     assert "-: so few FLOPs cannot be reached from these layers" in text

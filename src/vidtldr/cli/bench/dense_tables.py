@@ -14,13 +14,13 @@ from vidtldr.cli.terminal import counted, layer_span, plain_table
 __all__ = ["dense_headline", "dense_notes", "dense_table", "print_dense", "score_table"]
 
 WIDTH_WITH_ERROR = 110  # columns needed for a standard error beside each figure
-#: Titles, and the factor and decimals to show a figure with.
+#: Title of each figure, and the factor and format to show it with.
 SHOWN = {
-    "max_f_change": ("max F, change in points", 100, 1),
-    "auroc_change": ("AUROC, change in points", 100, 1),
-    "feature_distance": ("cosine distance", 1, 3),
-    "map_change": ("map change", 1, 3),
-    "agreement": ("agreement", 1, 3),
+    "max_f_change": ("max F, change in points", 100, "+z.1f"),
+    "auroc_change": ("AUROC, change in points", 100, "+z.1f"),
+    "feature_distance": ("cosine distance", 1, "z.3f"),
+    "map_change": ("map change", 1, "z.3f"),
+    "agreement": ("agreement", 1, "z.3f"),
 }
 
 
@@ -39,17 +39,14 @@ def print_dense(console: Console, result: DenseResult) -> None:
 def dense_headline(result: DenseResult) -> str:
     """Return a line about the unmerged model and the pictures."""
     figures = result.unmerged.figures
-    parts = [
-        f"{counted(len(result.pictures), 'picture')} of {result.side}x{result.side}",
-        f"{result.num_masks} with a mask",
-        f"unmerged {result.gflops:.1f} GFLOPs",
-    ]
-    parts += [
+    size = f"{counted(len(result.pictures), 'picture')} of {result.side}x{result.side}"
+    accuracy = [
         f"{word} {figures[name].mean:.3f}"
         for name, word in (("max_f", "max F"), ("auroc", "AUROC"))
         if name in figures
     ]
-    return ", ".join(parts)
+    masks = f"{counted(result.num_masks, 'mask')}: {', '.join(accuracy)}"
+    return f"{size}, {result.gflops:.1f} GFLOPs unmerged, {masks if accuracy else 'no masks'}"
 
 
 def dense_table(result: DenseResult, name: str, width: int) -> Table:
@@ -60,7 +57,7 @@ def dense_table(result: DenseResult, name: str, width: int) -> Table:
         name: The figure, one of `SHOWN`.
         width: Columns of the terminal; a wide one gets standard errors.
     """
-    title, factor, decimals = SHOWN[name]
+    title, factor, form = SHOWN[name]
     budgets = sorted({row.budget for row in result.rows}, reverse=True)
     table = plain_table(title, ["layers", *(f"{budget:g}" for budget in budgets)])
     lines: dict[tuple[str, Layers | None], dict[float, DenseRow]] = {}
@@ -68,7 +65,7 @@ def dense_table(result: DenseResult, name: str, width: int) -> Table:
         lines.setdefault((row.method, row.layers), {})[row.budget] = row
     for (method, layers), rows in lines.items():
         found = {budget: row.figures.get(name) for budget, row in rows.items()}
-        cells = (_cell(found.get(budget), factor, decimals, width) for budget in budgets)
+        cells = (_cell(found.get(budget), factor, form, width) for budget in budgets)
         style = "bold" if method == VID_TLDR else ""
         table.add_row(method, layer_span(layers), *cells, style=style)
     return table
@@ -82,7 +79,9 @@ def score_table(result: DenseResult, width: int) -> Table:
     table = plain_table("AUROC", heads)
     for layer in sorted({row.layer for row in result.scores}):
         found = {row.score: row.auroc for row in result.scores if row.layer == layer}
-        table.add_row(f"layer {layer}", *(_cell(found[score], 1, 2, width) for score in scores))
+        table.add_row(
+            f"layer {layer}", *(_cell(found[score], 1, "z.2f", width) for score in scores)
+        )
     return table
 
 
@@ -105,10 +104,10 @@ def dense_notes(result: DenseResult) -> Iterator[str]:
         yield f"AUROC: of each token score of the unmerged model against {truth}; chance is 0.50."
 
 
-def _cell(figure: Over | None, factor: int, decimals: int, width: int) -> str:
+def _cell(figure: Over | None, factor: int, form: str, width: int) -> str:
     if figure is None:
         return "-"
-    mean = f"{factor * figure.mean:.{decimals}f}"
+    mean = f"{factor * figure.mean:{form}}"
     if width < WIDTH_WITH_ERROR or figure.standard_error is None:
         return mean
-    return f"{mean} ±{factor * figure.standard_error:.{decimals}f}"
+    return f"{mean} ±{factor * figure.standard_error:{form.removeprefix('+')}}"
