@@ -9,7 +9,7 @@ TIMM_TESTS := $(wildcard tests/hosts/test_timm*.py) tests/hosts/test_eva.py test
 # What depends on versions: the floors below the command line, and what else names a floor's package.
 OLDEST_TESTS := tests/method tests/ops tests/hosts tests/video tests/tasks tests/cli/test_help.py tests/cli/test_arguments.py tests/store tests/visualize/test_plot.py tests/visualize/test_contact_sheet.py tests/visualize/test_report.py
 
-.PHONY: demo example test test-triton test-torchao test-slow test-oldest test-timm test-export lint types readme docs dist clean help
+.PHONY: demo example test test-triton test-torchao test-slow test-oldest test-timm test-export test-real lint types readme docs dist clean help
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,11 @@ help:  ## Show the targets
 	.venv-export/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --constraint constraints-export.txt --editable '.[export]' pytest
 	touch $@
 
+.venv-real/ready: pyproject.toml constraints.txt constraints-real.txt
+	$(PYTHON) -m venv .venv-real
+	.venv-real/bin/python -m pip install $(PIP_FLAGS) --constraint constraints.txt --constraint constraints-real.txt --editable '.[real]' pytest
+	touch $@
+
 .venv-docs/ready: requirements-docs.txt
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install $(PIP_FLAGS) --requirement requirements-docs.txt
@@ -73,7 +78,7 @@ test-torchao: .torchao/ready  ## Run the tests of weights that torchao quantizes
 	OMP_NUM_THREADS=1 PYTHONPATH=.torchao .venv/bin/python -m pytest tests/patch/test_quantized.py
 
 test-slow: .venv/ready  ## Run the tests that take longer
-	$(PYTEST) -m 'slow and not timm and not triton and not gpu and not export'
+	$(PYTEST) -m 'slow and not timm and not triton and not gpu and not export and not real'
 
 test-oldest: .venv-oldest/ready  ## Run what depends on versions with the oldest ones that pyproject.toml admits
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(TWO_PROCESSES) $(OLDEST_TESTS)
@@ -83,6 +88,9 @@ test-timm: .venv-timm/ready  ## Run timm's and open_clip's tests in an environme
 
 test-export: .venv-export/ready  ## Run exported models in ONNX Runtime and OpenVINO, in an environment of their own (half an hour)
 	OMP_NUM_THREADS=1 .venv-export/bin/python -m pytest -m export tests/export tests/cli/test_export.py
+
+test-real: .venv-real/ready  ## Run published weights on photos, in an environment of their own
+	OMP_NUM_THREADS=1 .venv-real/bin/python -m pytest -m real tests/bench/test_focus_model.py
 
 lint: .venv/ready  ## Check the style
 	.venv/bin/ruff check .
@@ -103,4 +111,4 @@ dist: .venv-dist/ready  ## Build the source archive and, from it, the wheel into
 	.venv-dist/bin/twine check --strict dist/*
 
 clean:  ## Remove environments and caches
-	rm -rf .venv .torchao .venv-oldest .venv-timm .venv-export .venv-docs .venv-dist build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .torchao .venv-oldest .venv-timm .venv-export .venv-real .venv-docs .venv-dist build dist demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

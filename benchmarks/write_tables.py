@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from doc_tables import (
+    dense,
     gpu,
     machines,
     models,
@@ -54,6 +55,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "findings": quality_findings.findings,
     "against_tome": quality_findings.against_tome,
     "saliency": quality.saliency,
+    "dense": dense.dense,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,
     "reproduce": paper.reproduce,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.made_up_dense import made_up_dense
 from support.made_up_result import made_up_result, made_up_row
 
 from vidtldr.bench.outcomes import Difference
@@ -176,3 +177,25 @@ def test_a_block_is_written_between_its_markers(
 def test_a_marker_that_is_wrong_is_an_error(script: SimpleNamespace, page: str) -> None:
     with pytest.raises(ValueError, match="marker"):
         script.with_generated(page)
+
+
+@pytest.mark.parametrize("has_masks", [False, True])
+def test_dense_outputs_have_a_line_for_each_method_and_placement(
+    folder: Path, has_masks: bool
+) -> None:
+    from doc_tables.dense import dense
+
+    assert dense() == "Not measured yet."
+    write(folder / "19_dense.json", made_up_dense(has_masks=has_masks).to_dict())
+    text = dense()
+    lines = text.splitlines()
+    assert "| method | layers | 0.8 | 0.6 | 0.5 | 0.4 |" in lines
+    figure = "+1.5 ± 3.6" if has_masks else "0.015 ± 0.036"
+    assert f"| vid-TLDR | 3, 4, 5 | {figure} | {figure} | {figure} | - |" in lines
+    [at_budget] = [line for line in lines if line.startswith("| vid-TLDR | 0.60 |")]
+    accuracy = "+1.5 ± 3.6 | +1.5 ± 3.6 | " if has_masks else ""
+    assert at_budget == f"| vid-TLDR | 0.60 | {accuracy}{' | '.join(['0.015 ± 0.036'] * 3)} |"
+    assert f"| rollout |{' 0.02 |' * 12}" in lines
+    assert ("the masks" if has_masks else "the unmerged map above 0.5") in text
+    assert ("Unmerged: max F 0.015, AUROC 0.015." in text) == has_masks
+    assert text.endswith("2026-01-01: `vidtldr bench quality`.")

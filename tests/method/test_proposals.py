@@ -22,9 +22,7 @@ def reference_values(
         return 1 - growth - (1e4 if spared[i] or spared[j] else 0)
 
     destinations = range(1, len(clip), 2)
-    return [
-        max((value(i, j), -(j // 2)) for j in destinations) for i in range(0, len(clip), 2)
-    ]
+    return [max((value(i, j), -(j // 2)) for j in destinations) for i in range(0, len(clip), 2)]
 
 
 @pytest.mark.parametrize("num_tokens", [2, 7, 16, 31])
@@ -41,7 +39,10 @@ def test_proposals_by_ward_equal_the_loops(num_tokens: int, with_spared: bool) -
         assert index[b].tolist() == [-j for _, j in expected]
         # Sparing adds 1e4, whose rounding in float64 is 2e-12.
         torch.testing.assert_close(
-            value[b], torch.tensor([v for v, _ in expected], dtype=torch.float64), atol=4e-12, rtol=0
+            value[b],
+            torch.tensor([v for v, _ in expected], dtype=torch.float64),
+            atol=4e-12,
+            rtol=0,
         )
 
 

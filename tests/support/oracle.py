@@ -32,9 +32,7 @@ def merged_logits_of_videomae(
         if r:
             shift = (_mlp(block, x) - x).square().sum(-1).sqrt()
             s, weights = _weights(score, weighting, probabilities, shift)
-            x, mass = _merge(
-                x, mass, weights, r, mass if linkage == "ward" else None, protect * s
-            )
+            x, mass = _merge(x, mass, weights, r, mass if linkage == "ward" else None, protect * s)
         x = x + _mlp(block, x)
     pooled = (
         x.mean(dim=1) if model.videomae.layernorm is None else model.videomae.layernorm(x)[:, 0]

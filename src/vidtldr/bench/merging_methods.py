@@ -8,19 +8,14 @@ from typing import Any
 __all__ = ["ABLATION_NAMES", "DEFAULT", "MERGING_METHODS", "SPREAD_METHODS", "VID_TLDR"]
 
 DEFAULT, VID_TLDR = "default", "vid-TLDR"
-#: These merge in the layers that the default merges in: a little in each of many.
+#: These merge in the layers that the default merges in: a little in each of many. All are pooled
+#: by mass where something pools.
 SPREAD_METHODS: dict[str, dict[str, Any]] = {
-    DEFAULT: {"pooling": "mass"},
-    "default by tokens": {},
-    "default (protected)": {
-        "score": "sharpness",
-        "linkage": "ward",
-        "protect": 0.3,
-        "pooling": "mass",
-    },
-    "vid-TLDR by mass (spread)": {"score": "sharpness", "pooling": "mass"},
-    "plain by mass (spread)": {"linkage": "cosine", "pooling": "mass"},
-    "ToMe by mass (spread)": {"score": None, "metric": "keys", "pooling": "mass"},
+    DEFAULT: {},
+    "default (protected)": {"score": "sharpness", "linkage": "ward", "protect": 0.3},
+    "vid-TLDR (spread)": {"score": "sharpness"},
+    "plain merging (spread)": {"linkage": "cosine"},
+    "ToMe (spread)": {"score": None, "metric": "keys"},
 }
 MERGING_METHODS: dict[str, dict[str, Any]] = {
     VID_TLDR: {"score": "sharpness"},

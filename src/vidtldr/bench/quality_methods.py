@@ -46,6 +46,7 @@ __all__ = [
     "merging_method",
     "paper_setting",
     "plan",
+    "validate_cells",
     "vision_flops",
 ]
 
@@ -112,8 +113,9 @@ def merging_method(name: str) -> Method:
 
 
 def spread_method(name: str) -> Method:
-    """Return a method of `SPREAD_METHODS`, in the layers of the default."""
-    return Method(name, partial(_spread, merging, **SPREAD_METHODS[name]), chooses_layers=False)
+    """Return a method of `SPREAD_METHODS`, in the layers of the default, pooled by mass."""
+    choices = {"pooling": "mass", **SPREAD_METHODS[name]}
+    return Method(name, partial(_spread, merging, **choices), chooses_layers=False)
 
 
 def _spread(
@@ -126,6 +128,7 @@ def _spread(
 ABLATIONS = tuple(merging_method(name) for name in ABLATION_NAMES)
 METHODS = (
     *map(spread_method, SPREAD_METHODS),
+    Method("default by tokens", partial(_spread, merging), chooses_layers=False),
     Method(PAPER, paper_setting, chooses_layers=False),
     *(merging_method(name) for name in MERGING_METHODS if name not in ABLATION_NAMES),
     Method("random dropping", random_dropping),
@@ -191,7 +194,7 @@ def plan(
         ValueError: If a budget is out of range, or a layer or a method does not exist.
     """
     names = (PRESET, *(method.name for method in (*METHODS, *ABLATIONS)))
-    _validate(encoder, budgets, placements)
+    validate_cells(len(encoder.blocks), budgets, placements)
     unknown = sorted(set(methods or ()) - set(names))
     if unknown:
         raise ValueError(
@@ -239,10 +242,17 @@ def _costliest(
     )
 
 
-def _validate(
-    encoder: VisionEncoder, budgets: Sequence[float], placements: Sequence[Layers]
-) -> None:
-    depth = len(encoder.blocks)
+def validate_cells(depth: int, budgets: Sequence[float], placements: Sequence[Layers]) -> None:
+    """Check budgets and layers.
+
+    Args:
+        depth: Layers of the model.
+        budgets: FLOP ratios.
+        placements: Sets of layers that may merge.
+
+    Raises:
+        ValueError: If a budget is not in (0, 1), or a layer does not exist.
+    """
     for budget in budgets:
         if not 0 < budget < 1:
             raise ValueError(

@@ -6,11 +6,12 @@ Letters: `B` clips, `H` heads, `N` tokens, `K` scores.
 import torch
 from torch import Tensor
 
+from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.ops.attention import AttentionOutput
 
-__all__ = ["SCORES", "reference_scores"]
+__all__ = ["SCORES", "reference_scores", "scores_of_layers"]
 
 #: The names of `MergeConfig.score`, and rollout, which needs the maps of all earlier layers.
 SCORES = ("sharpness", "sharpness-per-head", "received", "rollout", "representation-shift")
@@ -33,7 +34,21 @@ class RecordingAttention:
 
 @torch.inference_mode()
 def reference_scores(encoder: VisionEncoder, pixel_values: Tensor) -> list[Tensor]:
-    """Score the tokens of the unmerged model; higher should mean foreground.
+    """Score the tokens of an unmerged vision encoder; higher should mean foreground.
+
+    Args:
+        encoder: The vision encoder, unmerged.
+        pixel_values: Normalised clips, shape (B, T, 3, S, S).
+
+    Returns:
+        As `scores_of_layers`.
+    """
+    return scores_of_layers(find_host(encoder), encoder.embed(pixel_values))
+
+
+@torch.inference_mode()
+def scores_of_layers(host: Host, x: Tensor) -> list[Tensor]:
+    """Score the tokens of an unmerged model of any family; higher should mean foreground.
 
     With `A` the attention averaged over heads: `sharpness` is `Σ_j A_ij log A_ij`,
     `sharpness-per-head` the mean over heads of that sum on each head's own map, `received` is
@@ -41,17 +56,16 @@ def reference_scores(encoder: VisionEncoder, pixel_values: Tensor) -> list[Tenso
     layers, and `representation-shift` is `‖MLP(LN x) - x‖₂`.
 
     Args:
-        encoder: The vision encoder, unmerged.
-        pixel_values: Normalised clips, shape (B, T, 3, S, S).
+        host: Of the model, whose blocks need nothing but tokens.
+        x: Tokens that enter the first block, shape (B, N, C).
 
     Returns:
-        For each layer the scores in the order of `SCORES`, shape (B, K, N), in the encoder's dtype.
+        For each layer the scores in the order of `SCORES`, shape (B, K, N), in the model's dtype.
 
     Source: Choi et al., CVPR 2024, Eq. 5; Abnar & Zuidema, ACL 2020 (attention rollout); Choi et
     al., ICCV 2025 (representation shift).
     """
-    host, attention = find_host(encoder), RecordingAttention()
-    x = encoder.embed(pixel_values)
+    attention = RecordingAttention()
     identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     rollout, layers = identity, []
     for block in host.blocks:

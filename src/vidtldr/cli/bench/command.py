@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from vidtldr.cli.bench.dense_command import dense
 from vidtldr.cli.bench.options import (
     MAX_ATTENTION_TOKENS,
     MAX_WIDTH,
     QualityShapesOptions,
     ShapesOptions,
     SpeedOptions,
+    kept_measurements,
     parse_budgets,
     parse_dtypes,
     positive_counts,
@@ -42,7 +44,7 @@ __all__ = ["app", "latency", "memory", "paths"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Benchmarks on generated clips of coloured shapes; nothing is downloaded.",
+    help="Benchmarks on generated clips, photos and your own videos; nothing is downloaded.",
 )
 
 
@@ -127,7 +129,7 @@ def quality(
 
     Exit codes: 0 all done, 1 the plot or page could not be made, 2 nothing could start.
     """
-    with clear_errors(shapes.debug, _what_is_kept(cache)):
+    with clear_errors(shapes.debug, kept_measurements(cache)):
         validate_weights([] if weights is None else [weights])
         seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
         firsts = parse_counts("--first-layers", first_layers)
@@ -191,10 +193,7 @@ def saliency(
         raise typer.Exit(SOME_INPUTS_FAILED)
 
 
-def _what_is_kept(cache: Path | None) -> str:
-    if cache is None:
-        return "nothing was saved. With --cache DIR the same command could resume"
-    return f"{str(cache)!r} keeps the finished measurements. Run the same command again to resume"
+app.command("dense")(dense)
 
 
 @app.command("latency", cls=with_old_names({"--peers": "--baselines"}))

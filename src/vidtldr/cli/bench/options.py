@@ -21,6 +21,7 @@ __all__ = [
     "QualityShapesOptions",
     "ShapesOptions",
     "SpeedOptions",
+    "kept_measurements",
     "parse_budgets",
     "parse_dtypes",
     "positive_counts",
@@ -143,6 +144,13 @@ def validate_weights(files: Iterable[Path]) -> None:
             raise FileNotFoundError(
                 f"--weights must be an existing file, got {str(file)!r}. Check the path."
             )
+
+
+def kept_measurements(cache: Path | None) -> str:
+    """Return the message for an interrupted benchmark that could resume from a cache."""
+    if cache is None:
+        return "nothing was saved. With --cache DIR the same command could resume"
+    return f"{str(cache)!r} keeps the finished measurements. Run the same command again to resume"
 
 
 def positive_counts(name: str, typed: str, most: int) -> list[int]:

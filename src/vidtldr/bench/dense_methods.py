@@ -1,0 +1,64 @@
+"""The settings that the benchmark of dense outputs compares."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from vidtldr.baselines.schedules import Layers, merging
+from vidtldr.bench.merging_methods import MERGING_METHODS, SPREAD_METHODS
+from vidtldr.bench.quality_methods import Cell, validate_cells
+from vidtldr.budget.costs import default_layers
+from vidtldr.hosts.registry import find_host
+
+__all__ = ["DENSE_METHODS", "plan_dense"]
+
+#: Those that give every place its token back. Pooling by mass does not; dropped tokens have none.
+DENSE_METHODS: Mapping[str, Mapping[str, Any]] = {
+    name: fields
+    for name, fields in {**SPREAD_METHODS, **MERGING_METHODS}.items()
+    if "pooling" not in fields
+}
+
+
+def plan_dense(
+    backbone: nn.Module,
+    budgets: Sequence[float],
+    placements: Sequence[Layers],
+    methods: Collection[str] | None = None,
+) -> list[Cell]:
+    """Return every cell of the benchmark except the unmerged one.
+
+    Args:
+        backbone: The unmerged model.
+        budgets: FLOP ratios, each in (0, 1).
+        placements: Sets of layers that may merge, of the methods that do not spread over many.
+        methods: Names of `DENSE_METHODS` to include; None for all.
+
+    Raises:
+        ValueError: If a budget is out of range, or a layer or a method does not exist.
+    """
+    depth = len(find_host(backbone).blocks)
+    validate_cells(depth, budgets, placements)
+    unknown = sorted(set(methods or ()) - set(DENSE_METHODS))
+    if unknown:
+        raise ValueError(
+            f"`methods` must be of {', '.join(DENSE_METHODS)}, got {', '.join(unknown)}. Check the "
+            "name."
+        )
+    spread = default_layers(depth, "ward")
+    return [
+        _cell(backbone, name, layers, budget)
+        for name in DENSE_METHODS
+        if methods is None or name in methods
+        for layers in ([spread] if name in SPREAD_METHODS else placements)
+        for budget in budgets
+    ]
+
+
+def _cell(backbone: nn.Module, name: str, layers: Layers, budget: float) -> Cell:
+    try:
+        variant = merging(backbone, budget, layers, output="grid", **DENSE_METHODS[name])
+    except ValueError as error:  # arguments were checked before: the budget is too low
+        return Cell(name, layers, budget, None, str(error))
+    return Cell(name, layers, budget, variant)

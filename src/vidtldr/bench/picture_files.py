@@ -1,0 +1,130 @@
+"""Find photos, videos and masks by their names; does not import torch."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidtldr.bench.focus_weights import packaged_file
+from vidtldr.pipeline.discovery import VIDEO_SUFFIXES
+
+__all__ = ["BUNDLED_PHOTOS", "PHOTO_SUFFIXES", "PictureFile", "bundled_photos", "find_pictures"]
+
+PHOTO_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Photos of scikit-image that lie in the package and show something in front of something else.
+BUNDLED_PHOTOS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A photo, or a video whose frames are the pictures.
+
+    Attributes:
+        name: Its path below the folder that was named.
+        path: The file.
+        mask: The file with its true mask; None without one.
+    """
+
+    name: str
+    path: Path
+    mask: Path | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether frames are read from it."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def bundled_photos() -> dict[str, Path]:
+    """Find the photos of scikit-image, by name.
+
+    Raises:
+        ImportError: If scikit-image is not installed or has other photos.
+    """
+    folder = "skimage/data"
+    return {name: packaged_file("scikit-image", f"{folder}/{name}") for name in BUNDLED_PHOTOS}
+
+
+def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
+    """Find photos and videos, and the mask of each photo that has one.
+
+    Args:
+        photos: A file, or a folder that is searched to any depth; None for scikit-image's photos.
+        masks: A folder with pictures of the names of the photos, with any ending; None for none.
+
+    Raises:
+        ValueError: If there is nothing there, or no photo has a mask.
+        ImportError: If scikit-image's photos are not installed.
+    """
+    if masks is not None and not masks.is_dir():
+        raise ValueError(f"`masks` must be an existing folder, got {str(masks)!r}. Check the path.")
+    found = bundled_photos() if photos is None else dict(_below(photos, masks))
+    if not found:
+        raise ValueError(
+            f"`photos` must hold photos or videos, got {str(photos)!r} without any. Photos end in "
+            f"{', '.join(PHOTO_SUFFIXES)}."
+        )
+    by_stem = {} if masks is None else _by_stem(masks)
+    files = [PictureFile(name, path) for name, path in sorted(found.items())]
+    files = [
+        file if file.is_video else replace(file, mask=by_stem.get(_stem(file.name)))
+        for file in files
+    ]
+    if masks is not None and not any(file.mask for file in files):
+        raise ValueError(
+            f"`masks` must hold a mask for a photo, of the same name with any ending, got "
+            f"{str(masks)!r} without one. Rename them."
+        )
+    return files
+
+
+def _below(photos: Path, masks: Path | None) -> Iterator[tuple[str, Path]]:
+    """Name and path of each photo and video, those of the folder of masks left out."""
+    if not photos.exists():
+        raise ValueError(
+            f"`photos` must be an existing folder or file, got {str(photos)!r}. Check the path."
+        )
+    if masks is not None and os.path.samefile(photos, masks):
+        raise ValueError(
+            f"`masks` must be another folder than that of the photos, got {str(masks)!r} for both. "
+            "Move them."
+        )
+    if photos.is_file():
+        yield photos.name, photos
+        return
+    for path in _files_in(photos):
+        is_mask = masks is not None and path.resolve().is_relative_to(masks.resolve())
+        if path.suffix.lower() in {*PHOTO_SUFFIXES, *VIDEO_SUFFIXES} and not is_mask:
+            yield path.relative_to(photos).as_posix(), path
+
+
+def _by_stem(masks: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in _files_in(masks):
+        if path.suffix.lower() in PHOTO_SUFFIXES:
+            stem = _stem(path.relative_to(masks).as_posix())
+            if stem in found:
+                raise ValueError(
+                    f"`masks` must hold one mask of a name, got {found[stem].name!r} and "
+                    f"{path.name!r}. Remove one."
+                )
+            found[stem] = path
+    return found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found = (Path(top) / name for top, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.is_file())
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(Path(name).suffix)

@@ -1,0 +1,100 @@
+"""Read photos, their masks and frames of videos for a model of one picture size.
+
+Letters: `T` frames, of a photo 1; `S` side of a picture in pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vidtldr.bench.picture_files import PictureFile
+from vidtldr.tasks.clip_reader import IMAGENET_MEAN, IMAGENET_STD
+from vidtldr.tasks.fingerprint import file_sha256
+from vidtldr.video.decode import read_clip
+from vidtldr.video.local_file import validate_num_pixels, video_error, video_errors
+from vidtldr.video.sampling import Sampling
+from vidtldr.video.transform import VideoTransform
+
+__all__ = ["Picture", "read_picture"]
+
+_DEEP_MODES = ("I", "F")  # of Pillow, and those that start with them: more than 8 bits a channel
+_WHITE = 128  # of 255, from which on a pixel of a mask counts
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photo, or some frames of a video.
+
+    Attributes:
+        name: As in its `PictureFile`.
+        sha256: Hashes of its file and of its mask's, if it has one.
+        pixel_values: Normalised pixels, shape (T, 3, S, S), float32.
+        mask: True foreground, shape (S, S), bool; None if unknown.
+    """
+
+    name: str
+    sha256: tuple[str, ...]
+    pixel_values: Tensor
+    mask: Tensor | None
+
+
+def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
+    """Read a photo, squashed to a square, or frames of a video, and normalise it.
+
+    Args:
+        file: What to read.
+        side: S.
+        num_frames: Frames to take of a video, the middle ones of equal parts.
+
+    Raises:
+        VideoError: If it or its mask cannot be read, or the mask is of one colour.
+    """
+    transform = VideoTransform(resize=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    path = str(file.path)
+    if file.is_video:
+        clip = read_clip(path, Sampling(num_frames), transform=transform)
+        frames = clip.frames
+    else:
+        with video_errors(path):
+            frames = transform.resized(_pixels(file.path)[None])
+    mask = None if file.mask is None else _read_mask(file.mask, side)
+    with video_errors(path):
+        read = [file.path] if file.mask is None else [file.path, file.mask]
+        digests = tuple(map(file_sha256, read))
+    return Picture(file.name, digests, transform.normalised(frames), mask)
+
+
+def _pixels(path: Path) -> Tensor:
+    """Read a photo upright, uint8 (H, W, 3)."""
+    with Image.open(path) as picture:
+        _validate_picture(path, picture)
+        return torch.from_numpy(np.array(ImageOps.exif_transpose(picture).convert("RGB")))
+
+
+def _read_mask(path: Path, side: int) -> Tensor:
+    with video_errors(str(path)), Image.open(path) as picture:
+        _validate_picture(path, picture)
+        grey = ImageOps.exif_transpose(picture).convert("L")
+        small = grey.resize((side, side), Image.Resampling.BILINEAR)
+        mask = torch.from_numpy(np.array(small)) >= _WHITE
+        if mask.all() or not mask.any():
+            raise video_error(
+                str(path),
+                f"as a mask it must have white (at least {_WHITE}) and black, got one of them",
+                "Paint the foreground white (255) and the rest black.",
+            )
+    return mask
+
+
+def _validate_picture(path: Path, picture: Image.Image) -> None:
+    validate_num_pixels(*picture.size)
+    if picture.mode.startswith(_DEEP_MODES):
+        raise video_error(
+            str(path),
+            f"it has more than 8 bits a channel (mode {picture.mode})",
+            "Save it with 8 bits.",
+        )
