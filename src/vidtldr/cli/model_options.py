@@ -138,7 +138,7 @@ def parse_shares(typed: str) -> list[float]:
         ) from None
 
 
-def parse_number(typed: str, unit: Literal["%", "x", ""]) -> float:
+def parse_number(typed: str, unit: Literal["%", "x"]) -> float:
     """Parse a number that may have this unit: 0.6 or 60%; 1.5 or 1.5x.
 
     Raises:
@@ -148,7 +148,7 @@ def parse_number(typed: str, unit: Literal["%", "x", ""]) -> float:
     return float(number) / (100 if unit == "%" and number != typed.strip() else 1)
 
 
-def _number_option(name: str, unit: Literal["%", "x", ""], example: str) -> Callable[[str], float]:
+def _number_option(name: str, unit: Literal["%", "x"], example: str) -> Callable[[str], float]:
     def parse(typed: str) -> float:
         try:
             return parse_number(typed, unit)
@@ -263,7 +263,8 @@ class MergeOptions:
     protect: Annotated[
         float | None,
         typer.Option(
-            parser=checked(_number_option("--protect", "", "0.3")),
+            min=0,
+            max=100,
             metavar="AMOUNT",
             help="How much a token's saliency keeps it from merging away, in standard deviations "
             "of the similarities: 0.3; default: 0.",
