@@ -116,7 +116,7 @@ def test_a_ratio_is_rounded_down_and_counts_the_tokens_then() -> None:
         (
             {"r": [1], "weighting": "softmax"},
             ValueError,
-            r"weighting must be one of \('masked-saliency', 'saliency', 'mask', 'mass'\), got 'softmax'",
+            r"weighting must be one of \('masked-saliency', .* 'mass'\), got 'softmax'",
         ),
         ({"r": [1], "impl": "cuda"}, ValueError, r"impl must be one of .*'blocked'.* got 'cuda'"),
     ],

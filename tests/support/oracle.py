@@ -16,7 +16,7 @@ def merged_logits_of_videomae(
     linkage: str = "cosine",
     protect: float = 0.0,
 ) -> Tensor:
-    """Logits of `VideoMAEForVideoClassification` with a merge, by default the paper's, in layers."""
+    """Logits of `VideoMAEForVideoClassification` with a merge in each layer."""
     model = model.double()
     x = model.videomae.embeddings(pixel_values.double(), None)
     mass = torch.ones(x.shape[:2], dtype=torch.float64)
