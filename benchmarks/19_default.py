@@ -1,6 +1,6 @@
 """What the default was chosen by: linkage, layers and protection at equal FLOPs.
 
-Validation clips of the bundled model; the figure is the distance 1 - cosine of each clip's embedding
+Validation clips of the bundled model; the figure is the distance, 1 - cosine, of each embedding
 from the unmerged model's, pooled by mass, paired with the default's on the same clips. Photos of
 published weights are in `vidtldr bench dense`.
 

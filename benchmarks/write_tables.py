@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from doc_tables import (
+    default_choice,
     dense,
     gpu,
     machines,
@@ -56,6 +57,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "against_tome": quality_findings.against_tome,
     "saliency": quality.saliency,
     "dense": dense.dense,
+    "default_choice": default_choice.default_choice,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,
     "reproduce": paper.reproduce,
