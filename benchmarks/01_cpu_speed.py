@@ -42,7 +42,7 @@ MODELS = {"videomae-b": "videomae-b", "umt-b": "umt-b16", "vit-b": "vit-b"}
 def model_of(subject: Subject, side: Any) -> nn.Module:
     if side == "unmerged":
         return subject.model
-    return merged_twin(subject.model, MergeConfig(r=subject.r, impl=side))
+    return merged_twin(subject.model, MergeConfig(r=subject.r, score="sharpness", impl=side))
 
 
 def measure(name: str) -> dict[str, Any]:

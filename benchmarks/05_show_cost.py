@@ -96,7 +96,10 @@ def make_report(frames: Tensor, seen: dict[str, Observation]) -> Report:
 def make_runs(directory: Path) -> dict[str, Callable[[], object]]:
     torch.manual_seed(0)
     model = build_vision_encoder("b16")
-    configs = {"merged": MergeConfig(r=R), "rival": MergeConfig(r=R, score=None, metric="keys")}
+    configs = {
+        "merged": MergeConfig(r=R, score="sharpness"),
+        "rival": MergeConfig(r=R, score=None, metric="keys"),
+    }
     models = {
         "unmerged": model,
         **{name: merged_twin(model, config) for name, config in configs.items()},

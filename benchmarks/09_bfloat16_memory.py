@@ -108,7 +108,7 @@ def measured(side: str, batch: int) -> dict[str, int]:
 def forward(side: str, batch: int) -> Callable[[], object]:
     subject = build_subject("umt-b16")
     x = subject.pixel_values(batch).bfloat16()
-    variants = speed_variants(MergeConfig(r=subject.r))
+    variants = speed_variants(MergeConfig(r=subject.r, score="sharpness"))
     return forward_of(variants[side].build(subject.model.bfloat16()), x)
 
 

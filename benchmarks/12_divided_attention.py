@@ -54,7 +54,7 @@ def models() -> dict[str, nn.Module]:
     return {
         "unmerged": unmerged,
         "fused": fused_twin(unmerged),
-        "merged": merged_twin(unmerged, vidtldr.MergeConfig(flop_ratio=BUDGET)),
+        "merged": merged_twin(unmerged, vidtldr.MergeConfig(flop_ratio=BUDGET, score="sharpness")),
     }
 
 

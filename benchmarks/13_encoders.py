@@ -18,8 +18,8 @@ from vidtldr.bench.speed import features_of
 from vidtldr.bench.subject import build_subject
 from vidtldr.config import MergeConfig
 
-BY_FLOPS = MergeConfig(flop_ratio=0.6)
-BY_SPEED = MergeConfig(speedup=2.1)
+BY_FLOPS = MergeConfig(flop_ratio=0.6, score="sharpness")
+BY_SPEED = MergeConfig(speedup=2.1, score="sharpness")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def measure(
     subject = build_subject(name, *size)
     x = subject.pixel_values(1)
     r = (9, 3, 2) if size else R
-    merging = merged_twin(subject.model, MergeConfig(r=r))
+    merging = merged_twin(subject.model, MergeConfig(r=r, score="sharpness"))
     models = {"unmerged": Pooled(subject.model).eval(), "merged": Pooled(merging).eval()}
     expected, gflops = {}, {}
     for side, model in models.items():

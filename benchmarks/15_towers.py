@@ -19,7 +19,7 @@ from vidtldr.bench.subject import spread_out_attention
 from vidtldr.config import MergeConfig
 
 NUM_ROUNDS = 5
-ASKED = {"0.6 of the FLOPs": MergeConfig(flop_ratio=0.6, output="grid")}
+ASKED = {"0.6 of the FLOPs": MergeConfig(flop_ratio=0.6, score="sharpness", output="grid")}
 
 
 def siglip_so400m() -> dict[str, Any]:

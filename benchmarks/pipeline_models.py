@@ -20,6 +20,9 @@ def load(model: str, device: str) -> Embedder:
         umt, merge = load_umt(BUNDLED), bundled_merge()
     else:
         torch.manual_seed(0)
-        umt, merge = UMTRetrieval(UMTConfig.named("b16")).eval(), MergeConfig(r=MSRVTT_R)
+        umt, merge = (
+            UMTRetrieval(UMTConfig.named("b16")).eval(),
+            MergeConfig(r=MSRVTT_R, score="sharpness"),
+        )
     umt = umt.to(device)
     return umt_embedder(VideoEncoding(umt, umt_reader(umt.config), merge))

@@ -85,7 +85,7 @@ def videomae_b(tiny: bool) -> Workload:
     if tiny:
         return replace(videomae_384(tiny), title="VideoMAE-B")
     subject = build_subject("videomae-b")
-    return Workload("VideoMAE-B", subject, MergeConfig(r=subject.r))
+    return Workload("VideoMAE-B", subject, MergeConfig(r=subject.r, score="sharpness"))
 
 
 def videomae_384(tiny: bool, *, num_layers: int = 12, sharpness: float | None = None) -> Workload:
@@ -133,7 +133,7 @@ def vit_like(tiny: bool, *, width: int, image_size: int) -> Workload:
     layers, side = (4, 64) if tiny else (12, image_size)
     width = 64 if tiny else width
     model = spread_out_attention(_seeded(lambda: _vivit(width, layers, side)))
-    config = MergeConfig(flop_ratio=0.8 if tiny else FLOP_RATIO)
+    config = MergeConfig(flop_ratio=0.8 if tiny else FLOP_RATIO, score="sharpness")
     return Workload(title, Subject(model, (1, 3, side, side), ()), config)
 
 
@@ -150,7 +150,7 @@ def _with_schedule(
     title: str, model: nn.Module, input_shape: tuple[int, ...], *, scale: int
 ) -> Workload:
     r = scaled_schedule(model, VIDEOMAE_R, scale)
-    return Workload(title, Subject(model, input_shape, r), MergeConfig(r=r))
+    return Workload(title, Subject(model, input_shape, r), MergeConfig(r=r, score="sharpness"))
 
 
 def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
