@@ -27,7 +27,7 @@ from vidtldr.files import write_json
 from vidtldr.measure.environment import environment
 from vidtldr.measure.result_store import ResultStore
 
-BUDGETS = (0.8, 0.6, 0.5, 0.4, 0.3)
+BUDGETS = (0.8, 0.6, 0.4)
 NUM_CLIPS, BATCH, SEED = 256, 32, 0
 METHODS: dict[str, dict[str, Any]] = {
     "ward": {},

@@ -16,8 +16,8 @@ def default_choice() -> str:
     parts = [f"At {budget:g} of the FLOPs:\n\n{_by_layers(report, budget)}" for budget in BUDGETS]
     note = (
         f"Distance of embeddings from the unmerged model's, 1 - cosine, in thousandths; mean over "
-        f"{report['num_clips']} validation clips of the bundled model, {report['dtype']}, pooled by "
-        "mass. * further than the default on the same clips by more than two standard errors, "
+        f"{report['num_clips']} validation clips of the bundled model, {report['dtype']}, pooled "
+        "by mass. * further than the default on the same clips by more than two standard errors, "
         "^ nearer. A dash means that these layers cannot reach the budget."
     )
     return "\n\n".join([*parts, note, made_by(report)])
