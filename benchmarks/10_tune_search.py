@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, get_args
+from typing import Any
 
 import optuna
 import torch
 
 from vidtldr.bundled import BUNDLED
-from vidtldr.config import SCORES, MergeConfig, Weighting
+from vidtldr.config import SALIENCY_WEIGHTINGS, SCORES, MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.environment import environment
 from vidtldr.measure.result_store import ResultStore
@@ -94,7 +94,7 @@ def suggest_way(trial: Any, subject: Subject, free_layers: bool) -> Way:
         layers = places(blocks)[trial.suggest_categorical("place", range(len(places(blocks))))]
     if score is not None and trial.suggest_categorical("with keys", (False, True)):
         metric = "keys"
-    weighting = trial.suggest_categorical("weighting", get_args(Weighting))
+    weighting = trial.suggest_categorical("weighting", SALIENCY_WEIGHTINGS)
     pooling = trial.suggest_categorical("pooling", ("tokens", "mass"))
     shares = trial.suggest_categorical("shares", ("even", "6:2:1"))
     if score is None:

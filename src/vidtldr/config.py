@@ -26,6 +26,7 @@ from vidtldr.schedule import (
 
 __all__ = [
     "PROVENANCE",
+    "SALIENCY_WEIGHTINGS",
     "SCORES",
     "Impl",
     "Linkage",
@@ -42,6 +43,8 @@ SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
 Metric = Literal["x", "keys", "random"]
 Linkage = Literal["ward", "cosine"]
 Weighting = Literal["masked-saliency", "saliency", "mask", "mass"]
+#: Those that read the score.
+SALIENCY_WEIGHTINGS: tuple[Weighting, ...] = ("masked-saliency", "saliency", "mask")
 Pooling = Literal["tokens", "mass"]
 Output = Literal["auto", "tokens", "grid"]
 
@@ -75,6 +78,9 @@ class MergeConfig:
     merge. `flop_ratio`, `num_tokens` and `speedup` are budgets: they are resolved to counts when
     applied to a model, which must have a fixed number of tokens; of others, `flop_ratio` is
     resolved at the first forward of each number of tokens.
+
+    `score`, `linkage` and `weighting` follow from the other fields unless they are given, which
+    `help` shows as `"auto"`.
 
     Attributes:
         r: Tokens to remove in each layer, first layer first; missing layers are 0. For TimeSformer
@@ -227,13 +233,15 @@ class MergeConfig:
     def __repr__(self) -> str:
         """Fields that differ from the defaults; a preset by its name only, no measurements."""
         hidden = {"measured"} | ({"r"} if self.preset is not None else set())
-        defaults = {each.name: each.default for each in fields(self)} | self._defaults()
-        shown = [
-            f"{name}={getattr(self, name)!r}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default and name not in hidden
-        ]
+        shown = [f"{name}={value!r}" for name, value in self.chosen.items() if name not in hidden]
         return f"MergeConfig({', '.join(shown)})"
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The fields that differ from what they are if only the others are given, by name."""
+        defaults = {each.name: each.default for each in fields(self)} | self._defaults()
+        values = {name: getattr(self, name) for name in defaults}
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
     def choosing(self, **choices: Any) -> Self:
         """Return a copy with other choices, of which linkage and weighting follow as in a new one.
@@ -332,7 +340,7 @@ class MergeConfig:
             for name, value in vars(self).items()
             if (value is not None or name == "score")
             and name not in ("preset", *PROVENANCE)
-            and _MEANT_BEFORE.get(name, _BY_THE_OTHERS) != value
+            and not (name in _MEANT_BEFORE and _MEANT_BEFORE[name] == value)
         }
 
     @classmethod

@@ -14,6 +14,7 @@ from vidtldr.bench.dense_figures import agreement, feature_distance, map_auroc, 
 from vidtldr.bench.dense_methods import DENSE_METHODS, plan_dense
 from vidtldr.bench.dense_model import DenseModel
 from vidtldr.bench.dense_result import DenseResult, over
+from vidtldr.bench.merging_methods import SPREAD_METHODS
 from vidtldr.bench.picture_files import PictureFile, find_pictures
 from vidtldr.bench.pictures import read_picture
 from vidtldr.bench.quality_methods import Cell
@@ -25,8 +26,8 @@ from vidtldr.measure.result_store import ResultStore
 from vidtldr.patch.patching import patched, trace
 from vidtldr.patch.twin import merged_twin
 
-MERGE = MergeConfig(r=[0, 9, 4], output="grid")
-NOTHING = MergeConfig(r=[], output="grid")
+MERGE = MergeConfig(r=[0, 9, 4], score="sharpness", output="grid")
+NOTHING = MergeConfig(r=[], score="sharpness", output="grid")
 RANDOM = MergeConfig(r=[9], score=None, metric="random", output="grid")
 CELLS = [
     Cell("vid-TLDR", (1, 2), 0.7, Merging(MERGE)),
@@ -244,7 +245,7 @@ def test_scores_are_those_that_a_merging_layer_sees(
     assert picture.mask is not None
     shares = torch.nn.functional.avg_pool2d(picture.mask[None].float(), 8).flatten()
     with (
-        patched(model.backbone, MergeConfig(r=[0, 9], output="grid")),
+        patched(model.backbone, MergeConfig(r=[0, 9], score="sharpness", output="grid")),
         trace(model.backbone) as traced,
     ):
         model.backbone(picture.pixel_values)
@@ -257,8 +258,11 @@ def test_scores_are_those_that_a_merging_layer_sees(
 
 def test_a_plan_has_every_method_placement_and_budget(model: DenseModel) -> None:
     cells = plan_dense(model.backbone, [0.9, 0.05], [placement(0), placement(1)])
-    assert len(cells) == len(DENSE_METHODS) * 4
+    placed = set(DENSE_METHODS) - set(SPREAD_METHODS)
+    assert len(cells) == len(SPREAD_METHODS) * 2 + len(placed) * 4
     assert {cell.method for cell in cells} == set(DENSE_METHODS)
+    assert {cell.layers for cell in cells if cell.method in placed} == {(0, 1, 2), (1, 2, 3)}
+    assert {cell.layers for cell in cells if cell.method not in placed} == {(0, 1, 2)}
     for cell in cells:
         is_met = cell.budget == 0.9
         assert (cell.variant is not None) == is_met
@@ -274,7 +278,7 @@ def test_a_plan_has_every_method_placement_and_budget(model: DenseModel) -> None
     [
         (([1.0], [(0,)]), "budgets must be in"),
         (([0.9], [(3, 4, 5)]), r"`layers` must be in \[0, 3\]"),
-        (([0.9], [(0,)], ["random dropping"]), "`methods` must be of vid-TLDR, .* random dropping"),
+        (([0.9], [(0,)], ["random dropping"]), "`methods` must be of default, .* random dropping"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(

@@ -30,7 +30,7 @@ from vidtldr.shapes.world import ShapesWorld
 
 OPTIONS = QualityOptions(num_clips=10, seeds=(3, 4), batch_size=4, questions="all")
 HARD = replace(OPTIONS, questions="hard")
-MERGING = MergeConfig(r=[25, 15])
+MERGING = MergeConfig(r=[25, 15], score="sharpness")
 CELLS = [
     Cell("vid-TLDR", (0, 1), 0.5, Merging(MERGING)),
     Cell("the same again", (0, 1), 0.4, Merging(MERGING)),

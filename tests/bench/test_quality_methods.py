@@ -14,6 +14,7 @@ from vidtldr.bench.quality_methods import (
     plan,
     vision_flops,
 )
+from vidtldr.budget.costs import default_layers
 from vidtldr.config import MergeConfig
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.patch.patching import apply_patch
@@ -122,6 +123,15 @@ def test_a_preset_keeps_its_choices_and_layers_where_a_budget_has_none_of_its_ow
     assert cells[1].variant == Merging(own)
     budget = Chosen(MergeConfig(flop_ratio=0.5, layers=[1, 2])).cell_at(encoder, 0.8)
     assert budget.layers == (1, 2)
+    spread = Chosen(MergeConfig(flop_ratio=0.5)).cell_at(encoder, 0.8)
+    assert spread.layers == default_layers(5, "ward") == (0, 1, 2, 3)
+    assert isinstance(spread.variant, Merging)
+    assert (spread.variant.config.score, spread.variant.config.linkage) == (None, "ward")
+    spared = Chosen(MergeConfig(r=[9], protect=0.5, score="received", spare_norms=4.0))
+    found = spared.cell_at(encoder, 0.8).variant
+    assert isinstance(found, Merging)
+    choices = (found.config.protect, found.config.spare_norms, found.config.weighting)
+    assert choices == (0.5, 4.0, "mass")
     assert Chosen(CHOSEN.merge, {0.7: own}).to_dict()["by_budget"]["0.7"]["r"] == (30, 9)
 
 

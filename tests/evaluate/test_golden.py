@@ -51,8 +51,8 @@ def read_golden(directory: Path) -> Golden:
 def merge_of(r: list[float]) -> MergeConfig:
     """A recorded schedule; entries below 1 are shares in the authors' program."""
     if any(0 < entry < 1 for entry in r):
-        return MergeConfig(ratio=r)
-    return MergeConfig(r=[int(entry) for entry in r])
+        return MergeConfig(ratio=r, score="sharpness")
+    return MergeConfig(r=[int(entry) for entry in r], score="sharpness")
 
 
 @pytest.fixture(scope="module")

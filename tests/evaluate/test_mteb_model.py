@@ -185,7 +185,7 @@ def test_a_trained_model_gets_the_score_that_its_vectors_deserve_however_it_merg
     assert ruined < 1.0
     kept = {path.parent.name for path in tmp_path.rglob("ShapesByCaption.json")}
     assert len(kept) == 3  # none is taken for another
-    assert "dtype_float32__frames_8__merge_r=90,73__reader_vidtldr" in kept
+    assert "dtype_float32__frames_8__merge_r=58,51,46,40,36 linkage=ward__reader_vidtldr" in kept
 
 
 def test_labels_are_predicted_from_the_vectors_of_a_merging_model(

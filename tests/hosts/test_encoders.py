@@ -11,6 +11,9 @@ import pytest
 import torch
 from support import tiny_encoders
 from support.encoder_oracle import (
+    DEFAULT,
+    PAPER,
+    PROTECTED,
     Parts,
     clip_parts,
     dinov2_parts,
@@ -68,6 +71,10 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("vjepa2", {"qkv_bias": False, "num_attention_heads": 4}),
 ]
 SCHEDULES = [[1], [12], [5, 0, 4], [0, 7, 3, 2]]
+CASES = [
+    *((r, PAPER) for r in SCHEDULES),
+    *((SCHEDULES[-1], choices) for choices in (DEFAULT, PROTECTED)),
+]
 GRID_ONLY = {*BACKBONES, "vjepa2", "vjepa2_model"}
 TOWERS = {"internvl", "idefics3", "smolvlm"}
 DENSE_BY_DEFAULT = {
@@ -125,9 +132,11 @@ def test_off_and_removed_are_bit_identical(
 
 
 @pytest.mark.parametrize("output", ["tokens", "grid"])
-@pytest.mark.parametrize("r", SCHEDULES, ids=str)
+@pytest.mark.parametrize(("r", "choices"), CASES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], output: str) -> None:
+def test_a_merged_forward_equals_the_float64_oracle(
+    name: str, r: list[int], choices: dict[str, Any], output: str
+) -> None:
     model = model_of(name).double()
     host = find_host(model)
     inputs = in_dtype(inputs_of(model, 3), torch.float64)
@@ -141,13 +150,14 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
         elif name != "timesformer":
             parts = [(PARTS | ROTARY)[name](block) for block in host.blocks]
         if name == "timesformer":
-            expected, holders = merged_tubes(entered[0], host.blocks, 3, r)
+            expected, holders = merged_tubes(entered[0], host.blocks, 3, r, choices)
         else:
-            expected, holders = merged_tokens(entered[0], parts, 3, r, host.num_prefix_tokens)
+            prefix = host.num_prefix_tokens
+            expected, holders = merged_tokens(entered[0], parts, 3, r, prefix, choices)
         if output == "grid":
             expected = torch.stack([x[places] for x, places in zip(expected, holders, strict=True)])
         merging = model if output == "grid" or name not in GRID_ONLY else host.root
-        vidtldr.apply_patch(merging, r=r, output=output)
+        vidtldr.apply_patch(merging, r=r, output=output, **choices)
         with vidtldr.trace(model) as trace, torch.no_grad():
             found = last_block_output(merging, inputs)
     assert found.shape == expected.shape

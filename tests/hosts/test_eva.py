@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.encoder_oracle import PAPER
 from support.tiny_encoders import images
 from support.tiny_timm import DINOV3, EVA02, PERCEPTION_ENCODER, ROPE_MIXED, ROTARY, eva
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
     with torch.no_grad():
         tokens, grid, holders = merged_grid(entered[0], parts_of(model), r, prefix)
     expected = grid if output == "grid" else tokens
-    vidtldr.apply_patch(model, r=r, output=output)
+    vidtldr.apply_patch(model, r=r, output=output, **PAPER)
     found: list[Tensor] = []
     handle = model.blocks[-1].register_forward_hook(lambda _, __, x: found.append(x))
     with vidtldr.trace(model) as trace:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support import tiny_internvideo2
-from support.encoder_oracle import internvideo2_parts, merged_tokens
+from support.encoder_oracle import DEFAULT, PAPER, PROTECTED, internvideo2_parts, merged_tokens
 from support.tiny_internvideo2 import (
     TINY,
     DropoutAddRMSNorm,
@@ -46,6 +46,10 @@ UNSUPPORTED: list[tuple[str, dict[str, Any]]] = [
     ("tower", {"output": "tokens"}),
 ]
 SCHEDULES = [[1], [13], [5, 0, 4], [0, 7, 3, 2]]
+CASES = [
+    *((r, PAPER) for r in SCHEDULES),
+    *((SCHEDULES[-1], choices) for choices in (DEFAULT, PROTECTED)),
+]
 
 
 def pixels_for(model: nn.Module, batch: int = 2) -> Tensor:
@@ -95,19 +99,21 @@ def test_off_and_removed_are_bit_identical(name: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("output", ["tokens", "grid"])
-@pytest.mark.parametrize("r", SCHEDULES, ids=str)
+@pytest.mark.parametrize(("r", "choices"), CASES, ids=str)
 @pytest.mark.parametrize("name", WALKED)
-def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], output: str) -> None:
+def test_a_merged_forward_equals_the_float64_oracle(
+    name: str, r: list[int], choices: dict[str, Any], output: str
+) -> None:
     if (name, {"output": output}) in UNSUPPORTED:
         return
     model = BUILDS[name]().double()
     host = find_host(model)
     entered, _ = at_the_blocks(model, 3)
     parts = [internvideo2_parts(block) for block in host.blocks]
-    expected, holders = merged_tokens(entered, parts, 3, r, 1)
+    expected, holders = merged_tokens(entered, parts, 3, r, 1, choices)
     if output == "grid":
         expected = torch.stack([x[places] for x, places in zip(expected, holders, strict=True)])
-    vidtldr.apply_patch(model, r=r, output=output)
+    vidtldr.apply_patch(model, r=r, output=output, **choices)
     with vidtldr.trace(model) as trace:
         _, found = at_the_blocks(model, 3)
     assert found.shape == expected.shape

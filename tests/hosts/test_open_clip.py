@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.encoder_oracle import PAPER
 from support.tiny_encoders import images
 from support.tiny_models import spread_out_weights
 from support.tiny_timm import open_clip_vit
@@ -105,7 +106,7 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
         entered = model._embeds(pixels)
         tokens, grid, holders = merged_grid(entered, parts_of(model), r, 1)
         expected = grid if output == "grid" else tokens
-        vidtldr.apply_patch(model, r=r, output=output)
+        vidtldr.apply_patch(model, r=r, output=output, **PAPER)
         with vidtldr.trace(model) as trace:
             found = model.transformer(entered)
     assert found.shape == expected.shape
@@ -148,7 +149,7 @@ def test_intermediates_are_the_merged_tokens_at_every_place(name: str) -> None:
     with torch.no_grad():
         entered, parts = model._embeds(pixels), parts_of(model)
         plain = model.forward_intermediates(pixels)["image_intermediates"]
-        vidtldr.apply_patch(model, r=R, output="grid")
+        vidtldr.apply_patch(model, r=R, output="grid", **PAPER)
         found = model.forward_intermediates(pixels)
         for layer, maps in enumerate(found["image_intermediates"]):
             _, grid, _ = merged_grid(entered, parts[: layer + 1], R, 1)

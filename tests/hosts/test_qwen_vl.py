@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.encoder_oracle import Parts, merged_tokens
+from support.encoder_oracle import DEFAULT, PAPER, PROTECTED, Parts, merged_tokens
 from support.tiny_qwen import DEEPSTACK, MODULES, Grid, language_model, patches, prompt, tower
 from torch import Tensor
 
@@ -77,14 +77,16 @@ def parts_of(block: Any, cos: Tensor, sin: Tensor) -> Parts:
 
 
 @pytest.mark.parametrize(
-    ("name", "r"),
+    ("name", "r", "choices"),
     [
-        *(("Qwen3VL", r) for r in ([1], [12], [0, 7, 3, 2])),
-        *((name, [5, 0, 4]) for name in TOWERS),
+        *(("Qwen3VL", r, PAPER) for r in ([1], [12], [0, 7, 3, 2])),
+        *((name, [5, 0, 4], choices) for name in TOWERS for choices in (PAPER, DEFAULT, PROTECTED)),
     ],
 )
 @torch.no_grad()
-def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int]) -> None:
+def test_a_merged_forward_equals_the_float64_oracle(
+    name: str, r: list[int], choices: dict[str, Any]
+) -> None:
     model: Any = tower(name).double()
     inputs = in_float64(patches(VIDEO_OF_THREE))
     calls: list[tuple[Any, Any]] = []
@@ -99,11 +101,11 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int]) -> 
     frames = entered.unflatten(0, (3, 24))
 
     def grid_after(num_layers: int) -> tuple[Tensor, list[list[int]]]:
-        x, holders = merged_tokens(frames, parts[:num_layers], 3, r[:num_layers], 0)
+        x, holders = merged_tokens(frames, parts[:num_layers], 3, r[:num_layers], 0, choices)
         return torch.cat([each[held] for each, held in zip(x, holders, strict=True)]), holders
 
     expected, holders = grid_after(4)
-    vidtldr.apply_patch(model, r=r)
+    vidtldr.apply_patch(model, r=r, **choices)
     with vidtldr.trace(model) as trace:
         found = model(**inputs)
     assert found.last_hidden_state.shape == expected.shape == (72, 48)
@@ -272,7 +274,7 @@ def test_a_flop_budget_is_met_at_every_size(flop_ratio: float) -> None:
             num_places = trace.source.shape[1]
             one_token = 1 / num_places  # of 8 layers: one more would be too many
             assert share > flop_ratio - one_token
-            assert set(trace.layers) <= {0, 1}
+            assert set(trace.layers) <= set(range(6))
     described = vidtldr.describe(model)
     assert (described.r, described.num_tokens, described.flop_ratio) == (None, None, None)
     assert "flop_ratio" in str(described)
@@ -293,7 +295,9 @@ def test_a_budget_that_a_size_cannot_meet_names_the_limit() -> None:
     model = tower("Qwen3VL")
     before = outputs(model, patches(VIDEO_OF_THREE))
     vidtldr.apply_patch(model, flop_ratio=0.1)
-    with pytest.raises(ValueError, match=r"`flop_ratio` must be at least 0\.\d+ where layer 0"):
+    with pytest.raises(
+        ValueError, match=r"`flop_ratio` must be at least 0\.\d+ where layers 0, 1, 2"
+    ):
         outputs(model, patches(VIDEO_OF_THREE))
     assert equal(outputs(vidtldr.remove_patch(model), patches(VIDEO_OF_THREE)), before)
 

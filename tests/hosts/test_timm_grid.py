@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.encoder_oracle import PAPER
 from support.tiny_encoders import images
 from support.tiny_timm import (
     DINOV2,
@@ -53,7 +54,7 @@ def test_intermediates_are_the_merged_tokens_at_every_place(name: str) -> None:
     with torch.no_grad():
         x, parts = entered(model, pixels), parts_of(model)
         plain = model.forward_intermediates(pixels)[1]
-        vidtldr.apply_patch(model, r=R, output="grid")
+        vidtldr.apply_patch(model, r=R, output="grid", **PAPER)
         last, maps = model.forward_intermediates(pixels)
         for layer, found in enumerate(maps):
             _, grid, _ = merged_grid(x, parts[: layer + 1], R, prefix)
@@ -119,7 +120,7 @@ def test_a_merged_forward_equals_the_float64_oracle(name: str, r: list[int], out
         x = entered(model, pixels)
         tokens, grid, holders = merged_grid(x, parts_of(model), r, model.num_prefix_tokens)
         expected = model.norm(grid if output == "grid" else tokens)
-        vidtldr.apply_patch(model, r=r, output=output)
+        vidtldr.apply_patch(model, r=r, output=output, **PAPER)
         with vidtldr.trace(model) as trace:
             found = model.forward_features(pixels)
     assert (found - expected).abs().max() < 1e-9

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import vidtldr
-from vidtldr.config import Score, Weighting
+from vidtldr.config import SALIENCY_WEIGHTINGS, Score, Weighting
 from vidtldr.hosts.registry import find_host
 from vidtldr.hosts.token_score import ATTENTION_SCORES, WEIGHTINGS, level_noise, token_score
 from vidtldr.ops.attention import attend
@@ -26,6 +26,12 @@ R = [9, 5]
 def logits(model: nn.Module, pixel_values: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         return model(pixel_values=clips() if pixel_values is None else pixel_values).logits
+
+
+def choices(score: str | None, weighting: str) -> dict[str, Any]:
+    """A score that weighs nothing must be used to protect."""
+    protect = 0.3 if score is not None and weighting == "mass" else 0.0
+    return {"score": score, "weighting": weighting, "protect": protect}
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
@@ -83,12 +89,14 @@ def test_gradients_flow_through_the_tokens_and_not_through_the_score(
     score: str | None, weighting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same weights as constants give the same gradients."""
-    model = vidtldr.apply_patch(videomae(), r=R, score=score, weighting=weighting).double()
+    model = vidtldr.apply_patch(videomae(), r=R, **choices(score, weighting)).double()
     found = gradients(model)
     if score is not None:
         with vidtldr.trace(model) as trace:
             logits(model, clips().double())
-        known = iter([layer.weights.clone() for layer in trace.layers.values()])
+        weights = [layer.weights for layer in trace.layers.values()]
+        assert [each is None for each in weights] == [weighting == "mass"] * 2
+        known = iter([None if each is None else each.clone() for each in weights])
         monkeypatch.setattr("vidtldr.hosts.merging.WEIGHTINGS", {weighting: lambda _: next(known)})
     for one, other in zip(found, gradients(model), strict=True):
         assert one.isfinite().all()
@@ -122,7 +130,7 @@ def test_clips_with_and_without_content_are_finite_in_every_dtype(
     build: Callable[..., nn.Module], score: str | None, weighting: str, dtype: torch.dtype
 ) -> None:
     model = build().to(dtype)
-    vidtldr.apply_patch(model, ratio=[0.5, 0.5, 0.5], score=score, weighting=weighting)
+    vidtldr.apply_patch(model, ratio=[0.5, 0.5, 0.5], **choices(score, weighting))
     mixed = torch.stack([torch.zeros(6, 3, 32, 32), torch.ones(6, 3, 32, 32), clips(1)[0]])
     with vidtldr.trace(model) as trace:
         assert logits(model, mixed.to(dtype)).isfinite().all()
@@ -145,8 +153,8 @@ def test_tokens_that_are_all_equal_merge_with_equal_weights(score: str | None) -
 
 def test_saliency_drops_less_than_the_mask_and_the_mask_weighs_all_foreground_alike() -> None:
     model, weights = videomae(), {}
-    for weighting in get_args(Weighting):
-        vidtldr.apply_patch(model, r=[9], weighting=weighting)
+    for weighting in SALIENCY_WEIGHTINGS:
+        vidtldr.apply_patch(model, r=[9], score="sharpness", weighting=weighting)
         with vidtldr.trace(model) as trace:
             logits(model)
         weights[weighting] = trace.layers[0].weights
@@ -220,7 +228,7 @@ def queries_and_keys(kind: str, num_tokens: int = 196) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("score", ["sharpness", "flatness", "sharpness-per-head"])
 @pytest.mark.parametrize("kind", ["flat", "one-hot"])
-@pytest.mark.parametrize("weighting", get_args(Weighting))
+@pytest.mark.parametrize("weighting", SALIENCY_WEIGHTINGS)
 @pytest.mark.parametrize("impl", IMPLS)
 def test_a_score_that_differs_by_rounding_alone_makes_no_background(
     score: Score, kind: str, weighting: Weighting, impl: str
@@ -295,7 +303,7 @@ def test_a_model_of_even_attention_merges_plainly_in_every_implementation(
         if ".query." in name or ".q_proj." in name:
             parameter.data.mul_(1e-6)
     plain = logits(
-        vidtldr.apply_patch(copy.deepcopy(model).double(), r=R, score=None), clips().double()
+        vidtldr.apply_patch(copy.deepcopy(model).double(), r=R, linkage="cosine"), clips().double()
     )
     for impl in IMPLS:
         vidtldr.apply_patch(model, r=R, score=score, impl=impl)

@@ -1,12 +1,22 @@
 """A merging image encoder in float64, from the model's own submodules, a token at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vidtldr.method.matching import match_tokens
+from vidtldr.method.matching import Match, match_tokens
+
+#: Fields of `MergeConfig` that the oracle knows.
+PAPER: Mapping[str, Any] = {"score": "sharpness"}
+DEFAULT: Mapping[str, Any] = {}
+PROTECTED: Mapping[str, Any] = {
+    "score": "sharpness",
+    "linkage": "ward",
+    "protect": 0.5,
+    "spare_norms": 1.02,
+}
 
 
 class Parts(NamedTuple):
@@ -140,9 +150,14 @@ def vjepa2_parts(block: Any) -> Parts:
 
 
 def merged_tokens(
-    x: Tensor, parts: Sequence[Parts], num_heads: int, r_schedule: Sequence[int], num_prefix: int
+    x: Tensor,
+    parts: Sequence[Parts],
+    num_heads: int,
+    r_schedule: Sequence[int],
+    num_prefix: int,
+    choices: Mapping[str, Any] = PAPER,
 ) -> tuple[Tensor, list[list[int]]]:
-    """Run blocks with the paper's merge, sharpness as the score.
+    """Run blocks with a merge between attention and MLP.
 
     Args:
         x: Tokens that enter the first block, shape (B, N0, C), float64.
@@ -150,6 +165,7 @@ def merged_tokens(
         num_heads: Of each attention.
         r_schedule: Tokens to remove in each block; missing ones are 0.
         num_prefix: Tokens in front that never merge.
+        choices: `PAPER`, `DEFAULT` or `PROTECTED`.
 
     Returns:
         The final tokens, and for each clip the index of the token that holds each original one.
@@ -161,8 +177,10 @@ def merged_tokens(
         x, sharpness = _attention(x, mass, part, num_heads, places)
         r = r_schedule[layer] if layer < len(r_schedule) else 0
         if r:
-            weights = _weights(sharpness[:, num_prefix:])
-            x, mass, orders, holders = _merge(x, mass, weights, r, num_prefix, holders)
+            norms = x[:, num_prefix:].norm(dim=-1)
+            h = sharpness[:, num_prefix:]
+            match = _match(x, mass, h, norms / _median(norms), r, num_prefix, choices)
+            x, mass, orders, holders = _merge(x, mass, _weights(h, choices), match, holders)
             places = [
                 [stood[i] for i in order] for stood, order in zip(places, orders, strict=True)
             ]
@@ -192,22 +210,47 @@ def _attention(
     return x[:, :num_tokens], (attention * attention.log()).sum(-1)[:, :num_tokens]
 
 
-def _weights(h: Tensor) -> Tensor:
-    s = (h - h.amin(1, keepdim=True)) / (h.amax(1, keepdim=True) - h.amin(1, keepdim=True))
+def _saliency(h: Tensor) -> Tensor:
+    return (h - h.amin(1, keepdim=True)) / (h.amax(1, keepdim=True) - h.amin(1, keepdim=True))
+
+
+def _weights(h: Tensor, choices: Mapping[str, Any]) -> Tensor:
+    if "score" not in choices or "protect" in choices:
+        return torch.ones_like(h)
+    s = _saliency(h)
     mean = s.mean(1, keepdim=True)
     return (s - mean).clamp_min(0) / (s.amax(1, keepdim=True) - mean)
 
 
-def _merge(
-    x: Tensor,
+def _median(norms: Tensor) -> Tensor:
+    """The lower one of two, as `Tensor.median`."""
+    return norms.sort(dim=1).values[:, (norms.shape[1] - 1) // 2, None]
+
+
+def _match(
+    metric: Tensor,
     mass: Tensor,
-    weights: Tensor,
+    h: Tensor,
+    times_median: Tensor,
     r: int,
     num_prefix: int,
-    holders: list[list[int]],
-    metric: Tensor | None = None,
+    choices: Mapping[str, Any],
+) -> Match:
+    is_ward = choices.get("linkage", "cosine" if "score" in choices else "ward") == "ward"
+    return match_tokens(
+        metric,
+        r,
+        num_prefix,
+        mass=mass if is_ward else None,
+        protection=choices["protect"] * _saliency(h) if "protect" in choices else None,
+        spared=times_median > choices["spare_norms"] if "spare_norms" in choices else None,
+    )
+
+
+def _merge(
+    x: Tensor, mass: Tensor, weights: Tensor, match: Match, holders: list[list[int]]
 ) -> tuple[Tensor, Tensor, list[list[int]], list[list[int]]]:
-    match = match_tokens(x if metric is None else metric, r, num_prefix)
+    num_prefix = match.num_prefix_tokens
     tokens, masses, orders, moved = [], [], [], []
     for b in range(len(x)):
         group_mass, group_sum = mass[b].clone(), mass[b, :, None] * x[b]
@@ -228,7 +271,11 @@ def _merge(
 
 
 def merged_tubes(
-    x: Tensor, blocks: Sequence[Any], num_frames: int, r_schedule: Sequence[int]
+    x: Tensor,
+    blocks: Sequence[Any],
+    num_frames: int,
+    r_schedule: Sequence[int],
+    choices: Mapping[str, Any] = PAPER,
 ) -> tuple[Tensor, list[list[int]]]:
     """Run TimeSformer's blocks, merging whole tubes, from its submodules.
 
@@ -237,6 +284,7 @@ def merged_tubes(
         blocks: Its layers.
         num_frames: T.
         r_schedule: Tubes to remove in each block; missing ones are 0.
+        choices: As for `merged_tokens`; a tube is an outlier if one of its tokens is.
 
     Returns:
         As `merged_tokens`.
@@ -248,10 +296,12 @@ def merged_tubes(
         class_token, tubes, sharpness = _divided_attention(class_token, tubes, mass, block)
         r = r_schedule[layer] if layer < len(r_schedule) else 0
         if r:
-            metric, merged = tubes.mean(2), []
+            norms, merged = tubes.norm(dim=-1), []
+            largest = (norms / _median(norms.flatten(1))[..., None]).amax(2)
+            match = _match(tubes.mean(2), mass, sharpness, largest, r, 0, choices)
+            weights = _weights(sharpness, choices)
             for t in range(num_frames):  # the same match in each frame
-                frame = _merge(tubes[:, :, t], mass, _weights(sharpness), r, 0, holders, metric)
-                merged.append(frame)
+                merged.append(_merge(tubes[:, :, t], mass, weights, match, holders))
             tubes = torch.stack([frame[0] for frame in merged], dim=2)
             _, mass, _, holders = merged[0]
         tubes, class_token = (

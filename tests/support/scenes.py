@@ -82,7 +82,7 @@ def forward(model: nn.Module, pixel_values: Tensor) -> Any:
 def scene_of(model: nn.Module, pixel_values: Tensor, r: tuple[int, ...] = R) -> Scene:
     models = {
         "unmerged": model,
-        "vid-TLDR": merged_twin(model, MergeConfig(r=r)),
+        "vid-TLDR": merged_twin(model, MergeConfig(r=r, score="sharpness")),
         "ToMe": merged_twin(model, MergeConfig(r=r, score=None, metric="keys")),
     }
     seen = {name: observe(each, pixel_values, forward) for name, each in models.items()}

@@ -49,9 +49,9 @@ def test_encodings_of_one_model_serve_threads_each_with_its_own_schedule(retriev
 
 
 def test_a_budget_is_turned_into_counts_once(retrieval, encoding_of):
-    encoding = encoding_of(retrieval, merge=MergeConfig(num_tokens=40, score=None))
-    assert encoding.merge == MergeConfig(num_tokens=40, score=None)
-    assert encoding.schedule == MergeConfig(r=[24], score=None)
+    encoding = encoding_of(retrieval, merge=MergeConfig(num_tokens=40))
+    assert encoding.merge == MergeConfig(num_tokens=40)
+    assert encoding.schedule == MergeConfig(r=[10, 8, 6])  # in three of the four layers
     assert encoding.encode_pixels(torch.randn(1, 4, 3, 32, 32)).tokens.shape[1] == 40
 
 
@@ -127,7 +127,9 @@ def test_everything_that_decides_the_features_is_in_the_key(
     encodings = [
         encoding_of(retrieval, cache_dir=tmp_path),
         encoding_of(retrieval, MERGE, cache_dir=tmp_path),
-        encoding_of(retrieval, MergeConfig(r=[20, 8], score=None), cache_dir=tmp_path),
+        encoding_of(retrieval, MergeConfig(r=[20, 8], score="received"), cache_dir=tmp_path),
+        encoding_of(retrieval, MergeConfig(r=[20, 8], linkage="cosine"), cache_dir=tmp_path),
+        encoding_of(retrieval, MergeConfig(r=[20, 8], spare_norms=3), cache_dir=tmp_path),
         encoding_of(retrieval, BY_MASS, cache_dir=tmp_path),
         encoding_of(other_weights, cache_dir=tmp_path),
         encoding_of(retrieval, cache_dir=tmp_path, autocast=torch.bfloat16),

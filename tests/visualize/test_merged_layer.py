@@ -54,7 +54,7 @@ def test_a_merge_worked_by_hand_is_put_on_its_patches() -> None:
 @pytest.mark.parametrize("build", [videomae, vivit])
 def test_layers_agree_with_the_trace_clip_by_clip(build) -> None:
     model, pixel_values = build(), clips()
-    with patched(model, r=R), trace(model) as recorded, torch.no_grad():
+    with patched(model, r=R, score="sharpness"), trace(model) as recorded, torch.no_grad():
         model(pixel_values)
     prefix = 1 if build is vivit else 0
     grid = PatchGrid(3, 4, 4, 2, prefix)
@@ -111,7 +111,7 @@ def test_a_grid_of_another_clip_is_refused() -> None:
 
 
 def test_frames_of_a_model_of_images_lie_side_by_side() -> None:
-    model = apply_patch(tiny_encoders.clip(), r=[5, 0, 3], output="tokens")
+    model = apply_patch(tiny_encoders.clip(), r=[5, 0, 3], score="sharpness", output="tokens")
     frames = tiny_encoders.images(batch=3)
     with trace(model) as recorded, torch.inference_mode():
         model(pixel_values=frames)

@@ -10,7 +10,15 @@ from vidtldr.baselines.baseline import Merging
 from vidtldr.baselines.schedules import PAPER, Layers, front_loaded, merging, placement
 from vidtldr.bench.quality import QualityOptions, Row, run_quality
 from vidtldr.bench.quality_methods import METHODS, Cell, Method, cell_at
-from vidtldr.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.config import (
+    SALIENCY_WEIGHTINGS,
+    SCORES,
+    MergeConfig,
+    Metric,
+    Pooling,
+    Score,
+    Weighting,
+)
 from vidtldr.measure.result_store import ResultStore
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.model import ShapesUMT
@@ -129,7 +137,7 @@ def _variants(encoder: VisionEncoder, budget: float, row: Row) -> list[Cell]:
     """Vary a grid row over every metric, weighting and share, without duplicates."""
     assert row.setting is not None  # it was reachable
     score, layers = row.setting["score"], row.layers or ()
-    weightings = get_args(Weighting) if score is not None else ("masked-saliency",)
+    weightings = SALIENCY_WEIGHTINGS if score is not None else ("masked-saliency",)
     cells = [
         _cell(encoder, budget, score, layers, *choice)
         for choice in product(METRICS, weightings, get_args(Pooling), SHARES)

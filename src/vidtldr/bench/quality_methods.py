@@ -29,6 +29,7 @@ from vidtldr.bench.merging_methods import (
     VID_TLDR,
 )
 from vidtldr.budget.costs import default_layers
+from vidtldr.budget.counts import validated_layers
 from vidtldr.config import MergeConfig
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.fork_rng import fork_rng
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 PRESET = "bundled preset"
-CHOICES = ("score", "metric", "linkage", "weighting", "protect", "pooling")
+CHOICES = ("score", "metric", "linkage", "weighting", "protect", "spare_norms", "pooling")
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,10 @@ class Chosen:
         """Return the preset at a budget, or why it cannot meet it."""
         own = self.by_budget.get(budget)
         if own is not None:
-            return Cell(PRESET, _merging_layers(own), budget, Merging(own))
+            return Cell(PRESET, _merging_layers(own, encoder), budget, Merging(own))
         choices = {name: getattr(self.merge, name) for name in CHOICES}
         method = Method(PRESET, partial(merging, **choices))
-        return cell_at(encoder, method, _merging_layers(self.merge), budget)
+        return cell_at(encoder, method, _merging_layers(self.merge, encoder), budget)
 
     def to_dict(self) -> dict[str, Any]:
         """Return both fields, ready for JSON."""
@@ -222,9 +223,9 @@ def vision_flops(encoder: VisionEncoder, variant: Variant) -> int:
         return count_flops(lambda: forward(clip))
 
 
-def _merging_layers(config: MergeConfig) -> Layers:
+def _merging_layers(config: MergeConfig, encoder: VisionEncoder) -> Layers:
     if config.is_budget:
-        return tuple(config.layers or placement(0))
+        return validated_layers(config, len(encoder.blocks))
     return tuple(layer for layer, entry in enumerate(config.schedule) if entry)
 
 

@@ -160,14 +160,14 @@ class RunReport:
 
 
 def schedule_text(merge: Mapping[str, Any] | None) -> str:
-    """Format a schedule for people: "r=600,200,100", and any non-default options."""
+    """Format a schedule for people: "r=600,200,100", and any choices that do not follow."""
     if merge is None:
         return "none"
-    usual = MergeConfig(r=()).to_dict()
+    config = MergeConfig.from_dict(merge)
+    # Named although it follows: texts from before it existed meant another default.
+    of_ward = {"linkage": config.linkage} if config.linkage == "ward" else {}
     parts = []
-    for name, value in merge.items():
-        if name != "r" and value == usual.get(name):
-            continue
+    for name, value in {**config.chosen, **of_ward}.items():
         text = (
             ",".join(f"{each:g}" for each in value) if isinstance(value, (list, tuple)) else value
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import nn
 
@@ -18,7 +18,15 @@ from vidtldr.baselines.schedules import (
 )
 from vidtldr.budget.costs import default_layers, even_schedules
 from vidtldr.budget.counts import forward_costs
-from vidtldr.config import SCORES, MergeConfig, Metric, Pooling, Score, Weighting
+from vidtldr.config import (
+    SALIENCY_WEIGHTINGS,
+    SCORES,
+    MergeConfig,
+    Metric,
+    Pooling,
+    Score,
+    Weighting,
+)
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host
 from vidtldr.tune.trials import Setting
@@ -103,7 +111,7 @@ def variants(way: Way, host: Host) -> Iterator[list[Way]]:
     other: Metric = "keys" if way.metric == "x" else "x"
     yield [replace(way, metric=other)]
     if way.score is not None:
-        yield [replace(way, weighting=w) for w in get_args(Weighting) if w != way.weighting]
+        yield [replace(way, weighting=w) for w in SALIENCY_WEIGHTINGS if w != way.weighting]
     if host.pooling_method is not None:
         yield [replace(way, pooling="tokens" if way.pooling == "mass" else "mass")]
     if 1 < len(way.layers) <= len(PAPER_SHARES):
