@@ -1,10 +1,10 @@
 """The search of `vidtldr tune` against Optuna's samplers, at an equal number of forwards.
 
-The bundled model on sets of 8 generated clips, all searched on. The structured search runs once per set, for 0.6 of
-the FLOPs; every sampler then gets as many clip forwards as it used, with several seeds. Samplers
-choose from the same options ("places"), or instead of a set of layers switch each layer of the
-first half on or off ("layers"). They minimise either the drift at 0.6 alone or FLOPs and drift
-together. The setting each search would choose is then run on unseen clips.
+The bundled model on sets of 8 generated clips, all searched on. The structured search runs once per
+set, for 0.6 of the FLOPs; every sampler then gets as many clip forwards as it used, with several
+seeds. Samplers choose from the same options ("places"), or instead of a set of layers switch each
+layer of the first half on or off ("layers"). They minimise either the drift at 0.6 alone or FLOPs
+and drift together. The setting each search would choose is then run on unseen clips.
 
     pip install optuna
     python benchmarks/10_tune_search.py --output benchmarks/results/10_tune_search.json
@@ -197,7 +197,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     subject = umt_subject(load_umt(BUNDLED), 60.0)
     world = ShapesWorld(split="test", num_frames=subject.model.config.num_frames)

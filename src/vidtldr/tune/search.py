@@ -161,14 +161,14 @@ def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) ->
 
     Never returns a way already taken: the two leaders must differ.
     """
-    some = _some(len(board.trials.clips))
+    num_clips = len(board.trials.clips)
     num_choices = len(list(variants(way, board.host)))
-    board.trials.begin(f"4 of 7: variants of {way.name}", some * (num_choices + 4))
+    board.trials.begin(f"4 of 7: variants of {way.name}", num_clips * (num_choices + 4))
     for choice in range(num_choices):
         others = list(variants(way, board.host))[choice]
         free = [other for other in others if other not in taken and board.fits(other, start)]
         rivals = [way, *free]
-        way = board.best_first(rivals, start, some)[0]
+        way = board.best_first(rivals, start, num_clips)[0]
     return way
 
 
