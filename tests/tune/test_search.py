@@ -112,6 +112,16 @@ def test_ways_that_were_varied_are_two_and_among_the_guesses(
     assert {(way.name, way.layers) for way in ways} <= guessed
 
 
+@pytest.mark.parametrize(
+    ("num_clips", "few", "some"), [(1, 1, 1), (2, 2, 2), (4, 2, 3), (8, 2, 4), (16, 4, 8)]
+)
+def test_each_round_has_more_clips_than_the_one_before_while_there_are_more(
+    num_clips: int, few: int, some: int
+) -> None:
+    assert search_module._few(num_clips) == few
+    assert search_module._some(num_clips) == some
+
+
 @pytest.mark.parametrize("best", ["tokens", "mass"])
 def test_what_counts_behind_the_encoder_is_chosen_first_by_its_drift(
     best: str, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -50,7 +50,7 @@ def _draw_times(panel: Any, result: TuneResult) -> None:
         panel.scatter(*at, label=f"chosen for {result.target}", zorder=4, **ring)
     _draw_target(panel, result, with_time=True)
     panel.set_xlabel("times as fast as the unmerged model, measured in turn")
-    _finish(panel, result.rows, f"what was timed, {_clips(result)}")
+    _finish(panel, result.rows, f"what was timed; {_clips(result)}")
 
 
 def _draw_budgets(panel: Any, result: TuneResult) -> None:
@@ -82,7 +82,7 @@ def _draw_budgets(panel: Any, result: TuneResult) -> None:
     _draw_target(panel, result, with_time=False)
     panel.set_xlabel("FLOPs, share of the unmerged transformer's")
     panel.invert_xaxis()  # cheaper is to the right
-    _finish(panel, result.points, f"everything tried on all clips of the search, {_clips(result)}")
+    _finish(panel, result.points, f"all that was tried; {_clips(result)}")
 
 
 def _errors(panel: Any, rows: Sequence[TimedPoint], style: Style, shape: str, label: str) -> None:
@@ -119,4 +119,4 @@ def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
 
 def _clips(result: TuneResult) -> str:
     number = result.num_held_out_clips
-    return f"{number} clip{'s' * (number != 1)} held out"
+    return f"drift on {number} clip{'s' * (number != 1)} held out"
