@@ -61,7 +61,8 @@ def test_tune_writes_the_schedule_that_it_prints(run, tmp_path: Path) -> None:
     schedule = json.loads((tmp_path / "out" / "merge_config.json").read_text())
     assert f"r = {schedule['r']}, in out" in printed
     assert schedule["made_for"] == {"family": "UMT (vidtldr)", "num_layers": 6, "num_tokens": 512}
-    assert schedule["measured"]["num_clips"] == 4
+    assert schedule["measured"]["num_search_clips"] == 2
+    assert schedule["measured"]["num_held_out_clips"] == 2
     assert re.search(r"^  \d\.\d\dx  drift 0\.\d{4}  ", printed, re.M)
     assert "tune-clips" in {path.name for path in (tmp_path / "out").iterdir()}
 

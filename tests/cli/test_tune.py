@@ -65,7 +65,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert "random dropping" in done.stdout
     assert "…" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "note: 2 clips say little" in done.stderr
+    assert "note: 2 clips, of which 1 searched and 1 held out, say little" in done.stderr
     assert "wrote" in done.stderr
     config = MergeConfig.from_pretrained(tmp_path)
     assert config.r is not None
@@ -74,13 +74,17 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert config.measured is not None
     assert config.measured["target"] == "flop-ratio=0.7"
     assert config.measured["flop_ratio"] <= 0.7
-    assert config.measured["num_clips"] == 2
+    assert [config.measured[f"num_{name}clips"] for name in ("", "search_", "held_out_")] == [
+        2,
+        1,
+        1,
+    ]
     assert config.measured["environment"]["versions"]["torch"] == torch.__version__
     names = {path.name for path in tmp_path.iterdir()}
     drawn = {"merge_config.png", "merge_config.svg"}
     assert names == {"merge_config.json", "merge_config.trials.jsonl", "page.html", *drawn}
     page = (tmp_path / "page.html").read_text()
-    assert "2, 1 more failed" in page
+    assert "2 clips, 1 searched and 1 held out, 1 more failed" in page
     assert all(f'href="{name}"' in page for name in ("merge_config.json", *drawn))
 
     for schedule in (output, tmp_path):
@@ -102,6 +106,8 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert report["num_forwards"] == 0
     assert report["chosen"]["setting"]["r"] == list(config.r)
     assert config.measured["drift"] == report["chosen"]["drift"]
+    assert report["chosen"]["drift"]["standard_error"] is None  # of one clip
+    assert sorted(report["search_videos"] + report["held_out_videos"]) == sorted(videos)
     assert MergeConfig.from_pretrained(tmp_path).measured["speedup"] == report["chosen"]["speedup"]
     assert [each["video"] for each in report["failed"]] == [str(broken)]
 
@@ -161,10 +167,20 @@ def test_bad_arguments_are_one_line(
     assert message in one_error_line(run("tune", "a.mp4", "--model", model, *flags))
 
 
+def test_one_video_cannot_be_split(run: Run, model: str, videos: list[str], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(Path(videos[0]).read_bytes())
+    tune = ("tune", videos[0], copy, "--model", model, "-o", tmp_path / "schedule.json")
+    line = one_error_line(run(*tune))
+    assert "can be read, got 1. Half of them are held out from the search: give eight or" in line
+    assert not list(tmp_path.glob("schedule*"))
+
+
 def test_no_video_that_can_be_read(run: Run, model: str, broken: Path, tmp_path: Path) -> None:
     tune = ("tune", broken, "nowhere.mp4", "--model", model, "-o", tmp_path / "schedule.json")
     line = one_error_line(run(*tune))
-    assert "videos must hold at least one that can be read, got 2 that cannot; the first" in line
+    assert "videos must hold at least two different ones that can be read, got 0. Half of " in line
+    assert "or more. The first of 2 that cannot: " in line
     assert not list(tmp_path.iterdir())
 
 

@@ -6,7 +6,9 @@ from rich.console import Console
 from support.made_up_tuning import LONG, made_up_tuning
 
 from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_note
+from vidtldr.cli.tune.tables import Shown
 from vidtldr.measure.busyness import BusyReport
+from vidtldr.tune.target import Target
 
 
 def printed(width: int, kept_name: str | None) -> str:
@@ -22,7 +24,7 @@ def test_nothing_is_cut_off(width: int, kept_name: str | None) -> None:
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     for word in (
-        "0,2,4,6,8,10",
+        "0,2..10",
         "0.0110",
         "1.62x",
         "received",
@@ -41,11 +43,55 @@ def test_wide_terminals_show_counts_and_the_range_of_rounds() -> None:
     assert "Its rounds differ by up to 0.13." in printed(80, None).replace("\n", " ")
 
 
+@pytest.mark.parametrize(("width", "kept_name"), [(80, None), (140, None), (140, "R@1")])
+def test_the_drift_on_both_kinds_of_clips_is_shown_with_the_error_of_the_first(
+    width: int, kept_name: str | None
+) -> None:
+    text = printed(width, kept_name)
+    [line] = [line for line in text.splitlines() if "1.62x" in line]
+    assert "0.0110  0.0022" in line
+    assert ("0.0099, 88 %" in line) == (kept_name is not None)
+    assert "0.0099" in line
+    words = " ".join(text.split())
+    assert words.startswith("15 clips, 8 searched and 7 held out; unmerged")
+    assert "mean over the 7 clips held out, on which nothing was tried until all was" in words
+    assert "the same over the 8 clips that decided what is chosen" in words
+
+
+def test_a_narrow_table_with_kept_answers_says_how_large_the_errors_are() -> None:
+    text = " ".join(printed(80, "same label").split())
+    assert "0.0022" not in text
+    assert "until all was chosen; standard errors up to 0.0200." in text
+    result = made_up_tuning()
+    rows = tuple(
+        replace(row, held_out=replace(row.measured, num_clips=1, standard_error=None))
+        for row in result.rows
+    )
+    note = tuning_note(replace(result, rows=rows), Shown("same label", 80))
+    assert "; one clip has no standard error." in note
+
+
+def test_a_target_that_is_missed_on_the_clips_held_out_is_said() -> None:
+    result = made_up_tuning()
+    assert result.chosen is not None
+    moved = replace(result.chosen, held_out=replace(result.chosen.measured, mean=0.016))
+    rows = tuple(moved if row is result.chosen else row for row in result.rows)
+    missed = replace(result, chosen=moved, rows=rows)
+    [doubt] = tuning_doubts(missed)
+    assert doubt.startswith(
+        "the schedule does not keep drift=0.015 on the clips held out: it drifts 0.016 there, and "
+        "0.0099 on those searched. "
+    )
+    assert tuning_doubts(replace(missed, target=Target("flop-ratio", 0.7))) == []
+
+
 def test_times_of_two_days_are_said_to_be() -> None:
     result = made_up_tuning()
-    assert "one clip, on 2026-01-01. Its" in tuning_note(result, 80)
+    assert "one clip, on 2026-01-01. Its" in tuning_note(result, Shown(None, 80))
     rows = (replace(result.rows[0], timed_on="2025-12-31"), *result.rows[1:])
-    assert "on 2025-12-31 and 2026-01-01. Its" in tuning_note(replace(result, rows=rows), 80)
+    assert "on 2025-12-31 and 2026-01-01. Its" in tuning_note(
+        replace(result, rows=rows), Shown(None, 80)
+    )
 
 
 def test_the_chosen_row_and_the_frontier_are_marked() -> None:
@@ -58,7 +104,8 @@ def test_the_chosen_row_and_the_frontier_are_marked() -> None:
 def test_what_gains_nothing_is_said_with_its_reason() -> None:
     result = made_up_tuning()
     assert tuning_doubts(result) == []
-    slow = replace(result.rows[0], speedups={"median": 0.9, "lowest": 0.8, "highest": 0.95})
+    assert result.chosen is not None
+    slow = replace(result.chosen, speedups={"median": 0.9, "lowest": 0.8, "highest": 0.95})
     chosen = replace(result, chosen=slow, kind=replace(result.kind, num_tokens=1568))
     [doubt] = tuning_doubts(chosen)
     assert doubt.startswith("the schedule: slower, 0.90x as fast; merging ")

@@ -23,10 +23,13 @@ REPORT = {"environment": ENVIRONMENT, "failed": []}
 def test_it_says_what_was_chosen_and_every_number() -> None:
     page = tuning_page(REPORT, made_up_tuning(), "same label")
     assert page.verdict == (
-        f"Chosen: {LONG.name}, in layers 0,2,4,6,8,10. It is 1.62x as fast with drift 0.011 and "
+        f"Chosen: {LONG.name}, in layers 0,2..10. It is 1.62x as fast with drift 0.011 and "
         "60% of the FLOPs."
     )
-    assert page.facts[:2] == [("videos", "8"), ("target", "drift=0.015")]
+    assert page.facts[:2] == [
+        ("videos", "15 clips, 8 searched and 7 held out"),
+        ("target", "drift=0.015"),
+    ]
     timed, scores = page.tables
     assert [timed.rows[number][0] for number in timed.strong_rows] == [f"> {LONG.name}"]
     assert not scores.strong_rows  # what is dim on a terminal is no emphasis

@@ -157,7 +157,11 @@ def test_tune_works_on_its_tower(
     run: Run, model: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("tune", film, "--model", model, "--drift-by", "feature-cosine", "--frames", 2)
+    other = tmp_path / "other.mp4"
+    write_film(other, 12, first_number=50)
+    result = run(
+        "tune", film, other, "--model", model, "--drift-by", "feature-cosine", "--frames", 2
+    )
     assert result.exit_code == 0, result.output
     assert "random dropping" not in result.stdout  # the language model reads every place
     assert (tmp_path / "merge_config.json").exists()

@@ -34,7 +34,17 @@ def subject() -> Subject:
 
 
 @pytest.fixture(scope="session")
-def tuned_clips(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> list[TunedClip]:
-    clips, failed = read_clips(subject.reader, write_films(tmp_path_factory.mktemp("films"), 3))
+def clips(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> list[TunedClip]:
+    clips, failed = read_clips(subject.reader, write_films(tmp_path_factory.mktemp("films"), 5))
     assert not failed
     return clips
+
+
+@pytest.fixture(scope="session")
+def tuned_clips(clips: list[TunedClip]) -> list[TunedClip]:
+    return clips[:3]
+
+
+@pytest.fixture(scope="session")
+def held_out(clips: list[TunedClip]) -> list[TunedClip]:
+    return clips[3:]

@@ -6,8 +6,11 @@ from support.tiny_models import videomae
 from support.umt_sets import retrieval_model, write_tokenizer
 
 from vidtldr.baselines.baseline import RandomDropping
+from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
 from vidtldr.tune.ways import (
+    OPTIONS,
+    Option,
     Way,
     first_ways,
     flop_ratio_of,
@@ -16,14 +19,16 @@ from vidtldr.tune.ways import (
     variants,
 )
 
-WAY = Way("received", "x", (0, 1))
+WAY = Way.of((0, 1), score="received")
 
 
 def test_places_start_early_or_late_in_a_row_or_apart() -> None:
-    assert places(12) == ((0, 1, 2), (1, 2, 3), (3, 4, 5), (0, 2, 4), (0, 1, 2, 3, 4, 5), (0,))
-    assert places(4) == ((0,), (1,), (0, 1))
+    in_a_row = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (3, 4, 5, 6, 7))
+    apart = ((0, 2, 4), (1, 3, 5), (0, 2, 4, 6), (1, 3, 5, 7))
+    assert places(12) == (*in_a_row, *apart, (0, 1, 2, 3, 4, 5), (0,))
+    assert places(4) == ((0,), (1,), (2,), (1, 2), (0, 2), (0, 1))
     assert places(1) == ((0,),)
-    assert len(first_ways(12)) == 7 * 6
+    assert len(first_ways(12)) == 7 * len(places(12))
 
 
 @pytest.mark.parametrize("ratio", [0.9, 0.6])
@@ -48,21 +53,39 @@ def test_the_lowest_share_is_reached_and_no_lower_one(way: Way) -> None:
 def test_variants_change_one_choice_each() -> None:
     host = find_host(videomae())
     keys, weightings, shares = variants(WAY, host)
-    assert keys == [replace(WAY, metric="keys")]
-    assert {way.weighting for way in weightings} == {"saliency", "mask"}
+    assert keys == [WAY.varied(metric="keys")]
+    assert {way.method.weighting for way in weightings} == {"saliency", "mask"}
     assert [way.shares for way in shares] == ["6:2:1"]
     # Without a score there is nothing to weigh by, and one layer shares with none.
-    assert list(variants(Way(None, "keys", (1,)), host)) == [[Way(None, "x", (1,))]]
+    assert list(variants(Way.of((1,), score=None, metric="keys"), host)) == [
+        [Way.of((1,), score=None)]
+    ]
 
 
 def test_a_model_that_pools_by_tokens_or_by_mass_is_tried_with_the_other(tmp_path: Path) -> None:
     host = find_host(retrieval_model(write_tokenizer(tmp_path)))
     for way, other in (("tokens", "mass"), ("mass", "tokens")):
-        changed = list(variants(replace(WAY, pooling=way), host))
-        assert [replace(WAY, pooling=other)] in changed
+        changed = list(variants(WAY.varied(pooling=way), host))
+        assert [WAY.varied(pooling=other)] in changed
 
 
 def test_names_say_what_differs_from_plain_merging() -> None:
     assert WAY.name == "received"
-    everything = Way(None, "keys", (0,), "mask", "mass", "6:2:1")
-    assert everything.name == "plain merging, keys, mask, by mass, 6:2:1"
+    everything = WAY.varied(score=None, metric="keys", weighting="mask", pooling="mass")
+    name = "plain merging, keys, mask, by mass, 6:2:1"
+    assert replace(everything, shares="6:2:1").name == name
+
+
+def test_a_choice_lists_the_default_of_its_field_first() -> None:
+    default = MergeConfig(r=())
+    for option in OPTIONS:
+        assert option.values[0] == getattr(default, option.field)
+        assert len(set(option.values)) > 1
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.field)
+def test_each_choice_reaches_the_setting_and_the_name(option: Option) -> None:
+    value = option.values[-1]
+    way = WAY.varied(**{option.field: value})
+    assert getattr(way.at(videomae(), 0.9).config, option.field) == value
+    assert way.name == f"received, {option.label.format(value)}"

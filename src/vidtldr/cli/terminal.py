@@ -332,11 +332,19 @@ def plain_table(first: str, columns: Iterable[str], *, wraps_names: bool = False
 
 
 def layer_span(layers: Sequence[int] | None) -> str:
-    """Format layers compactly: `0-2`, `0,2,4`; empty for None."""
+    """Format layers compactly: `0-2`, `0,2,4`, `0,2..10`; empty for None."""
     if layers is None:
         return ""
-    is_run = tuple(layers) == tuple(range(layers[0], layers[-1] + 1)) and len(layers) > 1
-    return f"{layers[0]}-{layers[-1]}" if is_run else ",".join(map(str, layers))
+    first, last = layers[0], layers[-1]
+    step = layers[1] - first if len(layers) > 1 else 1
+    is_even = tuple(layers) == tuple(range(first, last + 1, step))
+    if is_even and step == 1 and len(layers) > 1:
+        return f"{first}-{last}"
+    return f"{first},{layers[1]}..{last}" if is_even and len(layers) > 3 else _listed(layers)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 _MARK = "~"

@@ -36,7 +36,7 @@ class Guess:
 
 
 class Board:
-    """The points tried on all clips, and the layer times of the device.
+    """The points tried on all clips of the search, and the layer times of the device.
 
     Args:
         trials: Runs the settings.

@@ -1,4 +1,4 @@
-"""Plot a search: drift against measured speed and against FLOPs."""
+"""Plot a search: drift on the clips held out against measured speed and against FLOPs."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
 
 
 def tuning_plot(result: TuneResult) -> Plot:
-    """Plot the timed rows, then every point tried on all clips.
+    """Plot the timed rows, then every point tried on all clips of the search.
 
     Args:
         result: The result of a search.
@@ -32,11 +32,11 @@ def tuning_plot(result: TuneResult) -> Plot:
 
 def _draw_times(panel: Any, result: TuneResult) -> None:
     tuned = [row for row in result.rows if row.kind == TUNED]
-    ahead = frontier(tuned, lambda row: (-row.speedup, row.drift))
+    ahead = frontier(tuned, lambda row: (-row.speedup, row.measured.mean))
     _errors(panel, tuned, TUNED_STYLES[0], "o", "tuned, with the range of the rounds")
     panel.plot(
         [row.speedup for row in ahead],
-        [row.drift for row in ahead],
+        [row.measured.mean for row in ahead],
         color=TUNED_STYLES[0].colour,
         linewidth=TUNED_STYLES[0].width,
     )
@@ -45,12 +45,12 @@ def _draw_times(panel: Any, result: TuneResult) -> None:
         if rows:
             _errors(panel, rows, METHOD_STYLES[kind], shape, kind)
     if result.chosen is not None:
-        at = (result.chosen.speedup, result.chosen.drift)
+        at = (result.chosen.speedup, result.chosen.measured.mean)
         ring = {"s": 170, "facecolors": "none", "edgecolors": "#000000", "linewidths": 1.4}
         panel.scatter(*at, label=f"chosen for {result.target}", zorder=4, **ring)
     _draw_target(panel, result, with_time=True)
     panel.set_xlabel("times as fast as the unmerged model, measured in turn")
-    _finish(panel, result.rows, f"what was timed, {_clips(result)}")
+    _finish(panel, result.rows, f"what was timed; {_clips(result)}")
 
 
 def _draw_budgets(panel: Any, result: TuneResult) -> None:
@@ -60,7 +60,7 @@ def _draw_budgets(panel: Any, result: TuneResult) -> None:
         lines.setdefault((point.name, where), []).append(point)
     styles = iter(TUNED_STYLES)
     for (name, where), points in lines.items():
-        xs, ys = [p.flop_ratio for p in points], [p.drift for p in points]
+        xs, ys = [p.flop_ratio for p in points], [p.measured.mean for p in points]
         if points[0].kind in MARKERS:
             style, label, shape = METHOD_STYLES[name], name, MARKER_SHAPES[points[0].kind]
         elif len(points) > 1:
@@ -82,7 +82,7 @@ def _draw_budgets(panel: Any, result: TuneResult) -> None:
     _draw_target(panel, result, with_time=False)
     panel.set_xlabel("FLOPs, share of the unmerged transformer's")
     panel.invert_xaxis()  # cheaper is to the right
-    _finish(panel, result.points, f"everything tried on all clips, {_clips(result)}")
+    _finish(panel, result.points, f"all that was tried; {_clips(result)}")
 
 
 def _errors(panel: Any, rows: Sequence[TimedPoint], style: Style, shape: str, label: str) -> None:
@@ -90,7 +90,7 @@ def _errors(panel: Any, rows: Sequence[TimedPoint], style: Style, shape: str, la
     high = [row.speedups["highest"] - row.speedup for row in rows]
     panel.errorbar(
         [row.speedup for row in rows],
-        [row.drift for row in rows],
+        [row.measured.mean for row in rows],
         xerr=[low, high],
         fmt=shape,
         color=style.colour,
@@ -109,7 +109,7 @@ def _draw_target(panel: Any, result: TuneResult, *, with_time: bool) -> None:
 
 
 def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
-    if all(point.drift > 0 for point in points):
+    if all(point.measured.mean > 0 for point in points):
         panel.set_yscale("log")
     panel.set_ylabel("drift from the unmerged model")
     panel.set_title(title, loc="left")
@@ -118,4 +118,5 @@ def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
 
 
 def _clips(result: TuneResult) -> str:
-    return f"{result.num_clips} clip{'s' * (result.num_clips != 1)}"
+    number = result.num_held_out_clips
+    return f"drift on {number} clip{'s' * (number != 1)} held out"

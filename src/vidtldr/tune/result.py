@@ -1,7 +1,7 @@
 """The result of a search."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vidtldr.baselines.baseline import Merging
@@ -31,7 +31,8 @@ class Point:
         layers: The layers that merge, 0-based.
         setting: The setting itself.
         flop_ratio: Its FLOPs over the unmerged transformer's.
-        outcome: Drift over the clips.
+        outcome: Drift over the clips of the search, by which settings are chosen.
+        held_out: Drift over the clips held out, known once all are chosen.
     """
 
     kind: str
@@ -40,11 +41,18 @@ class Point:
     setting: Setting
     flop_ratio: float
     outcome: Outcome
+    held_out: Outcome | None = field(default=None, kw_only=True)
 
     @property
     def drift(self) -> float:
-        """The mean drift over the clips."""
+        """The mean drift over the clips of the search."""
         return self.outcome.mean
+
+    @property
+    def measured(self) -> Outcome:
+        """Drift over the clips held out."""
+        assert self.held_out is not None, "read before it was measured"
+        return self.held_out
 
     @property
     def config(self) -> MergeConfig | None:
@@ -59,7 +67,8 @@ class Point:
             "layers": list(self.layers),
             "setting": self.setting.to_dict(),
             "flop_ratio": self.flop_ratio,
-            "drift": asdict(self.outcome),
+            "drift": asdict(self.measured),
+            "search_drift": asdict(self.outcome),
         }
 
 
@@ -99,11 +108,13 @@ class TuneResult:
 
     Attributes:
         target: The target of the search.
-        num_clips: Number of clips that each drift below is averaged over.
+        num_search_clips: Number of clips on which settings were tried and chosen.
+        num_held_out_clips: Number of clips, none of them among those, on which every point below
+            was then run.
         unmerged: Times of the unmerged model, in turn with those of `rows`; rows that correct a
             predicted speed-up were timed later, again in turn with the unmerged model.
         scores: The best layers for each score and metric, at one budget, least drift first.
-        points: Every point tried on all clips.
+        points: Every point tried on all clips of the search.
         rows: The timed points, fastest first.
         chosen: The best row that reaches the target; None if none does.
         nearest: The row nearest to the target if none reaches it.
@@ -113,7 +124,8 @@ class TuneResult:
     """
 
     target: Target
-    num_clips: int
+    num_search_clips: int
+    num_held_out_clips: int
     unmerged: Timing
     scores: tuple[Point, ...]
     points: tuple[Point, ...]
@@ -123,6 +135,21 @@ class TuneResult:
     num_forwards: int
     kind: ModelKind
     drift_by: str
+
+    @property
+    def num_clips(self) -> int:
+        """All clips."""
+        return self.num_search_clips + self.num_held_out_clips
+
+    @property
+    def is_met_on_held_out(self) -> bool | None:
+        """Whether the chosen row keeps a target for drift on the clips held out, too.
+
+        None for other targets, which do not depend on clips, and where nothing is chosen.
+        """
+        if self.chosen is None or self.target.name != "drift":
+            return None
+        return self.chosen.measured.mean <= self.target.value
 
     @property
     def busy(self) -> BusyReport:
@@ -159,9 +186,12 @@ class TuneResult:
             "speedup": row.speedups,
             "timed_on": row.timed_on,
             "flop_ratio": row.flop_ratio,
-            "drift": asdict(row.outcome),
+            "drift": asdict(row.measured),
+            "drift_on": "clips held out from the search",
+            "search_drift": asdict(row.outcome),
             "drift_by": self.drift_by,
-            "num_clips": self.num_clips,
+            "is_met_on_held_out": self.is_met_on_held_out,
+            **self._nums_of_clips(),
             "environment": environment,
         }
         return replace(row.config, made_for=self.kind, measured=measured)
@@ -170,13 +200,18 @@ class TuneResult:
         """Return all fields, ready for JSON."""
         return {
             "target": str(self.target),
-            "num_clips": self.num_clips,
+            **self._nums_of_clips(),
             "unmerged_times_ms": self.unmerged.times_ms,
             "scores": [point.to_dict() for point in self.scores],
             "points": [point.to_dict() for point in self.points],
             "rows": [row.to_dict() for row in self.rows],
             "chosen": None if self.chosen is None else self.chosen.to_dict(),
             "nearest": self.nearest.to_dict(),
+            "is_met_on_held_out": self.is_met_on_held_out,
             "num_forwards": self.num_forwards,
             **self.busy.to_dict(),
         }
+
+    def _nums_of_clips(self) -> dict[str, int]:
+        names = ("num_clips", "num_search_clips", "num_held_out_clips")
+        return {name: getattr(self, name) for name in names}

@@ -1,6 +1,6 @@
 """Search score, metric, weighting, layers and amount of merging for one model and its videos.
 
-The choices are few and discrete (seven methods, six sets of layers, a handful of variants and
+The choices are few and discrete (seven methods, eleven sets of layers, a handful of variants and
 budgets), a trial costs about a second per clip, and a few dozen trials must do. So this is
 successive halving, without a library: every method is first tried in every set of layers on a few
 clips, and only the leaders advance to more clips, to variants one at a time and to other budgets.
@@ -11,25 +11,29 @@ resumes exactly where it was.
 
 Speed is measured, not assumed: leaders are compared by the layer times of this device, and the
 finalists are timed in turn with the unmerged model.
+
+The least of many drifts is partly luck with the clips, so everything is chosen on some clips, and
+what is reported is measured on others, which the search is not given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from math import ceil, log
 from statistics import fmean
 
 from vidtldr.baselines.dropping import can_drop
 from vidtldr.baselines.schedules import front_loaded, merging, placement, random_dropping
-from vidtldr.config import Metric, Pooling, Score
+from vidtldr.config import MergeConfig, Pooling
 from vidtldr.measure.timing import Timing
 from vidtldr.tune.board import Board, Guess
+from vidtldr.tune.clips import TunedClip
+from vidtldr.tune.confirm import Found, confirmed, validate_held_out
 from vidtldr.tune.frontier import best_for, frontier, nearest_to
 from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoint, TuneResult
 from vidtldr.tune.target import Target
 from vidtldr.tune.timing import time_points
 from vidtldr.tune.trials import Setting, Trials
-from vidtldr.tune.ways import Way, first_ways, lowest_flop_ratio, variants
+from vidtldr.tune.ways import Way, first_ways, is_plain, lowest_flop_ratio, variants
 
 __all__ = ["search"]
 
@@ -41,18 +45,23 @@ NUM_CORRECTIONS = 2  # where the measured speed-up differs from the prediction
 CLEARLY_FASTER, LITTLE_FASTER = 1.02, 1.05
 
 
-def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
-    """Find the best setting for a target.
+def search(
+    trials: Trials, held_out: Sequence[TunedClip], target: Target, num_rounds: int
+) -> TuneResult:
+    """Find the best setting for a target, then measure it on other clips.
 
     Args:
-        trials: The model, its clips and their stored results.
+        trials: The model, the clips to search on and their stored results.
+        held_out: Other clips, at least one: everything is chosen before any of them is run.
         target: The target to reach.
         num_rounds: Timed rounds, at least 1.
 
     Raises:
-        ValueError: If no set of layers can save enough.
+        ValueError: If no set of layers can save enough, or `held_out` has no clip or one of those
+            of the search.
         NotImplementedError: If the model cannot merge.
     """
+    validate_held_out(trials.clips, held_out)
     board = Board(trials)
     start = _start(board, target)
     winners = _race(board, start)
@@ -66,28 +75,16 @@ def search(trials: Trials, target: Target, num_rounds: int) -> TuneResult:
     _try_budgets(board, ways, start)
     _approach(board, ways, target)
     unmerged, rows = _timed(board, ways, target, num_rounds)
-    mergings = [row for row in rows if row.config is not None]
-    return TuneResult(
-        target,
-        len(trials.clips),
-        unmerged,
-        tuple(sorted(scores, key=lambda point: point.drift)),
-        tuple(board.points),
-        tuple(sorted(rows, key=lambda row: -row.speedup)),
-        best_for(target, mergings),
-        nearest_to(target, mergings),
-        trials.num_forwards,
-        board.host.kind,
-        trials.subject.describes["metric"],
-    )
+    found = Found(unmerged, scores, board.points, rows)
+    return confirmed(found, trials, held_out, target)
 
 
 def _start(board: Board, target: Target) -> float:
     """Return the FLOP ratio at which ways are compared: about what the target needs."""
-    lowest: dict[tuple[Score | None, Metric], float] = {}
+    lowest: dict[MergeConfig, float] = {}
     for way in first_ways(len(board.host.blocks)):
         reached = lowest_flop_ratio(board.model, way)
-        lowest[way.score, way.metric] = min(reached, lowest.get((way.score, way.metric), 1.0))
+        lowest[way.method] = min(reached, lowest.get(way.method, 1.0))
     if target.name == "flop-ratio":
         if target.value < min(lowest.values()):
             raise ValueError(
@@ -104,17 +101,27 @@ def _start(board: Board, target: Target) -> float:
 def _race(board: Board, start: float) -> list[Way]:
     """Return the best set of layers for each score and metric."""
     num_all, num_layers = len(board.trials.clips), len(board.host.blocks)
-    few, some = ceil(num_all / 4), ceil(num_all / 2)
+    few, some = _few(num_all), _some(num_all)
     first = [way for way in first_ways(num_layers) if board.fits(way, start)]
     pooling = _best_pooling(board, first, start, few)
-    ways = [replace(way, pooling=pooling) for way in first]
-    methods = [list(each) for _, each in groupby(ways, key=lambda way: (way.score, way.metric))]
-    board.trials.begin("1 of 6: where to merge", few * len(ways))
+    ways = [way.varied(pooling=pooling) for way in first]
+    methods = [list(each) for _, each in groupby(ways, key=lambda way: way.method)]
+    board.trials.begin("1 of 7: where to merge", few * len(ways))
     pairs = [board.best_first(places, start, few)[:2] for places in methods]
-    board.trials.begin("1 of 6: where, again", some * sum(map(len, pairs)))
+    board.trials.begin("1 of 7: where, again", some * sum(map(len, pairs)))
     winners = [board.best_first(pair, start, some)[0] for pair in pairs]
-    board.trials.begin("2 of 6: which score", num_all * len(winners))
+    board.trials.begin("2 of 7: which score", num_all * len(winners))
     return winners
+
+
+def _few(num_clips: int) -> int:
+    """Return on how many clips every way is tried: a quarter, and two where there are two."""
+    return min(num_clips, max(2, ceil(num_clips / 4)))
+
+
+def _some(num_clips: int) -> int:
+    """Return on how many clips the better ones are compared: half, and more than a few."""
+    return min(num_clips, max(_few(num_clips) + 1, ceil(num_clips / 2)))
 
 
 def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> Pooling:
@@ -126,9 +133,9 @@ def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> 
         return "tokens"
     placed = [way for way in ways if way.layers == ways[0].layers]
     choices: tuple[Pooling, ...] = ("tokens", "mass")
-    board.trials.begin("1 of 6: what counts", few * len(placed) * len(choices))
+    board.trials.begin("1 of 7: what counts", few * len(placed) * len(choices))
     drift = {
-        pooling: fmean(board.drift(replace(way, pooling=pooling), start, few) for way in placed)
+        pooling: fmean(board.drift(way.varied(pooling=pooling), start, few) for way in placed)
         for pooling in choices
     }
     return min(choices, key=drift.__getitem__)
@@ -137,9 +144,9 @@ def _best_pooling(board: Board, ways: Sequence[Way], start: float, few: int) -> 
 def _leaders(board: Board, scores: Mapping[Way, Point], start: float) -> list[Way]:
     """Return the way of least drift, and that of least drift among the clearly faster."""
     by_drift = sorted(scores, key=lambda way: scores[way].drift)
-    plain = [way for way in by_drift[NUM_CONTENDERS:] if (way.score, way.metric) == (None, "x")]
+    plain = [way for way in by_drift[NUM_CONTENDERS:] if is_plain(way.method)]
     contenders = [*by_drift[:NUM_CONTENDERS], *plain]  # no way merges in less time
-    board.trials.begin("3 of 6: times of layers", len(contenders))
+    board.trials.begin("3 of 7: times of layers", len(contenders))
     predicted = {}
     for way in contenders:
         predicted[way] = board.predicted(way, start)
@@ -154,14 +161,14 @@ def _best_variant(board: Board, way: Way, start: float, taken: Sequence[Way]) ->
 
     Never returns a way already taken: the two leaders must differ.
     """
-    some = ceil(len(board.trials.clips) / 2)
+    num_clips = len(board.trials.clips)
     num_choices = len(list(variants(way, board.host)))
-    board.trials.begin(f"4 of 6: variants of {way.name}", some * (num_choices + 4))
+    board.trials.begin(f"4 of 7: variants of {way.name}", num_clips * (num_choices + 4))
     for choice in range(num_choices):
         others = list(variants(way, board.host))[choice]
         free = [other for other in others if other not in taken and board.fits(other, start)]
         rivals = [way, *free]
-        way = board.best_first(rivals, start, some)[0]
+        way = board.best_first(rivals, start, num_clips)[0]
     return way
 
 
@@ -170,7 +177,7 @@ def _try_markers(board: Board, start: float) -> None:
     model = board.model
     first = tuple(layer for layer in placement(0) if layer < len(board.host.blocks))
     made: dict[str, Callable[[float], Setting]] = {
-        PAPER: lambda ratio: front_loaded(model, ratio, first),
+        PAPER: lambda ratio: front_loaded(model, ratio, first, score="sharpness"),
         TOME: lambda ratio: merging(model, ratio, first, score=None, metric="keys"),
         DROPPING: lambda ratio: random_dropping(model, ratio, first),
     }
@@ -178,7 +185,7 @@ def _try_markers(board: Board, start: float) -> None:
         del made[DROPPING]
     budgets = sorted({*MARKED_BUDGETS, start}, reverse=True)
     num_clips = len(board.trials.clips)
-    board.trials.begin("5 of 6: paper, ToMe, dropping", num_clips * len(made) * len(budgets))
+    board.trials.begin("5 of 7: paper, ToMe, dropping", num_clips * len(made) * len(budgets))
     for name, make in made.items():
         for ratio in budgets:
             try:
@@ -191,7 +198,7 @@ def _try_markers(board: Board, start: float) -> None:
 def _try_budgets(board: Board, ways: Sequence[Way], start: float) -> None:
     budgets = sorted({*BUDGETS, start}, reverse=True)
     num_clips = len(board.trials.clips)
-    board.trials.begin("5 of 6: how much", num_clips * (len(ways) * len(budgets) + NUM_BISECTIONS))
+    board.trials.begin("5 of 7: how much", num_clips * (len(ways) * len(budgets) + NUM_BISECTIONS))
     for way in ways:
         for ratio in budgets:
             if board.fits(way, ratio):

@@ -40,7 +40,7 @@ def time_points(
         "num_rounds": num_rounds,
         "settings": [setting.to_dict() for setting in settings],
     }
-    trials.begin("6 of 6: timing the best in turn", (1 + num_rounds) * (1 + len(points)))
+    trials.begin("6 of 7: timing the best in turn", (1 + num_rounds) * (1 + len(points)))
 
     def measure() -> dict[str, Any]:
         x, read = trials.pixel_values(clip), trials.subject.read

@@ -7,10 +7,12 @@ import hashlib
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any
+from math import sqrt
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +40,23 @@ class Outcome:
         mean: Mean drift over the clips.
         highest: Drift of the clip that moved most.
         kept: Share of clips that keep their answer; None if only features are compared.
+        num_clips: Number of clips.
+        standard_error: Of the mean, over the clips; None for one clip.
     """
 
     mean: float
     highest: float
     kept: float | None
+    num_clips: int
+    standard_error: float | None
+
+    @classmethod
+    def of(cls, amounts: Sequence[float], kept: Sequence[bool]) -> Self:
+        """Summarise each clip's drift, and which clips keep their answer, where that is known."""
+        num_clips = len(amounts)
+        error = statistics.stdev(amounts) / sqrt(num_clips) if num_clips > 1 else None
+        share = statistics.fmean(kept) if kept else None
+        return cls(statistics.fmean(amounts), max(amounts), share, num_clips, error)
 
 
 class Trials:
@@ -73,6 +87,12 @@ class Trials:
         self._on_step = on_step
         self._part, self._done, self._total = "", 0, 0
         self._unmerged: dict[str, Tensor] = {}
+
+    def with_clips(self, clips: Sequence[TunedClip]) -> Self:
+        """Return the same for other clips, with a count of forwards of its own."""
+        other = copy(self)
+        other.clips, other.num_forwards = clips, 0
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -106,10 +126,8 @@ class Trials:
             key = {"context": self.context, "clip": clip.sha256, "setting": setting.to_dict()}
             drifts.append(self.store.get(key, partial(self._measure, twin, clip)))
             self.step()
-        amounts = [each["drift"] for each in drifts]
         kept = [each["kept"] for each in drifts if each["kept"] is not None]
-        share = statistics.fmean(kept) if kept else None
-        return Outcome(statistics.fmean(amounts), max(amounts), share)
+        return Outcome.of([each["drift"] for each in drifts], kept)
 
     def _measure(self, twin: Callable[[], nn.Module], clip: TunedClip) -> dict[str, Any]:
         self.num_forwards += 1

@@ -1,9 +1,9 @@
 """The search space: how a model merges, and how much merging meets a budget."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from torch import nn
 
@@ -18,24 +18,71 @@ from vidtldr.baselines.schedules import (
 )
 from vidtldr.budget.costs import default_layers, even_schedules
 from vidtldr.budget.counts import forward_costs
-from vidtldr.config import (
-    SALIENCY_WEIGHTINGS,
-    SCORES,
-    MergeConfig,
-    Metric,
-    Pooling,
-    Score,
-    Weighting,
-)
+from vidtldr.config import SALIENCY_WEIGHTINGS, SCORES, MergeConfig, Pooling
 from vidtldr.hosts.host import Host
 from vidtldr.hosts.registry import find_host
 from vidtldr.tune.trials import Setting
 
-__all__ = ["Way", "first_ways", "flop_ratio_of", "lowest_flop_ratio", "places", "variants"]
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "Way",
+    "first_ways",
+    "flop_ratio_of",
+    "is_plain",
+    "lowest_flop_ratio",
+    "places",
+    "variants",
+]
 
 Shares = Literal["even", "6:2:1"]
 SHARES = {"even": merging, "6:2:1": front_loaded}
 SCHEDULES = {"even": even_schedules, "6:2:1": front_loaded_schedules}
+
+
+_METHOD = ("score", "metric", "linkage", "weighting", "protect", "spare_norms", "pooling", "impl")
+
+
+class Option(NamedTuple):
+    """A field of `MergeConfig` that the best ways are varied in.
+
+    Attributes:
+        field: Its name.
+        values: What is tried; the first is the papers'.
+        label: What a table calls another value than the first; `{}` is the value.
+        is_open: Whether a method on a host has the choice.
+    """
+
+    field: str
+    values: tuple[Any, ...]
+    label: str
+    is_open: Callable[[MergeConfig, Host], bool]
+
+
+def _always(_: MergeConfig, __: Host) -> bool:
+    return True
+
+
+def _has_score(method: MergeConfig, _: Host) -> bool:
+    return method.score is not None
+
+
+def _compares_tokens(method: MergeConfig, _: Host) -> bool:
+    return method.metric == "x"
+
+
+def _can_pool(_: MergeConfig, host: Host) -> bool:
+    return host.pooling_method is not None
+
+
+#: Varied one at a time, in this order. A further option of `MergeConfig` is a further line.
+OPTIONS = (
+    Option("metric", ("x", "keys"), "{}", _always),
+    Option("linkage", ("cosine", "ward"), "{}", _compares_tokens),
+    Option("weighting", SALIENCY_WEIGHTINGS, "{}", _has_score),
+    Option("protect", (0.0, 0.3, 1.0), "protect {:g}", _has_score),
+    Option("pooling", get_args(Pooling), "by {}", _can_pool),
+)
 
 
 @dataclass(frozen=True)
@@ -43,37 +90,34 @@ class Way:
     """How to merge, but not how much.
 
     Attributes:
-        score: As in `MergeConfig`.
-        metric: As in `MergeConfig`.
         layers: The layers that merge, 0-based.
-        weighting: As in `MergeConfig`.
-        pooling: As in `MergeConfig`.
+        method: The score and all other options, of a config that merges nothing (`r=()`).
         shares: How the removed tokens are spread over the layers: `"even"`, each layer the same
             share of its own tokens, or `"6:2:1"`, as in the paper's schedule for MSRVTT.
     """
 
-    score: Score | None
-    metric: Metric
     layers: Layers
-    weighting: Weighting = "masked-saliency"
-    pooling: Pooling = "tokens"
+    method: MergeConfig
     shares: Shares = "even"
+
+    @classmethod
+    def of(cls, layers: Layers, **options: Any) -> Self:
+        """Return a way of even shares from options of `MergeConfig`; the rest are defaults."""
+        return cls(layers, MergeConfig(r=(), **options))
 
     @property
     def name(self) -> str:
         """Its name in tables: how it differs from plain merging on x."""
-        parts: list[str] = [self.score or "plain merging"]
-        parts += ["keys"] * (self.metric == "keys")
-        parts += [self.weighting] * (self.weighting != "masked-saliency")
-        parts += ["by mass"] * (self.pooling == "mass")
+        parts: list[str] = [self.method.score or "plain merging"]
+        for option in OPTIONS:
+            value = getattr(self.method, option.field)
+            parts += [option.label.format(value)] * (value != option.values[0])
         parts += [self.shares] * (self.shares != "even")
         return ", ".join(parts)
 
-    @property
-    def choices(self) -> dict[str, Any]:
-        """The `MergeConfig` fields that it sets."""
-        names = ("score", "metric", "weighting", "pooling")
-        return {name: getattr(self, name) for name in names}
+    def varied(self, **options: Any) -> "Way":
+        """Return it with other options of `MergeConfig`."""
+        return replace(self, method=self.method.choosing(**options))
 
     def at(self, model: nn.Module, flop_ratio: float) -> Merging:
         """Return the setting that costs at most this share of the FLOPs.
@@ -81,18 +125,30 @@ class Way:
         Raises:
             ValueError: If these layers cannot save enough.
         """
-        return SHARES[self.shares](model, flop_ratio, self.layers, **self.choices)
+        options = {name: getattr(self.method, name) for name in _METHOD}
+        return SHARES[self.shares](model, flop_ratio, self.layers, **options)
 
 
 def places(num_layers: int) -> tuple[Layers, ...]:
-    """Sets of layers that may merge: first as in the paper, later, spaced out, many, and one."""
+    """Sets of layers that may merge.
+
+    First those of the paper, then as many that start later, more that start later, every second
+    one up to half or two thirds of the depth, many, those of the default, and one.
+    """
     quarter = len(default_layers(num_layers))
+    half, most = ceil(num_layers / 2), ceil(2 * num_layers / 3)
     found = (
         range(quarter),
         range(1, 1 + quarter),
+        range(2, 2 + quarter),
         range(quarter, 2 * quarter),
-        range(0, 2 * quarter, 2),
+        range(quarter, most),
+        range(0, half, 2),
+        range(1, half, 2),
+        range(0, most, 2),
+        range(1, most, 2),
         range(2 * quarter),
+        default_layers(num_layers, "ward"),
         range(1),
     )
     inside = (tuple(layer for layer in place if layer < num_layers) for place in found)
@@ -101,19 +157,21 @@ def places(num_layers: int) -> tuple[Layers, ...]:
 
 def first_ways(num_layers: int) -> list[Way]:
     """Every score with metric x, and ToMe's keys without a score, in every set of layers."""
-    methods: list[tuple[Score | None, Metric]] = [(score, "x") for score in SCORES]
-    methods.append((None, "keys"))
-    return [Way(score, metric, at) for score, metric in methods for at in places(num_layers)]
+    methods = [{"score": score} for score in SCORES] + [{"score": None, "metric": "keys"}]
+    return [Way.of(at, **method) for method in methods for at in places(num_layers)]
+
+
+def is_plain(method: MergeConfig) -> bool:
+    """Whether it needs no score and no keys: no other merges in less time."""
+    return method.score is None and method.metric == "x"
 
 
 def variants(way: Way, host: Host) -> Iterator[list[Way]]:
     """Other values of the choices that `first_ways` leaves fixed, one list per choice."""
-    other: Metric = "keys" if way.metric == "x" else "x"
-    yield [replace(way, metric=other)]
-    if way.score is not None:
-        yield [replace(way, weighting=w) for w in SALIENCY_WEIGHTINGS if w != way.weighting]
-    if host.pooling_method is not None:
-        yield [replace(way, pooling="tokens" if way.pooling == "mass" else "mass")]
+    for field, values, _, is_open in OPTIONS:
+        if is_open(way.method, host):
+            now = getattr(way.method, field)
+            yield [way.varied(**{field: value}) for value in values if value != now]
     if 1 < len(way.layers) <= len(PAPER_SHARES):
         yield [replace(way, shares="6:2:1")]
 
@@ -130,7 +188,7 @@ def flop_ratio_of(model: nn.Module, setting: Setting) -> float:
 def lowest_flop_ratio(model: nn.Module, way: Way) -> float:
     """Return the lowest FLOP ratio its layers can reach, rounded up to thousandths."""
     host = find_host(model)
-    costs = forward_costs(host, MergeConfig(r=(), score=way.score, metric=way.metric))
+    costs = forward_costs(host, way.method)
     mergeable = costs.num_tokens - costs.num_prefix_tokens
     flops = min(costs.flops(r) for r in SCHEDULES[way.shares](mergeable, way.layers))
     return ceil(1000 * flops / costs.flops()) / 1000

@@ -163,7 +163,7 @@ def tune(
         str,
         typer.Option(
             help="speedup=1.8 (least drift at that speed), "
-            "drift=0.02 (fastest within that drift) or "
+            "drift=0.02 (fastest within that drift on the clips searched) or "
             "flop-ratio=0.6 (least drift at that cost)."
         ),
     ] = "drift=0.02",
@@ -189,15 +189,18 @@ def tune(
 ) -> None:
     """Find how a model merges best on your own unlabelled videos, and write a schedule.
 
-    Every score is tried in several layers. The settings that drift least from the unmerged model
-    are tried with other variants and amounts, and the best are timed. The table and the plot also
-    show the paper's setting, ToMe and random dropping. Trials are saved beside the schedule: stop
-    at any time, and the same command resumes. Eight clips or more are more reliable than one.
+    Half of the clips are searched: every score is tried in several layers, those that drift least
+    from the unmerged model are tried with other variants and amounts, and the best are timed. The
+    drift that is reported is then measured on the other half, held out until all is chosen. Give
+    eight clips or more, at least two. The table and the plot also show the paper's setting, ToMe
+    and random dropping. Trials are saved beside the schedule: stop at any time, and the same
+    command resumes.
 
     Example: vidtldr tune a.mp4 b.mp4 --model DIR --target flop-ratio=0.6
 
-    Exit codes: 0 written, 1 some videos failed or a --plot or --report could not be made, 2
-    nothing could start or the target is not met.
+    Exit codes: 0 written (also with a note that the clips held out drift more than --target
+    drift=), 1 some videos failed or a --plot or --report could not be made, 2 nothing could start
+    or the target is not met.
     """
     with clear_errors(run.debug, lambda: _what_is_kept(files)):
         wanted, compared = parse_target(target), parse_compared(drift_by, spec)

@@ -25,6 +25,7 @@ from vidtldr.tune.clips import FailedVideo, TunedClip, read_clips
 from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import TuneResult
 from vidtldr.tune.search import search
+from vidtldr.tune.split import ClipSplit, split_clips
 from vidtldr.tune.subject import (
     Subject,
     caption_subject,
@@ -38,6 +39,7 @@ from vidtldr.tune.trials import Trials
 
 __all__ = ["run_tuning", "unmet_message"]
 
+NUM_CLIPS_ADVISED = 8
 CAPTIONS = RETRIEVAL["msvd"]  # allows several captions per video, each a separate text
 
 
@@ -76,10 +78,10 @@ def run_tuning(
     find_host(subject.model)  # fails before any video is read if unknown
     with phases() as on_step:
         clips, failed = read_clips(subject.reader, videos, on_step)
-        _validate_clips(clips, failed)
-        trials = Trials(subject, clips, ResultStore(files.trials), on_step)
+        split = _split(clips, failed)
+        trials = Trials(subject, split.search, ResultStore(files.trials), on_step)
         with notes_on_stderr():
-            result = search(trials, target, num_rounds)
+            result = search(trials, split.held_out, target, num_rounds)
     console = Console(highlight=False, stderr=run.as_json)
     if not run.as_json:
         print_tuning(console, result, subject.kept_name)
@@ -88,6 +90,8 @@ def run_tuning(
         typer.echo(f"note: {doubt}", err=True)
     about = environment(trials.device)
     report = result.to_dict() | {"environment": about}
+    for name, part in split._asdict().items():
+        report[f"{name}_videos"] = [clip.path for clip in part]
     report["failed"] = [{"video": each.path, "error": one_line(each.error)} for each in failed]
     schedule = result.schedule(about)
     if schedule is not None:
@@ -156,15 +160,25 @@ def _validate_names(videos: Sequence[str], where: str) -> None:
             )
 
 
-def _validate_clips(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> None:
-    if not clips:
-        raise ValueError(
-            f"videos must hold at least one that can be read, got {len(failed)} that cannot; the "
-            f"first: {failed[0].error}"
+def _split(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> ClipSplit:
+    """Hold out half of the clips, and say so where they are few.
+
+    Raises:
+        ValueError: If there are not two different ones.
+    """
+    try:
+        split = split_clips(clips)
+    except ValueError as error:
+        why = [f"The first of {len(failed)} that cannot: {each.error}" for each in failed[:1]]
+        raise ValueError(" ".join([str(error), *why])) from None
+    if len(clips) < NUM_CLIPS_ADVISED:
+        searched, held_out = map(len, split)
+        typer.echo(
+            f"note: {len(clips)} clips, of which {searched} searched and {held_out} held out, say "
+            f"little about other videos. Give {NUM_CLIPS_ADVISED} or more.",
+            err=True,
         )
-    if len(clips) < 4:
-        number = "1 clip says" if len(clips) == 1 else f"{len(clips)} clips say"
-        typer.echo(f"note: {number} little about other videos. Give eight or more.", err=True)
+    return split
 
 
 def unmet_message(result: TuneResult) -> str:
@@ -179,7 +193,7 @@ def unmet_message(result: TuneResult) -> str:
                 f"unmerged model, got {result.target}; the nearest is {most}x as fast. Use "
                 "--target flop-ratio=0.6."
             )
-        rest = f"at most {most} here, with drift {near.drift:.2g}, {got}. Lower it"
+        rest = f"at most {most} here, with drift {near.measured.mean:.2g}, {got}. Lower it"
     else:
         least = _rounded_up(near.drift if name == "drift" else near.flop_ratio)
         rest = f"at least {least:g} here, at {near.speedup:.2f}x, {got}. Raise it"

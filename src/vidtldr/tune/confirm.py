@@ -1,0 +1,88 @@
+"""Choose among what a search found, then measure all of it on clips that the search did not see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from vidtldr.hosts.registry import find_host
+from vidtldr.measure.timing import Timing
+from vidtldr.tune.clips import TunedClip
+from vidtldr.tune.frontier import best_for, nearest_to
+from vidtldr.tune.result import Point, TimedPoint, TuneResult
+from vidtldr.tune.target import Target
+from vidtldr.tune.trials import Outcome, Setting, Trials
+
+__all__ = ["Found", "confirmed", "validate_held_out"]
+
+PointT = TypeVar("PointT", bound=Point)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found on its own clips; attributes as in `TuneResult`, in any order."""
+
+    unmerged: Timing
+    scores: Sequence[Point]
+    points: Sequence[Point]
+    rows: Sequence[TimedPoint]
+
+
+def confirmed(
+    found: Found, trials: Trials, held_out: Sequence[TunedClip], target: Target
+) -> TuneResult:
+    """Choose for a target by the clips of the search, then run every point on those held out.
+
+    Args:
+        found: What the search found.
+        trials: Those of the search.
+        held_out: At least one clip that is not among those of the search.
+        target: The target to reach.
+    """
+    rows = sorted(found.rows, key=lambda row: -row.speedup)
+    mergings = [row for row in rows if row.config is not None]
+    chosen, nearest = best_for(target, mergings), nearest_to(target, mergings)
+    others = trials.with_clips(held_out)
+    outcomes = _run(others, [*found.points, *rows])
+    measured = _with_outcomes(rows, outcomes)
+    return TuneResult(
+        target=target,
+        num_search_clips=len(trials.clips),
+        num_held_out_clips=len(held_out),
+        unmerged=found.unmerged,
+        scores=_with_outcomes(sorted(found.scores, key=lambda point: point.drift), outcomes),
+        points=_with_outcomes(found.points, outcomes),
+        rows=measured,
+        chosen=None if chosen is None else measured[rows.index(chosen)],
+        nearest=measured[rows.index(nearest)],
+        num_forwards=trials.num_forwards + others.num_forwards,
+        kind=find_host(trials.subject.model).kind,
+        drift_by=trials.subject.describes["metric"],
+    )
+
+
+def validate_held_out(searched: Sequence[TunedClip], held_out: Sequence[TunedClip]) -> None:
+    """Check that clips are held out, and that the search sees none of them.
+
+    Raises:
+        ValueError: If there are none, or one has the content of a clip of the search.
+    """
+    known = {clip.sha256 for clip in searched}
+    seen = [clip.path for clip in held_out if clip.sha256 in known]
+    if seen or not held_out:
+        got = f"{seen[0]!r} in both" if seen else "none"
+        raise ValueError(
+            f"`held_out` must hold clips that are not searched on, got {got}. Use split_clips."
+        )
+
+
+def _run(trials: Trials, points: Sequence[Point]) -> dict[Setting, Outcome]:
+    """Run every setting once on all clips."""
+    settings = dict.fromkeys(point.setting for point in points)
+    trials.begin("7 of 7: on the clips held out", len(settings) * len(trials.clips))
+    return {setting: trials.run(setting, len(trials.clips)) for setting in settings}
+
+
+def _with_outcomes(
+    points: Sequence[PointT], outcomes: dict[Setting, Outcome]
+) -> tuple[PointT, ...]:
+    return tuple(replace(point, held_out=outcomes[point.setting]) for point in points)

@@ -1,0 +1,44 @@
+"""The clips that a search sees, and those held out to measure what it found."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vidtldr.tune.clips import TunedClip
+
+__all__ = ["ClipSplit", "split_clips"]
+
+
+class ClipSplit(NamedTuple):
+    """Clips in two parts that share no content, each in the order of its hashes.
+
+    Attributes:
+        search: On which settings are tried and chosen.
+        held_out: On which the chosen one is measured.
+    """
+
+    search: list[TunedClip]
+    held_out: list[TunedClip]
+
+
+def split_clips(clips: Sequence[TunedClip]) -> ClipSplit:
+    """Hold out half of the clips, by the hash of their content.
+
+    The lower half of the hashes is searched, with one more where their number is odd. So the order
+    and the names of files do not count, copies of a file stay together, and a further clip moves at
+    most one other to the other part.
+
+    Raises:
+        ValueError: If there are not two clips of different content.
+    """
+    hashes = sorted({clip.sha256 for clip in clips})
+    if len(hashes) < 2:
+        raise ValueError(
+            f"videos must hold at least two different ones that can be read, got {len(hashes)}. "
+            "Half of them are held out from the search: give eight or more."
+        )
+    last = hashes[(len(hashes) + 1) // 2 - 1]
+    in_order = sorted(clips, key=lambda clip: clip.sha256)
+    return ClipSplit(
+        [clip for clip in in_order if clip.sha256 <= last],
+        [clip for clip in in_order if clip.sha256 > last],
+    )
