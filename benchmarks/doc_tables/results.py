@@ -26,8 +26,9 @@ def made_by(report: Report) -> str:
     made = report["environment"]
     date = f", {made['date']}" if "date" in made else ""
     device = made.get("device") or made["cpu"]
+    plural = "s" * (made["num_threads"] != 1)
     return (
-        f"Measured on {device}, {made['num_threads']} threads, torch "
+        f"Measured on {device}, {made['num_threads']} thread{plural}, torch "
         f"{made['versions']['torch']}{date}: `{made['command']}`."
     )
 
