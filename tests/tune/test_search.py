@@ -41,8 +41,8 @@ def test_every_score_is_tried_and_the_known_methods_stand_beside(result: TuneRes
     names = [point.name for point in result.scores]
     assert sorted(names) == [
         "flatness",
-        "plain merging",
         "plain merging, keys",
+        "plain merging, ward",
         "received",
         "representation-shift",
         "sharpness",

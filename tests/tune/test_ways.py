@@ -25,8 +25,8 @@ WAY = Way.of((0, 1), score="received")
 def test_places_start_early_or_late_in_a_row_or_apart() -> None:
     in_a_row = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (3, 4, 5, 6, 7))
     apart = ((0, 2, 4), (1, 3, 5), (0, 2, 4, 6), (1, 3, 5, 7))
-    assert places(12) == (*in_a_row, *apart, (0, 1, 2, 3, 4, 5), (0,))
-    assert places(4) == ((0,), (1,), (2,), (1, 2), (0, 2), (0, 1))
+    assert places(12) == (*in_a_row, *apart, (0, 1, 2, 3, 4, 5), tuple(range(9)), (0,))
+    assert places(4) == ((0,), (1,), (2,), (1, 2), (0, 2), (0, 1), (0, 1, 2))
     assert places(1) == ((0,),)
     assert len(first_ways(12)) == 7 * len(places(12))
 
@@ -52,13 +52,20 @@ def test_the_lowest_share_is_reached_and_no_lower_one(way: Way) -> None:
 
 def test_variants_change_one_choice_each() -> None:
     host = find_host(videomae())
-    keys, weightings, shares = variants(WAY, host)
+    keys, linkages, weightings, protections, poolings, shares = variants(WAY, host)
     assert keys == [WAY.varied(metric="keys")]
+    assert linkages == [WAY.varied(linkage="ward")]
+    assert [way.method.protect for way in protections] == [0.3, 1.0]
+    assert {way.method.weighting for way in protections} == {"mass"}
+    assert poolings == [WAY.varied(pooling="mass")] * (host.pooling_method is not None)
     assert {way.method.weighting for way in weightings} == {"saliency", "mask"}
     assert [way.shares for way in shares] == ["6:2:1"]
     # Without a score there is nothing to weigh by, and one layer shares with none.
-    assert list(variants(Way.of((1,), score=None, metric="keys"), host)) == [
-        [Way.of((1,), score=None)]
+    assert list(variants(Way.of((1,), score=None, metric="keys"), host))[:4] == [
+        [Way.of((1,), score=None)],
+        [],
+        [],
+        [],
     ]
 
 
@@ -76,10 +83,10 @@ def test_names_say_what_differs_from_plain_merging() -> None:
     assert replace(everything, shares="6:2:1").name == name
 
 
-def test_a_choice_lists_the_default_of_its_field_first() -> None:
-    default = MergeConfig(r=())
+def test_a_choice_lists_first_what_the_paper_does() -> None:
+    paper = MergeConfig(r=(), score="sharpness")
     for option in OPTIONS:
-        assert option.values[0] == getattr(default, option.field)
+        assert option.values[0] == getattr(paper, option.field)
         assert len(set(option.values)) > 1
 
 

@@ -51,12 +51,14 @@ class Option(NamedTuple):
         values: What is tried; the first is the papers'.
         label: What a table calls another value than the first; `{}` is the value.
         is_open: Whether a method on a host has the choice.
+        follows: A value that follows from another choice, which is named in its place.
     """
 
     field: str
     values: tuple[Any, ...]
     label: str
     is_open: Callable[[MergeConfig, Host], bool]
+    follows: Any = None
 
 
 def _always(_: MergeConfig, __: Host) -> bool:
@@ -79,7 +81,7 @@ def _can_pool(_: MergeConfig, host: Host) -> bool:
 OPTIONS = (
     Option("metric", ("x", "keys"), "{}", _always),
     Option("linkage", ("cosine", "ward"), "{}", _compares_tokens),
-    Option("weighting", SALIENCY_WEIGHTINGS, "{}", _has_score),
+    Option("weighting", SALIENCY_WEIGHTINGS, "{}", _has_score, follows="mass"),
     Option("protect", (0.0, 0.3, 1.0), "protect {:g}", _has_score),
     Option("pooling", get_args(Pooling), "by {}", _can_pool),
 )
@@ -111,7 +113,8 @@ class Way:
         parts: list[str] = [self.method.score or "plain merging"]
         for option in OPTIONS:
             value = getattr(self.method, option.field)
-            parts += [option.label.format(value)] * (value != option.values[0])
+            is_named = value not in (option.values[0], option.follows)
+            parts += [option.label.format(value)] * is_named
         parts += [self.shares] * (self.shares != "even")
         return ", ".join(parts)
 
@@ -167,13 +170,16 @@ def is_plain(method: MergeConfig) -> bool:
 
 
 def variants(way: Way, host: Host) -> Iterator[list[Way]]:
-    """Other values of the choices that `first_ways` leaves fixed, one list per choice."""
-    for field, values, _, is_open in OPTIONS:
-        if is_open(way.method, host):
-            now = getattr(way.method, field)
-            yield [way.varied(**{field: value}) for value in values if value != now]
-    if 1 < len(way.layers) <= len(PAPER_SHARES):
-        yield [replace(way, shares="6:2:1")]
+    """Other values of the choices that `first_ways` leaves fixed, one list per choice.
+
+    A choice that the way does not have gives an empty list, so that there are always as many.
+    """
+    for option in OPTIONS:
+        now = getattr(way.method, option.field)
+        values = option.values if option.is_open(way.method, host) else ()
+        yield [way.varied(**{option.field: value}) for value in values if value != now]
+    can_share = 1 < len(way.layers) <= len(PAPER_SHARES)
+    yield [replace(way, shares="6:2:1")] if can_share else []
 
 
 def flop_ratio_of(model: nn.Module, setting: Setting) -> float:
