@@ -50,8 +50,8 @@ def gains() -> str:
     machines = " and ".join(map(processor_of, reports))
     note = (
         'Merged as in the paper, `score="sharpness"`. Against the unmerged model on fused '
-        f"attention (PyTorch's SDPA), on {machines}; batch 1, random weights. Medians: from the lowest to "
-        "the highest of the machines, or of one machine with the range of its "
+        f"attention (PyTorch's SDPA), on {machines}; batch 1, random weights. Medians: from "
+        "the lowest to the highest of the machines, or of one machine with the range of its "
         f"rounds.{_emulating(reports)}"
     )
     return f"{table(head, lines)}\n\n{note}"
