@@ -85,4 +85,5 @@ def large_norms(x: Tensor, times: float) -> Tensor:
     norms = torch.linalg.vector_norm(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
     # Not `median`, which exporters lack; the same value, the lower one of two.
     median = norms.topk(norms.shape[-1] // 2 + 1, dim=-1).values[:, -1:]
-    return norms > times * median
+    is_large: Tensor = norms > times * median
+    return is_large
