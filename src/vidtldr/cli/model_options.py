@@ -263,8 +263,8 @@ class MergeOptions:
     protect: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            max=100,
+            min=0.0,
+            max=100.0,
             metavar="AMOUNT",
             help="How much a token's saliency keeps it from merging away, in standard deviations "
             "of the similarities: 0.3; default: 0.",

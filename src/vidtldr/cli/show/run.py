@@ -228,17 +228,17 @@ def show_clip(
 def _rival_of(config: MergeConfig) -> MergeConfig:
     """Return ToMe with the same schedule or, for ToMe, vid-TLDR."""
     if config.score is None and config.metric == "keys":
-        return config.choosing(score="sharpness", metric="x")
-    return config.choosing(score=None, metric="keys", protect=0.0)
+        return config.choosing(score="sharpness", metric="x", linkage="cosine")
+    return config.choosing(score=None, metric="keys", protect=0.0, linkage="cosine")
 
 
 TOME, VID_TLDR, BY_SIMILARITY = "ToMe", "vid-TLDR", "Merging by similarity"
-#: Of score, metric, linkage and weighting.
+#: Of score, metric, linkage and the weighting of a score.
 _NAMES = {
-    (None, "keys", "cosine", "masked-saliency"): TOME,
+    (None, "keys", "cosine", None): TOME,
     ("sharpness", "x", "cosine", "masked-saliency"): VID_TLDR,
-    (None, "x", "ward", "masked-saliency"): BY_SIMILARITY,
-    (None, "x", "cosine", "masked-saliency"): "Plain merging",
+    (None, "x", "ward", None): BY_SIMILARITY,
+    (None, "x", "cosine", None): "Plain merging",
 }
 _ABOUT = {
     TOME: "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
@@ -250,7 +250,8 @@ _NO_SALIENCY = "without a score there is no saliency to show; --score sharpness 
 
 
 def _name_of(config: MergeConfig) -> str:
-    choices = (config.score, config.metric, config.linkage, config.weighting)
+    weighting = None if config.score is None else config.weighting
+    choices = (config.score, config.metric, config.linkage, weighting)
     named = None if config.protect else _NAMES.get(choices)
     others = ", protected" if config.protect else ""
     return named or f"{config.score or 'no score'} on {config.metric}{others}"
