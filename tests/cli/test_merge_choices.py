@@ -63,11 +63,13 @@ def test_the_bundled_model_merges_by_the_default_unless_a_score_is_typed() -> No
     ("flags", "words"),
     [
         (["--linkage", "mean"], "--linkage must be ward or cosine, got 'mean'. Choose one."),
-        (["--protect", "-1"], "--protect must be at least 0.0, got -1. Raise it."),
+        (["--protect", "-1"], "--protect must be in [0, 100] (standard deviations), got -1.0. Wri"),
         (
             ["--protect", "0.3"],
             "--protect must come with a --score, got 0.3 and none. Pass --score",
         ),
+        (["--protect", "much"], "--protect must be a number, got 'much'. Write --protect 0.3."),
+        (["--protect", "1e9"], "--protect must be in [0, 100] (standard deviations), got 1000000"),
         (["--score", "saliency"], "or none, got 'saliency'. Choose one."),
     ],
 )
