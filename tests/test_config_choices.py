@@ -136,6 +136,13 @@ def test_a_copy_keeps_what_does_not_follow_and_what_is_named() -> None:
     again = cosine.choosing(score="received", linkage="ward", weighting="mask")
     assert (again.linkage, again.weighting) == ("ward", "mask")
     assert (again.spare_norms, again.pooling, again.r) == (4.0, "mass", (6,))
+    own = MergeConfig(r=[6], score="received", linkage="ward", weighting="mask")
+    assert own.choosing(score="received", metric="x", protect=0.0) == own  # nothing is another
+    assert own.choosing(score="flatness").weighting == "mask"
+    assert own.choosing(score="flatness").linkage == "cosine"
+    alike = MergeConfig(r=[6], weighting="mass")
+    assert alike.choosing(spare_norms=3.0).weighting == "mass"
+    assert alike.choosing(score="received") == MergeConfig(r=[6], score="received")
 
 
 def test_a_copy_is_refused_as_a_new_config_is() -> None:

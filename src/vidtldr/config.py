@@ -65,6 +65,8 @@ _VALIDATED: dict[str, Callable[[Any], object]] = {
 }
 #: Fields that older files lack, and what was done then.
 _MEANT_BEFORE = {"output": "auto", "linkage": "cosine", "protect": 0.0}
+#: Fields from which linkage and weighting follow.
+_DECIDING = ("score", "metric", "protect")
 #: Fields that say where a config comes from, not what it merges.
 PROVENANCE = ("made_for", "measured")
 Impl = Literal["auto", "reference", "blocked", "native", "triton"]
@@ -246,7 +248,8 @@ class MergeConfig:
     def choosing(self, **choices: Any) -> Self:
         """Return a copy with other choices, of which linkage and weighting follow as in a new one.
 
-        `dataclasses.replace` keeps those of the config that it copies.
+        Linkage follows where score or metric becomes another, weighting where protection starts or
+        ends; `dataclasses.replace` keeps those of the config that it copies.
 
         Args:
             **choices: Fields of `MergeConfig`.
@@ -254,11 +257,14 @@ class MergeConfig:
         Raises:
             TypeError, ValueError: As the class itself.
         """
-        if choices.keys() & {"score", "metric"}:
-            choices = {"linkage": _BY_THE_OTHERS, **choices}
-        if choices.keys() & {"score", "protect"}:
-            choices = {"weighting": _BY_THE_OTHERS, **choices}
-        return replace(self, **choices)
+        new = {name: choices.get(name, getattr(self, name)) for name in _DECIDING}
+        follow = []
+        if (new["score"], new["metric"]) != (self.score, self.metric):
+            follow.append("linkage")
+        starts_or_ends = bool(new["protect"]) != bool(self.protect)
+        if starts_or_ends or (self.weighting == "mass" and new["score"] != self.score):
+            follow.append("weighting")
+        return replace(self, **{**dict.fromkeys(follow, _BY_THE_OTHERS), **choices})
 
     @property
     def is_budget(self) -> bool:

@@ -111,4 +111,5 @@ def test_variants_that_do_the_same_describe_themselves_alike() -> None:
     assert RandomDropping((3, 2)).to_dict() == {"kind": "random dropping", "r": [3, 2]}
     assert FewerFrames(3).to_dict() != LowerResolution(3).to_dict()
     first, second = (Merging(MergeConfig(r=[4], score=None)).to_dict() for _ in range(2))
-    assert first == second != Merging(MergeConfig(r=[4])).to_dict()
+    assert first == second != Merging(MergeConfig(r=[4], score="sharpness")).to_dict()
+    assert first != Merging(MergeConfig(r=[4], linkage="cosine")).to_dict()

@@ -25,6 +25,7 @@ BY_DATA = {
     "layer": "the layers that merge",
     "num_tokens": "the tokens of the model",
     "flop_ratio": "1",
+    "protect": "100",
     "speedup": "what can be reached",
     "time_limit": "the video",
 }

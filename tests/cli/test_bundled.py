@@ -99,7 +99,8 @@ def test_evaluate_takes_it_too(run: Run, folder: Path) -> None:
 
 
 def test_a_named_model_is_not_announced(run: Run, umt: UMTFiles, videos: list[str]) -> None:
-    assert run("search", TEXT, videos[0], *umt.flags).stderr == ""
+    unmerged = "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs\n"
+    assert run("search", TEXT, videos[0], *umt.flags).stderr == unmerged
     named = ("--model", f"umt:{BUNDLED}", "--preset", "umt-b16/msrvtt-retrieval")
     assert NOTE not in run("search", TEXT, videos[0], *named).stderr
 
@@ -149,6 +150,7 @@ def test_its_preset_is_for_no_other_model(run: Run, umt: UMTFiles, videos: list[
     [
         ("score", ("sharpness", "none")),
         ("metric", ("x", "keys")),
+        ("linkage", ("ward", "cosine")),
         ("pooling", ("tokens", "mass")),
     ],
 )
@@ -169,7 +171,7 @@ def test_pooling_by_mass_comes_from_a_file_too_and_reaches_the_fusion(
     run: Run, videos: list[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "schedule.json"
-    file.write_text('{"r": [200, 80], "score": null, "pooling": "mass"}')
+    file.write_text('{"r": [200, 80], "pooling": "mass"}')
     typed = ("--r", "200,80", "--score", "none", "--pooling", "mass")
     search, flags = ("search", TEXT, videos[0]), ("--rerank", "1", "--json")
     [found] = rows(run(*search, *flags, "--schedule", file))

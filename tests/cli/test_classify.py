@@ -64,9 +64,11 @@ def test_a_schedule_merges_and_gives_what_the_patched_model_gives(
 @pytest.mark.parametrize(
     ("options", "num_tokens"),
     [
-        (["--num-tokens", "30"], [30, 30, 30, 30]),
+        (["--num-tokens", "30"], [41, 35, 30, 30]),
+        (["--num-tokens", "30", "--score", "sharpness"], [30, 30, 30, 30]),
         (["--num-tokens", "30", "--merge-layers", "1,2"], [48, 38, 30, 30]),
-        (["--flop-ratio", "0.7"], [29, 29, 29, 29]),
+        (["--flop-ratio", "0.7"], [36, 27, 25, 25]),
+        (["--flop-ratio", "0.7", "--metric", "keys"], [29, 29, 29, 29]),
         (["--flop-ratio", "1"], [48, 48, 48, 48]),
     ],
 )
@@ -91,11 +93,13 @@ def test_a_schedule_file_says_everything_and_options_have_the_last_word(
     found = rows(run(*arguments, "--schedule", file))
     assert rows(run(*arguments, "--schedule", file, "--score", "received")) == found
     assert found[0]["num_tokens"] == [39, 34, 34, 34]
-    file.write_text(json.dumps({"r": [9, 5]}))
-    plain = rows(run(*arguments, "--schedule", file))
-    assert plain == rows(run(*arguments, "--r", "9,5")) != found
+    file.write_text(json.dumps({"r": [9, 5], "score": "sharpness"}))
+    scored = rows(run(*arguments, "--schedule", file))
+    assert scored == rows(run(*arguments, "--r", "9,5", "--score", "sharpness")) != found
     unscored = rows(run(*arguments, "--schedule", file, "--score", "none"))
-    assert unscored == rows(run(*arguments, "--r", "9,5", "--score", "none")) != plain
+    assert unscored == rows(run(*arguments, "--r", "9,5")) != scored
+    file.write_text(json.dumps({"r": [9, 5]}))
+    assert rows(run(*arguments, "--schedule", file)) == unscored
 
 
 @pytest.mark.parametrize(
@@ -254,14 +258,18 @@ def test_bfloat16_runs_on_a_cpu(run: Run, model: str, video: str) -> None:
         (["--ratio", "0.7"], "ratio[0] must be in [0, 0.5]"),
         (["--ratio", "x"], "--ratio must be comma-separated numbers"),
         (
-            ["--compare"],
+            ["--compare", "--score", "sharpness"],
             "--flop-ratio must be at least 0.62 where layer 0 merges",
         ),  # 0.6 by default
         (["--score", "received"], "--score must come with an amount to merge, got none"),
         (["--pooling", "mass"], "--pooling must come with an amount to merge, got none"),
         (["--flop-ratio", "0.2"], "--flop-ratio must be at least 0."),
         (["--flop-ratio", "1.5"], "--flop-ratio must be in (0, 1]"),
-        (["--num-tokens", "20"], "--num-tokens must be in [24, 48] where layer 0 merges"),
+        (["--num-tokens", "5"], "--num-tokens must be in [6, 48] where layers 0, 1, 2 merge"),
+        (
+            ["--num-tokens", "20", "--score", "sharpness"],
+            "--num-tokens must be in [24, 48] where layer 0 merges",
+        ),
         (["--num-tokens", "9", "--r", "1"], "--r and --num-tokens must not be given together"),
         (
             ["--num-tokens", "40", "--merge-layers", "a"],
@@ -320,7 +328,7 @@ def test_json_keeps_stdout_clean_and_the_process_ends_well(model: str, video: st
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["error"] is None
     assert done.stdout.count("\n") == 1
-    assert done.stderr == ""
+    assert done.stderr == "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs\n"
 
 
 def test_it_can_be_interrupted(model: str, video: str) -> None:

@@ -206,7 +206,10 @@ def test_wrong_annotations_are_found_with_their_line(
     ("options", "message"),
     [
         (["--protocol", "msr-vtt"], "protocol must be one of msrvtt, msvd, anet, didemo"),
-        (["--compare"], "--flop-ratio must be at least 0.612"),  # 0.6 by default
+        (
+            ["--compare", "--score", "sharpness"],
+            "--flop-ratio must be at least 0.612",
+        ),  # 0.6 by default
         (["--flop-ratio", "0.1"], "--flop-ratio must be at least 0."),
         (["--preset", "umt-b16/msrvt"], "Use one of umt-b16/msrvtt-"),
         (["--model", "x"], "--arch must come with --model umt:CHECKPOINT"),

@@ -59,7 +59,7 @@ def test_status_says_what_is_in_it(run: Run, made: Path) -> None:
     about = json.loads(run("index", "status", made, "--json", "--failures").stdout)
     assert (about["num_videos"], about["num_rows"], about["num_failures"]) == (5, 5, 1)
     assert about["model"].startswith("umt:/")
-    assert about["schedule"] == "r=20,8"
+    assert about["schedule"] == "r=20,8 linkage=ward"
     assert about["bytes"] > 10_000
     assert about["ann_recall"] is None
     assert [Path(each["video"]).name for each in about["failures"]] == ["broken.mp4"]
@@ -176,8 +176,8 @@ def test_another_schedule_is_refused_with_the_reason(
 ) -> None:
     flags = (*umt.flags, "--r", "20", *FEW)
     line = one_error_line(run("index", "add", films.directory, "--index", made, *flags))
-    assert "schedule must be r=20,8 as in all rows of the index" in line
-    assert "got r=20." in line
+    assert "schedule must be r=20,8 linkage=ward as in all rows of the index" in line
+    assert "got r=20 linkage=ward." in line
 
 
 def test_what_does_not_go_together_is_said(run: Run, made: Path, films: VideoSet) -> None:

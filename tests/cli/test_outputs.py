@@ -38,6 +38,7 @@ NO_FILE = {
     "first_layers",
     "format_name",
     "frames",
+    "linkage",
     "merge_layers",
     "methods",
     "metric",

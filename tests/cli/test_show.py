@@ -30,6 +30,8 @@ Run = Callable[..., Result]
 NOTE = "bundled shapes model: it knows coloured shapes, not your world\n"
 ONCE = ("--rounds", 1)
 MERGE = ("--r", "130,44,22", "--pooling", "tokens")  # 512 tokens become 316
+PAPER = (*MERGE, "--score", "sharpness")
+NO_SALIENCY = "without a score there is no saliency to show; --score sharpness shows vid-TLDR's"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -77,7 +79,7 @@ def test_the_video_that_is_shown_is_not_written_over(run: Run, clip: Path, optio
 
 def test_everything_at_once(run: Run, clip: Path, tmp_path: Path) -> None:
     files = ("-o", tmp_path / "a.html", "--images", tmp_path / "new" / "dir")
-    more = ("--video", tmp_path / "b.mp4", "--json", *MERGE, *ONCE)
+    more = ("--video", tmp_path / "b.mp4", "--json", *PAPER, *ONCE)
     result = run("show", clip, *files, *more)
     assert result.exit_code == 0, result.output
     [row] = rows(result)
@@ -118,7 +120,7 @@ def test_the_chosen_layer_is_in_the_pictures_and_the_video(
     before = video_frames(clip)
     for layer in (0, 2):
         images, video = tmp_path / str(layer), tmp_path / f"{layer}.mp4"
-        flags = ("--images", images, "--video", video, "--layer", layer, *MERGE, *ONCE)
+        flags = ("--images", images, "--video", video, "--layer", layer, *PAPER, *ONCE)
         assert run("show", clip, *flags).exit_code == 0
         sheet = np.asarray(Image.open(images / "contact-sheet.png").convert("RGB"))
         seen, grouped = (sheet_row(sheet, place) for place in (0, 3))
@@ -160,7 +162,7 @@ def test_a_file_of_a_schedule_says_what_is_merged(run: Run, clip: Path, tmp_path
     assert removed_in(page) == [90, 30]
     facts = page.read_text()
     assert "r = 0, 90, 30" in facts
-    assert "received, metric x" in facts
+    assert "received, metric x, linkage cosine" in facts
 
 
 def removed_in(page: Path) -> list[int]:
@@ -192,6 +194,54 @@ def test_tome_is_shown_beside_vid_tldr(run: Run, clip: Path, tmp_path: Path) -> 
     assert [side["name"] for side in row["sides"]] == ["Unmerged", "ToMe", "vid-TLDR"]
     [row] = rows(run("show", clip, "--score", "received", *flags))
     assert [side["name"] for side in row["sides"]] == ["Unmerged", "received on x", "ToMe"]
+
+
+def test_without_a_score_it_says_that_there_is_no_saliency_and_how_to_see_it(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    page, images = tmp_path / "a.html", tmp_path / "images"
+    files = ("-o", page, "--images", images, "--video", tmp_path / "a.mp4")
+    [row] = rows(run("show", clip, *MERGE, *files, "--json", *ONCE))
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", "Merging by similarity", "ToMe"]
+    assert NO_SALIENCY in row["notes"]
+    html = page.read_text()
+    assert "there is no saliency to show; <code>--score sharpness</code>" in html
+    assert 'data-view="saliency"' not in html
+    assert "Saliency</b>" not in html
+    assert "none, metric x, linkage ward" in html
+    height = Image.open(images / "contact-sheet.png").height
+    said = run("show", clip, *PAPER, "-o", page, "--images", images, *ONCE).stdout
+    assert NO_SALIENCY not in said
+    assert "there is no saliency" not in page.read_text()
+    assert 'data-view="saliency"' in page.read_text()
+    rows_more = Image.open(images / "contact-sheet.png").height - height
+    assert rows_more == 2 * (LONGEST_TILE + 20 + 16)  # saliency and background
+    assert NO_SALIENCY in run("show", clip, *MERGE, "-o", page, *ONCE).stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "choices"),
+    [
+        (["--linkage", "cosine"], "Plain merging", "none, metric x, linkage cosine"),
+        (
+            ["--score", "sharpness", "--protect", "0.3"],
+            "sharpness on x, protected",
+            "sharpness, metric x, linkage cosine, protect 0.3",
+        ),
+        (
+            ["--score", "received", "--linkage", "ward"],
+            "received on x",
+            "received, metric x, linkage ward",
+        ),
+    ],
+)
+def test_other_linkages_and_protection_are_named(
+    run: Run, clip: Path, tmp_path: Path, flags: list[str], name: str, choices: str
+) -> None:
+    page = tmp_path / "a.html"
+    [row] = rows(run("show", clip, *MERGE, *flags, "-o", page, "--json", *ONCE))
+    assert [side["name"] for side in row["sides"]] == ["Unmerged", name, "ToMe"]
+    assert choices in page.read_text()
 
 
 def test_classifiers_and_umt_checkpoints_are_shown_too(

@@ -39,7 +39,7 @@ def test_a_merging_model_runs_elsewhere_as_in_torch(
         pytest.skip("OpenVINO computes the unmerged one wrongly, too: the test below")
     if exporter == "openvino" and name in ONLY_AS_PROGRAM:
         exporter = "openvino of a program"
-    model = vidtldr.apply_patch(case.build(), r=R, **case.config)
+    model = vidtldr.apply_patch(case.build(), r=R, **{"score": "sharpness", **case.config})
     assert differs_by(case, model, exporter, is_dynamic, tmp_path) < 1e-4
 
 
@@ -63,7 +63,7 @@ def test_what_cannot_take_any_batch_cannot_unmerged(
     case = FIXED_ONLY[name]
     with pytest.raises(Exception, match=r".*"):
         differs_by(case, case.build(), exporter, True, tmp_path)
-    model = vidtldr.apply_patch(case.build(), r=R, **case.config)
+    model = vidtldr.apply_patch(case.build(), r=R, **{"score": "sharpness", **case.config})
     assert differs_by(case, model, exporter, False, tmp_path) < 1e-4
 
 

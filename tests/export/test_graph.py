@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.encoder_oracle import DEFAULT, PAPER, PROTECTED
 from support.exporters import dynamic_batch
 from support.tiny_models import clips, videomae, vivit
 from torch import nn
@@ -29,21 +30,39 @@ def operators(program: torch.export.ExportedProgram) -> list[str]:
     return [str(node.target) for node in nodes]
 
 
+@pytest.mark.parametrize("config", [DEFAULT, PAPER, PROTECTED], ids=str)
 @pytest.mark.parametrize("build", [videomae, vivit])
-def test_a_graph_holds_torchs_own_operators_and_none_that_exporters_lack(build: Any) -> None:
-    found = operators_of(build(num_hidden_layers=2))
+def test_a_graph_holds_torchs_own_operators_and_none_that_exporters_lack(
+    build: Any, config: dict[str, Any]
+) -> None:
+    found = operators_of(build(num_hidden_layers=2), **config)
     assert not [name for name in found if "vidtldr" in name or ".out" in name]
-    assert not {"aten.sort.stable", "aten.argsort.stable", "aten.index_add.default"} & set(found)
-    assert found.count("aten.topk.default") == 2  # one a merging layer
+    lacking = {"aten.sort.stable", "aten.argsort.stable", "aten.index_add.default"}
+    assert not (lacking | {"aten.median.dim", "aten.median.default"}) & set(found)
+    # One a merging layer, and one for its median norm.
+    assert found.count("aten.topk.default") == (4 if "spare_norms" in config else 2)
+
+
+def test_an_exported_model_protects_and_spares_as_the_eager_one() -> None:
+    model, inputs = vivit(num_hidden_layers=3), {"pixel_values": clips()}
+    others = {"pixel_values": torch.cat([clips(seed=3), clips(seed=4)])}
+    found = []
+    for config in (DEFAULT, PROTECTED):
+        vidtldr.apply_patch(model, r=[9, 5], **config)
+        with torch.no_grad():
+            program = torch.export.export(model, (), inputs, dynamic_shapes=dynamic_batch(inputs))
+            found.append(program.module()(**others).logits)
+            torch.testing.assert_close(found[-1], model(**others).logits, rtol=0, atol=1e-5)
+    assert not torch.allclose(*found, atol=1e-3)
 
 
 def test_the_native_kernel_is_exported_where_it_is_asked_for() -> None:
-    found = operators_of(videomae(num_hidden_layers=2), impl="native")
+    found = operators_of(videomae(num_hidden_layers=2), score="sharpness", impl="native")
     assert found.count("vidtldr.native_attention.default") == 2
 
 
 def test_with_gradients_on_attention_is_in_the_graph_once() -> None:
-    model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=[9, 5])
+    model = vidtldr.apply_patch(videomae(num_hidden_layers=2), r=[9, 5], score="sharpness")
     assert next(model.parameters()).requires_grad
     program = torch.export.export(model, (), {"pixel_values": clips()})
     found = [str(node.target) for node in program.graph.nodes]
@@ -59,7 +78,7 @@ def test_a_mask_of_the_caller_is_refused_in_an_export() -> None:
     torch.export.export(model, (), {"pixel_values": clips()})
 
 
-@pytest.mark.parametrize("config", [{}, {"output": "grid"}, {"score": None}], ids=str)
+@pytest.mark.parametrize("config", [DEFAULT, {"output": "grid"}, PAPER], ids=str)
 @pytest.mark.parametrize("build", [videomae, vivit])
 def test_merging_by_a_product_scatters_no_sums_and_is_the_same(
     build: Any, config: dict[str, Any]

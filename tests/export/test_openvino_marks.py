@@ -37,7 +37,7 @@ def marked(model: Any) -> list[Any]:
 
 def test_what_chooses_pairs_and_weighs_tokens_is_marked_and_no_layer_is(tmp_path: Path) -> None:
     model = videomae(num_hidden_layers=3)
-    merging = converted(vidtldr.apply_patch(model, r=[9, 5]))
+    merging = converted(vidtldr.apply_patch(model, r=[9, 5], score="sharpness"))
     kept = keep_float32(merging)
     assert not marked(merging)
     found = [node.get_type_name() for node in marked(kept)]
@@ -83,7 +83,8 @@ def test_marked_nodes_run_in_float32(name: str, by: str) -> None:
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bfloat16")
     case = CASES[name]
-    model, inputs = vidtldr.apply_patch(case.build(), r=[5, 4], **case.config), case.inputs(2, 0)
+    fields = {"score": "sharpness", **case.config}
+    model, inputs = vidtldr.apply_patch(case.build(), r=[5, 4], **fields), case.inputs(2, 0)
     with torch.no_grad():
         if by == "trace":
             merging = openvino.convert_model(model, example_input=inputs)

@@ -17,8 +17,10 @@ for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
 
 CONFIGS: list[dict[str, Any]] = [
     *({"score": score} for score in SCORES),
-    {"weighting": "saliency"},
-    {"weighting": "mask"},
+    {"linkage": "cosine"},
+    {"score": "sharpness", "weighting": "saliency"},
+    {"score": "sharpness", "weighting": "mask"},
+    {"score": "sharpness", "linkage": "ward", "protect": 0.5, "spare_norms": 1.02},
     {"metric": "keys"},
     {"impl": "reference"},
     {"impl": "blocked"},

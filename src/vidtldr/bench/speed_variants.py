@@ -43,7 +43,7 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
         config: The schedule, and the score and metric of `merged`.
     """
     plain = config.choosing(score=None, metric="x", protect=0.0)
-    paper = config.choosing(score="sharpness", metric="x", protect=0.0)
+    paper = config.choosing(score="sharpness", metric="x", protect=0.0, linkage="cosine")
     # Random merging differs in every forward.
     merged_again = None if config.metric == "random" else MERGED
     variants = [
@@ -63,7 +63,7 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
         if scored != config:
             name = f"merged by {score or 'nothing'}"
             variants.append(SpeedVariant(name, lambda m, scored=scored: merged_twin(m, scored)))  # type: ignore[misc]
-    tome = config.choosing(score=None, metric="keys", protect=0.0)
+    tome = config.choosing(score=None, metric="keys", protect=0.0, linkage="cosine")
     if tome != config:
         variants.append(SpeedVariant("ToMe", lambda m: merged_twin(m, tome)))
     # With another score there is no variant to equal.

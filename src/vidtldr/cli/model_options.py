@@ -138,17 +138,19 @@ def parse_shares(typed: str) -> list[float]:
         ) from None
 
 
-def parse_number(typed: str, unit: Literal["%", "x"]) -> float:
-    """Parse a number that may have this unit: 0.6 or 60%; 1.5 or 1.5x.
+def parse_number(typed: str, unit: Literal["%", "x"] | None) -> float:
+    """Parse a number that may have this unit, if any: 0.6 or 60%; 1.5 or 1.5x.
 
     Raises:
         ValueError: If it is not a number.
     """
-    number = typed.strip().removesuffix(unit)
+    number = typed.strip().removesuffix(unit or "")
     return float(number) / (100 if unit == "%" and number != typed.strip() else 1)
 
 
-def _number_option(name: str, unit: Literal["%", "x"], example: str) -> Callable[[str], float]:
+def _number_option(
+    name: str, unit: Literal["%", "x"] | None, example: str
+) -> Callable[[str], float]:
     def parse(typed: str) -> float:
         try:
             return parse_number(typed, unit)
@@ -263,8 +265,7 @@ class MergeOptions:
     protect: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            max=100,
+            parser=checked(_number_option("--protect", None, "0.3")),
             metavar="AMOUNT",
             help="How much a token's saliency keeps it from merging away, in standard deviations "
             "of the similarities: 0.3; default: 0.",

@@ -88,7 +88,6 @@ def classify(
         from vidtldr.cli.terminal import compiled_row
 
         pretrained = load_classifier(spec, names, template)
-        say_if_unmerged(pretrained.model, merge, spec)
         job = prepare_job(
             pretrained,
             config=merge,
@@ -98,6 +97,7 @@ def classify(
             time_limit_seconds=run.time_limit,
             compiled=compiled,
         )
+        say_if_unmerged(pretrained.model, merge, spec)
         shown = job.pretrained.labels
         output: JsonOutput | TableOutput = TableOutput(shown, top)
         if run.as_json:

@@ -162,13 +162,13 @@ def search(
         num_clips = 1 if compiled else None
         if spec.is_umt:
             model = load_retrieval(spec)
-            say_if_unmerged(model, merge, spec)
             encoding = video_encoding(
                 model, merge, run.time_limit, cache=cache, compile_for=num_clips
             )
             num_again = _RERANK if rerank is None else rerank
             with progress("videos", len(found)) as on_step:
                 results = search_videos(encoding, text, found, rerank=num_again, on_step=on_step)
+            say_if_unmerged(model, merge, spec)  # last: a text may be refused
             compiled_as = compiled_row(encoding.compiled)
         else:
             results, compiled_as = search_files_by_vectors(

@@ -69,7 +69,8 @@ class ShownFiles:
         typer.Option(
             "--video",
             metavar="FILE",
-            help="Write the whole clip with saliency and groups over it: .mp4 or .gif.",
+            help="Write the whole clip with merged groups over it, and saliency if there is a "
+            "score: .mp4 or .gif.",
             show_default=False,
         ),
     ] = None
@@ -204,8 +205,9 @@ def show(
     """Show what was merged in a video: an interactive page, images, a video.
 
     The page is self-contained: unmerged, merged, and another method at the same number of tokens,
-    with saliency, background, merged groups and features of every frame. By default the model
-    merges to 0.6 of its FLOPs, the bundled one by its own preset.
+    with merged groups and features of every frame, and with a score (--score sharpness) saliency
+    and background. By default the model merges to 0.6 of its FLOPs, the bundled one by its own
+    preset.
 
     Example: vidtldr show clip.mp4 --model umt:k400.pth --labels yoga,cooking --flop-ratio 0.6
 

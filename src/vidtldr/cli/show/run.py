@@ -140,7 +140,7 @@ def show_video(
     except (ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         return one_line(str(error))
     paths: list[Path] = []
-    notes: list[str] = []
+    notes = [_NO_SALIENCY] if report.merged.layers[0].saliency is None else []
     if wanted.report is not None:
         paths.append(write_page(wanted.report, report))
         step()
@@ -228,25 +228,33 @@ def show_clip(
 def _rival_of(config: MergeConfig) -> MergeConfig:
     """Return ToMe with the same schedule or, for ToMe, vid-TLDR."""
     if config.score is None and config.metric == "keys":
-        return config.choosing(score="sharpness", metric="x")
-    return config.choosing(score=None, metric="keys", protect=0.0)
+        return config.choosing(score="sharpness", metric="x", linkage="cosine")
+    return config.choosing(score=None, metric="keys", protect=0.0, linkage="cosine")
+
+
+TOME, VID_TLDR, BY_SIMILARITY = "ToMe", "vid-TLDR", "Merging by similarity"
+#: Of score, metric, linkage and the weighting of a score.
+_NAMES = {
+    (None, "keys", "cosine", None): TOME,
+    ("sharpness", "x", "cosine", "masked-saliency"): VID_TLDR,
+    (None, "x", "ward", None): BY_SIMILARITY,
+    (None, "x", "cosine", None): "Plain merging",
+}
+_ABOUT = {
+    TOME: "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
+    "and all tokens count alike.",
+    BY_SIMILARITY: "The most similar tokens merge, whatever they show, and groups that already "
+    "stand for many grow less (Ward's linkage).",
+}
+_NO_SALIENCY = "without a score there is no saliency to show; --score sharpness shows vid-TLDR's"
 
 
 def _name_of(config: MergeConfig) -> str:
-    if (config.score, config.metric) == (None, "keys"):
-        return "ToMe"
-    if (config.score, config.metric) == ("sharpness", "x"):
-        return "vid-TLDR"
-    return f"{config.score or 'no score'} on {config.metric}"
-
-
-def _about(config: MergeConfig) -> str:
-    if _name_of(config) != "ToMe":
-        return ""
-    return (
-        "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
-        "and all tokens count alike."
-    )
+    weighting = None if config.score is None else config.weighting
+    choices = (config.score, config.metric, config.linkage, weighting)
+    named = None if config.protect else _NAMES.get(choices)
+    others = ", protected" if config.protect else ""
+    return named or f"{config.score or 'no score'} on {config.metric}{others}"
 
 
 def _run_of(subject: Subject, model: nn.Module, pixel_values: torch.Tensor) -> Callable[[], object]:
@@ -261,7 +269,7 @@ def _side(job: Show, name: str, seen: Observation, flops: int, times_ms: tuple[f
     config = job.configs.get(name)
     return Side(
         name="Unmerged" if config is None else _name_of(config),
-        about="" if config is None else _about(config),
+        about="" if config is None else _ABOUT.get(_name_of(config), ""),
         answers=_answers(job.subject, seen),
         num_tokens=seen.num_tokens,
         flops=flops,
@@ -296,13 +304,20 @@ def _facts(job: Show, clip: Clip, model_name: str) -> list[tuple[str, str]]:
     return [
         ("Model", printable(model_name)),
         ("Schedule", f"{'r' if config.ratio is None else 'ratio'} = {amounts}"),
-        ("Score", f"{config.score or 'none'}, metric {config.metric}"),
+        ("Score", _choices_of(config)),
         (
             "Clip",
             f"{len(set(clip.indices))} of {clip.num_frames_in_file} frames, {width}x{height}"
             f"{seconds}",
         ),
     ]
+
+
+def _choices_of(config: MergeConfig) -> str:
+    """Name what a score, a metric and a linkage say, and what keeps tokens from merging."""
+    words = f"{config.score or 'none'}, metric {config.metric}, linkage {config.linkage}"
+    words += f", protect {config.protect:g}" if config.protect else ""
+    return words + (f", spare norms {config.spare_norms:g}" if config.spare_norms else "")
 
 
 def _run_facts(job: Show, made: Mapping[str, Any]) -> list[tuple[str, str]]:
