@@ -57,6 +57,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "against_tome": quality_findings.against_tome,
     "saliency": quality.saliency,
     "dense": dense.dense,
+    "dense_masks": dense.dense_masks,
     "default_choice": default_choice.default_choice,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,

@@ -1,11 +1,12 @@
 """Dense outputs of published weights on photos, from `bench dense`."""
 
+from statistics import median
 from typing import Any
 
 from doc_tables import results
 from doc_tables.results import Report, made_by, read, table
 
-DENSE = "19_dense"
+DENSE, MASKED = "19_dense", "19_dense_masks"
 NEAR_BUDGET = 0.6
 #: Heading, factor and format of each figure.
 FIGURES = {
@@ -35,6 +36,27 @@ def dense() -> str:
         made_by(report),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def dense_masks() -> str:
+    """What merging costs in max F on photos with masks, with what a mean hides."""
+    if not (results.RESULTS / f"{MASKED}.json").is_file():
+        return "Not measured yet."
+    report = read(MASKED)
+    rows = [row for row in report["rows"] if "max_f_change" in row["figures"]]
+    head = ["method", "layers", "max F, points", "median", "worst photo", "cosine distance"]
+    lines = [
+        [
+            row["method"],
+            _layers_of(row),
+            _figure(row, "max_f_change"),
+            f"{100 * median(row['figures']['max_f_change']['values']):+z.1f}",
+            f"{100 * min(row['figures']['max_f_change']['values']):+z.1f}",
+            _figure(row, "feature_distance"),
+        ]
+        for row in rows
+    ]
+    return "\n\n".join([_pictures(report), table(head, lines), made_by(report)])
 
 
 def _pictures(report: Report) -> str:
@@ -116,7 +138,10 @@ def _layer(row: Row) -> int:
 
 
 def _layers_of(row: Row) -> str:
-    return ", ".join(map(str, row["layers"]))
+    layers = row["layers"]
+    if len(layers) > 3:  # in a row
+        return f"{layers[0]} to {layers[-1]}"
+    return ", ".join(map(str, layers))
 
 
 def _figure(row: Row | None, name: str) -> str:
