@@ -45,7 +45,7 @@ def main() -> None:
         with open_browser(Path(directory) / "profile") as driver:
             for name, (theme, number, first, last) in SHOTS.items():
                 path = Path(directory) / f"{name}.html"
-                vidtldr("show", videos[number], "-o", path, "--rounds", 9)
+                vidtldr("show", videos[number], "-o", path, "--score", "sharpness", "--rounds", 9)
                 page = OpenReport(driver, path, WIDTH)
                 for _ in range(theme):
                     page.find("#theme").click()

@@ -37,7 +37,8 @@ def main(folder: Path) -> None:
     text = caption(clip.factors.rows()[0])
     print(f"Clip {CLIP}: {text}.")
 
-    vidtldr.apply_patch(model, bundled_merge())
+    # vid-TLDR's score, which drops background; by default tokens merge by similarity alone.
+    vidtldr.apply_patch(model, bundled_merge().choosing(score="sharpness"))
     with torch.inference_mode(), vidtldr.trace(model) as trace:
         model.encode_video(pixel_values)
 

@@ -1,7 +1,8 @@
 """Choose among what a search found, then measure all of it on clips that the search did not see."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from math import hypot
 from typing import TypeVar
 
 from vidtldr.hosts.registry import find_host
@@ -19,12 +20,17 @@ PointT = TypeVar("PointT", bound=Point)
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found on its own clips; attributes as in `TuneResult`, in any order."""
+    """What a search found on its own clips; attributes as in `TuneResult`, in any order.
+
+    Attributes:
+        of_default: The settings of the default, at any budget.
+    """
 
     unmerged: Timing
     scores: Sequence[Point]
     points: Sequence[Point]
     rows: Sequence[TimedPoint]
+    of_default: Set[Setting] = frozenset()
 
 
 def confirmed(
@@ -40,7 +46,9 @@ def confirmed(
     """
     rows = sorted(found.rows, key=lambda row: -row.speedup)
     mergings = [row for row in rows if row.config is not None]
-    chosen, nearest = best_for(target, mergings), nearest_to(target, mergings)
+    default = [row for row in mergings if row.setting in found.of_default]
+    chosen = _unless_by_luck(best_for(target, mergings), best_for(target, default), target)
+    nearest = nearest_to(target, mergings)
     others = trials.with_clips(held_out)
     outcomes = _run(others, [*found.points, *rows])
     measured = _with_outcomes(rows, outcomes)
@@ -58,6 +66,19 @@ def confirmed(
         kind=find_host(trials.subject.model).kind,
         drift_by=trials.subject.describes["metric"],
     )
+
+
+def _unless_by_luck(
+    best: TimedPoint | None, default: TimedPoint | None, target: Target
+) -> TimedPoint | None:
+    """Return the best row, or the default's if that drifts no more as far as the clips can tell.
+
+    The best of many settings on a few clips is partly luck.
+    """
+    if best is None or default is None or target.name == "drift":  # there speed decides
+        return best
+    errors = [row.outcome.standard_error or 0.0 for row in (best, default)]
+    return best if best.drift + hypot(*errors) < default.drift else default
 
 
 def validate_held_out(searched: Sequence[TunedClip], held_out: Sequence[TunedClip]) -> None:

@@ -33,7 +33,7 @@ from vidtldr.tune.result import DROPPING, MARKERS, PAPER, TOME, Point, TimedPoin
 from vidtldr.tune.target import Target
 from vidtldr.tune.timing import time_points
 from vidtldr.tune.trials import Setting, Trials
-from vidtldr.tune.ways import Way, first_ways, is_plain, lowest_flop_ratio, variants
+from vidtldr.tune.ways import Way, default_way, first_ways, is_plain, lowest_flop_ratio, variants
 
 __all__ = ["search"]
 
@@ -70,12 +70,18 @@ def search(
     leaders = _leaders(board, dict(zip(winners, scores, strict=True)), start)
     for number, leader in enumerate(leaders, start=1):
         ways.append(_best_variant(board, leader, start, taken=[*ways, *leaders[number:]]))
-        board.predicted(ways[-1], start)  # a variant may have another metric: now it is a guess
+    default = default_way(len(board.host.blocks), leaders[0].method.pooling)
+    if default not in ways and board.fits(default, start):
+        ways.append(default)
+        board.add(default, start)
+    for way in ways:
+        board.predicted(way, start)  # a variant may have another metric: now it is a guess
     _try_markers(board, start)
     _try_budgets(board, ways, start)
     _approach(board, ways, target)
-    unmerged, rows = _timed(board, ways, target, num_rounds)
-    found = Found(unmerged, scores, board.points, rows)
+    unmerged, rows = _timed(board, ways, default, target, num_rounds)
+    of_default = frozenset(point.setting for point in board.of_way(default))
+    found = Found(unmerged, scores, board.points, rows, of_default)
     return confirmed(found, trials, held_out, target)
 
 
@@ -246,9 +252,9 @@ def _add_for_speedup(board: Board, way: Way, speedup: float) -> Point:
 
 
 def _timed(
-    board: Board, ways: Sequence[Way], target: Target, num_rounds: int
+    board: Board, ways: Sequence[Way], default: Way, target: Target, num_rounds: int
 ) -> tuple[Timing, list[TimedPoint]]:
-    """Time the unmerged model, the finalists and each marker beside them."""
+    """Time the unmerged model, the finalists, the default and each marker beside them."""
     guesses = board.guesses()
     best = best_for(target, guesses) or nearest_to(target, guesses)
     markers: list[Point] = []
@@ -256,7 +262,8 @@ def _timed(
         near = sorted(board.of_kind(kind), key=lambda p: abs(p.flop_ratio - best.flop_ratio))
         markers += near[:1]
     known = {marker.setting for marker in markers}
-    finalists = [p for p in _finalists(guesses, best, target) if p.setting not in known]
+    of_default = [guess for guess in guesses if guess.point in board.of_way(default)]
+    finalists = [p for p in _finalists(guesses, of_default, best, target) if p.setting not in known]
     unmerged, rows = time_points(board.trials, [*finalists, *markers], num_rounds)
     for _ in range(NUM_CORRECTIONS if target.name == "speedup" else 0):
         point = _correction(board, ways, rows, target)
@@ -286,8 +293,10 @@ def _correction(
     return _add_for_speedup(board, way, CLEARLY_FASTER * needed)
 
 
-def _finalists(guesses: Sequence[Guess], best: Guess, target: Target) -> list[Point]:
-    """Return the best guess, and the points of the predicted frontier nearest the target."""
+def _finalists(
+    guesses: Sequence[Guess], of_default: Sequence[Guess], best: Guess, target: Target
+) -> list[Point]:
+    """Return the best guess, that of the default, and the predicted frontier near the target."""
 
     def distance(guess: Guess) -> float:
         if target.name == "speedup":
@@ -297,6 +306,7 @@ def _finalists(guesses: Sequence[Guess], best: Guess, target: Target) -> list[Po
         return abs(guess.flop_ratio - target.value)
 
     ahead = frontier(guesses, lambda guess: (-guess.speedup, guess.drift))
-    near = [best, *sorted(ahead, key=distance)]
+    own = best_for(target, of_default)
+    near = [best, *([] if own is None else [own]), *sorted(ahead, key=distance)]
     points = dict.fromkeys(guess.point for guess in near)
     return list(points)[:NUM_FINALISTS]

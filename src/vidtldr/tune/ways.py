@@ -27,6 +27,7 @@ __all__ = [
     "OPTIONS",
     "Option",
     "Way",
+    "default_way",
     "first_ways",
     "flop_ratio_of",
     "is_plain",
@@ -162,6 +163,11 @@ def first_ways(num_layers: int) -> list[Way]:
     """Every score with metric x, and ToMe's keys without a score, in every set of layers."""
     methods = [{"score": score} for score in SCORES] + [{"score": None, "metric": "keys"}]
     return [Way.of(at, **method) for method in methods for at in places(num_layers)]
+
+
+def default_way(num_layers: int, pooling: Pooling) -> Way:
+    """What merges unless anything is chosen."""
+    return Way.of(default_layers(num_layers, "ward"), pooling=pooling)
 
 
 def is_plain(method: MergeConfig) -> bool:

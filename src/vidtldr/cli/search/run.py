@@ -128,9 +128,9 @@ def search_files_by_vectors(
             "keep this model's vectors."
         )
     embedder = load_embedder(spec, merge, time_limit_seconds, compile_for)
-    say_if_unmerged(embedder.model, merge, spec)
     with progress("videos", len(videos)) as on_step:
         results = search_by_vectors(embedder, text, videos, on_step=on_step)
+    say_if_unmerged(embedder.model, merge, spec)  # last: a text may be refused
     return results, compiled_row(embedder.compiled)
 
 
