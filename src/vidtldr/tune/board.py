@@ -1,7 +1,7 @@
 """The settings a search has tried, and how to try more."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,6 +15,8 @@ from vidtldr.tune.trials import Setting, Trials
 from vidtldr.tune.ways import Way, flop_ratio_of
 
 __all__ = ["Board", "Guess"]
+
+_Timed = tuple[str | None, str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Board:
         self.model = trials.subject.model
         self.host = find_host(self.model)
         self.points: list[Point] = []
-        self._latency: dict[tuple[str | None, str], LatencyModel] = {}
-        self._timed: set[tuple[str | None, str]] = set()
+        self._latency: dict[_Timed, LatencyModel] = {}
+        self._timed: set[_Timed] = set()
 
     def fits(self, way: Way, flop_ratio: float) -> bool:
         """Whether the layers of a way can reach this budget."""
@@ -101,7 +103,7 @@ class Board:
         return [
             Guess(point, self._speedup(point.config))
             for point in self.of_kind(TUNED)
-            if point.config is not None and (point.config.score, point.config.metric) in self._timed
+            if point.config is not None and _timed_as(point.config) in self._timed
         ]
 
     def _speedup(self, config: MergeConfig) -> float:
@@ -111,13 +113,18 @@ class Board:
             "num_threads": torch.get_num_threads(),
             "predicted": config.to_dict(),
         }
-        self._timed.add((config.score, config.metric))
+        self._timed.add(_timed_as(config))
         speedup: float = self.trials.store.get(key, lambda: self._predict(config))
         return speedup
 
     def _predict(self, config: MergeConfig) -> float:
-        method = (config.score, config.metric)
+        method = _timed_as(config)
         if method not in self._latency:
-            plain = MergeConfig(r=(), score=config.score, metric=config.metric)
+            plain = replace(config, r=())
             self._latency[method] = latency_model(self.host, plain)
         return self._latency[method].speedup(tuple(config.r or ()))
+
+
+def _timed_as(config: MergeConfig) -> _Timed:
+    """What the time of a merging layer depends on."""
+    return config.score, config.metric, config.linkage, config.protect > 0

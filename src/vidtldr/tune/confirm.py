@@ -73,9 +73,10 @@ def _unless_by_luck(
 ) -> TimedPoint | None:
     """Return the best row, or the default's if that drifts no more as far as the clips can tell.
 
-    The best of many settings on a few clips is partly luck.
+    The best of many settings on a few clips is partly luck. Only at equal FLOPs: for other targets
+    the two may differ in how much they merge.
     """
-    if best is None or default is None or target.name == "drift":  # there speed decides
+    if best is None or default is None or target.name != "flop-ratio":
         return best
     errors = [row.outcome.standard_error or 0.0 for row in (best, default)]
     return best if best.drift + hypot(*errors) < default.drift else default
