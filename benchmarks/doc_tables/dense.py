@@ -56,7 +56,7 @@ def dense_masks() -> str:
         ]
         for row in rows
     ]
-    return "\n\n".join([_pictures(report), table(head, lines), made_by(report)])
+    return "\n\n".join([_pictures(report), table(head, lines), _scores(report), made_by(report)])
 
 
 def _pictures(report: Report) -> str:
