@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vidtldr.patch.describe import describe
     from vidtldr.patch.patching import apply_patch, patched, remove_patch, trace
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "MergeConfig",
