@@ -112,7 +112,7 @@ def test_a_gated_attention_is_walked_with_its_gate() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_prefix_tokens_survive_and_tokens_fall(config: dict[str, Any]) -> None:
-    model = vidtldr.apply_patch(build(**config), r=[32, 16])
+    model = vidtldr.apply_patch(build(**config), r=[32, 16], score="sharpness")
     prefix = model.num_prefix_tokens
     with vidtldr.trace(model) as trace:
         assert logits(model).isfinite().all()
