@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from doc_tables.quality import QUALITY
 from doc_tables.results import read
 from vidtldr.baselines.schedules import PAPER
-from vidtldr.bench.merging_methods import VID_TLDR
+from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.outcomes import Difference
 from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.quality_result import QualityResult, Row
@@ -23,7 +23,7 @@ def findings() -> str:
     """The findings of `quality` in words."""
     result = QualityResult.from_dict(read(QUALITY))
     first = next((row.layers for row in result.rows if row.method == VID_TLDR), None)
-    own = (PRESET, PAPER, VID_TLDR)
+    own = (DEFAULT, PRESET, PAPER, VID_TLDR)
     lines = [_tied(result)]
     lines += [_losses(name, _rows_of(result, name, first)) for name in own]
     lines += _peers(result, first)
@@ -70,7 +70,7 @@ def _losses(method: str, rows: Iterable[Row]) -> str:
         words = [f"{name} {_listed(beyond)}"] if beyond else []
         words += [f"{name} within noise at {_listed(within)}"] if within else []
         parts.append(", ".join(words))
-    title = f"The {method}" if method in (PRESET, PAPER) else method
+    title = f"The {method}" if method in (DEFAULT, PRESET, PAPER) else method
     return f"- **{title}** against the unmerged model: {'; '.join(filter(None, parts))}."
 
 
