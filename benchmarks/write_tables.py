@@ -54,6 +54,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "training": quality.training,
     "quality": quality.quality,
     "findings": quality_findings.findings,
+    "in_short": quality_findings.in_short,
     "against_tome": quality_findings.against_tome,
     "saliency": quality.saliency,
     "dense": dense.dense,

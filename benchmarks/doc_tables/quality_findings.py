@@ -11,6 +11,7 @@ from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.quality_result import QualityResult, Row
 
 TOME = "ToMe (keys)"
+SHORT_BUDGET = 0.6
 NAMES = {
     "r1": "R@1",
     "hard_answers": "hard answers",
@@ -28,6 +29,26 @@ def findings() -> str:
     lines += [_losses(name, _rows_of(result, name, first)) for name in own]
     lines += _peers(result, first)
     return "\n".join(line for line in lines if line)
+
+
+def in_short() -> str:
+    """README's line: what the default and vid-TLDR lose at one budget."""
+    result = QualityResult.from_dict(read(QUALITY))
+    found = {
+        row.method: row.change
+        for row in result.rows
+        if row.budget == SHORT_BUDGET and row.change is not None
+    }
+    words = [
+        f"{_signed(found[method]['r1'])} points of recall and "
+        f"{_signed(found[method]['hard_answers'])} of hard answers"
+        for method in (DEFAULT, VID_TLDR)
+    ]
+    return (
+        f"At {SHORT_BUDGET:g} of the FLOPs, on the small model of the package and "
+        f"{result.options.num_clips:,} clips of each of {len(result.options.seeds)} seeds: "
+        f"{words[0]} by default, {words[1]} with vid-TLDR ([all methods](docs/quality.md))."
+    )
 
 
 def against_tome() -> str:
