@@ -24,14 +24,14 @@ DTYPE = "bfloat16"
 
 def measure_eager(work: Work, name: str, batch: int) -> dict[str, Any]:
     """Measure a table of all eager variants."""
-    config = MergeConfig(r=subject(name, is_smoke=work.sizes.is_smoke).r)
+    config = MergeConfig(r=subject(name, is_smoke=work.sizes.is_smoke).r, score="sharpness")
     first, *others = choose_variants(config, [MERGED, "ToMe", "materialised"])
     return _measure(work, name, batch, [first, *variants_on_backends(), *others])
 
 
 def measure_compiled(work: Work, name: str, batch: int) -> dict[str, Any]:
     """Measure compiled models, with CUDA graphs on a GPU, beside the eager ones."""
-    config = MergeConfig(r=subject(name, is_smoke=work.sizes.is_smoke).r)
+    config = MergeConfig(r=subject(name, is_smoke=work.sizes.is_smoke).r, score="sharpness")
     names = [MERGED, f"{MERGED}, compiled", f"{UNMERGED}, compiled"]
     return _measure(work, name, batch, choose_variants(config, names))
 
