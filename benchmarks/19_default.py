@@ -1,4 +1,4 @@
-"""What the default was chosen by: linkage, layers and protection at equal FLOPs.
+"""How the default was chosen: linkage, layers and protection compared at equal FLOPs.
 
 Validation clips of the bundled model; the figure is the distance, 1 - cosine, of each embedding
 from the unmerged model's, pooled by mass, paired with the default's on the same clips. Photos of
@@ -42,7 +42,7 @@ DEFAULT = ("ward", "three quarters")
 
 
 def places(num_layers: int) -> dict[str, tuple[int, ...]]:
-    """Sets of layers, by name."""
+    """Return the compared sets of layers by name."""
     shares = {"quarter": 1 / 4, "half": 1 / 2, "three quarters": 3 / 4, "all": 1.0}
     found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
     found["from the second layer"] = found["three quarters"][1:]

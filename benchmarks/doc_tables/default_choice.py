@@ -1,4 +1,4 @@
-"""What the default was chosen by, from `19_default.py`."""
+"""How the default was chosen, from the results of `19_default.py`."""
 
 from doc_tables import results
 from doc_tables.results import Report, made_by, read, table

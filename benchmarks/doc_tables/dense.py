@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def dense() -> str:
-    """A figure at every budget, all figures at one, and the token scores."""
+    """Tabulate one figure at every budget, every figure at one budget, and the token scores."""
     if not (results.RESULTS / f"{DENSE}.json").is_file():
         return "Not measured yet."
     report = read(DENSE)
@@ -39,7 +39,7 @@ def dense() -> str:
 
 
 def dense_masks() -> str:
-    """What merging costs in max F on photos with masks, with what a mean hides."""
+    """Tabulate the loss of max F on photos with masks: mean, median and worst photo."""
     if not (results.RESULTS / f"{MASKED}.json").is_file():
         return "Not measured yet."
     report = read(MASKED)

@@ -52,7 +52,7 @@ def in_short() -> str:
 
 
 def against_tome() -> str:
-    """One sentence or two that compare ToMe with vid-TLDR."""
+    """Compare ToMe with vid-TLDR in a sentence or two."""
     result = QualityResult.from_dict(read(QUALITY))
     rows = [row for row in result.rows if row.method == TOME and row.over_vid_tldr]
     found = {row.budget: row.over_vid_tldr["r1"] for row in rows if row.over_vid_tldr}
@@ -115,7 +115,7 @@ def _peers(result: QualityResult, layers: tuple[int, ...] | None) -> list[str]:
 
 
 def _rows_of(result: QualityResult, method: str, layers: tuple[int, ...] | None) -> list[Row]:
-    """The rows of a method; of several sets of layers, those in the given ones."""
+    """Return a method's rows, those with the given layers if it was measured with several."""
     rows = [row for row in result.rows if row.method == method]
     here = [row for row in rows if row.layers == layers]
     return rows if method == PRESET else here or rows

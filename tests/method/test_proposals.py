@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidtldr.method.matching import match_tokens
+from vidtldr.method.matching import Match, match_tokens
 from vidtldr.method.proposals import large_norms, lower, propose
 
 
@@ -119,11 +119,12 @@ def test_spared_tokens_neither_merge_nor_receive_while_others_can() -> None:
     assert everything.src.shape == (2, 20)
 
 
-def test_a_spared_token_changes_no_standard_deviation_by_its_offset() -> None:
-    value = torch.tensor([[0.9, 0.8, -9999.0]])
-    lowered = lower(value, torch.tensor([[1.0, 0.0, 0.0]]))
-    assert lowered[0, 2] == -9999.0
-    assert lowered[0, 0] > -9999.0
+def test_a_spared_token_does_not_count_in_the_standard_deviation() -> None:
+    value = torch.tensor([[0.9, 0.8, 0.7, -9999.3], [-9999.1, -9999.2, -9999.3, -9999.4]])
+    protection = torch.tensor([[1.0, 0.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    alone = lower(value[:1, :3], protection[:1, :3])
+    torch.testing.assert_close(lower(value, protection)[:1, :3], alone)
+    assert torch.equal(lower(value, protection)[1], value[1])  # none is left to count
 
 
 def test_options_of_tubes_hold_for_the_whole_tube() -> None:
@@ -159,6 +160,6 @@ def test_options_of_other_shapes_are_refused(options: dict[str, Tensor], message
         match_tokens(torch.randn(2, 9, 4), 2, 1, **options)
 
 
-def _pairs(match: object) -> list[dict[int, int]]:
-    rows = zip(match.src.tolist(), match.dst.tolist(), strict=True)  # type: ignore[attr-defined]
+def _pairs(match: Match) -> list[dict[int, int]]:
+    rows = zip(match.src.tolist(), match.dst.tolist(), strict=True)
     return [dict(zip(src, dst, strict=True)) for src, dst in rows]
