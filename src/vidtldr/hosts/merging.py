@@ -17,7 +17,7 @@ from vidtldr.method.merging import merge_tokens
 from vidtldr.method.proposals import large_norms
 from vidtldr.method.saliency import saliency
 
-__all__ = ["Merged", "merge_attended"]
+__all__ = ["Merged", "merge_attended", "unit_mass"]
 
 
 class Merged(NamedTuple):
@@ -41,7 +41,7 @@ class Merged(NamedTuple):
 
 def merge_attended(
     attended: Attended,
-    mass: Tensor,
+    mass: Tensor | None,
     r: int,
     config: MergeConfig,
     *,
@@ -54,7 +54,8 @@ def merge_attended(
 
     Args:
         attended: The block half way.
-        mass: Mass of each token, shape (B, N).
+        mass: Mass of each token, shape (B, N); None where all is 1, which spares Ward's linkage
+            the work of the same result.
         r: Tokens, or tubes, to remove.
         config: Gives score, weighting, metric, linkage and protection.
         num_prefix_tokens: Tokens at the front that never merge.
@@ -83,8 +84,16 @@ def merge_attended(
         protection=protection,
         spared=_outliers(attended.x, config, num_prefix_tokens, num_suffix_tokens, tube_length),
     )
+    if mass is None:
+        mass = unit_mass(attended.x)
     x, mass = merge_tokens(attended.x, mass, match, weights)
     return Merged(x, mass, match, score, weights)
+
+
+def unit_mass(x: Tensor) -> Tensor:
+    """Mass of tokens (B, N, C) of which none has merged: ones (B, N), at least float32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.ones(x.shape[:2], dtype=dtype, device=x.device)
 
 
 def _outliers(

@@ -43,9 +43,10 @@ def propose(
     with without_autocast(metric.device):  # half types would create ties, broken by position
         value = sources @ destinations.transpose(-1, -2)  # (B, S, M - S)
     if mass is not None:
-        a, b = mass.to(value.dtype)[:, 0::2, None], mass.to(value.dtype)[:, None, 1::2]
-        # Not `1 - (1 - value) * ward`, which rounds the cosine of masses of 1.
-        value = value - (1 - value) * (2 / (1 / a + 1 / b) - 1)
+        of_mass = 0.5 / mass.to(value.dtype)
+        ward = (of_mass[:, 0::2, None] + of_mass[:, None, 1::2]).reciprocal()
+        # 1 - ward * (1 - value), by a formula that leaves the cosine of masses of 1 as it is.
+        value = torch.lerp(value.new_ones(()), value, ward)
     if spared is not None:
         value = value - _LAST * (spared[:, 0::2, None] | spared[:, None, 1::2]).to(value.dtype)
     best = value.max(dim=-1)

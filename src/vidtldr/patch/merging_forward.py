@@ -14,7 +14,7 @@ from vidtldr.budget.by_size import BudgetBySize
 from vidtldr.config import MergeConfig
 from vidtldr.exporting import is_exporting, is_tracing
 from vidtldr.hosts.host import Attend, Attended, Host
-from vidtldr.hosts.merging import Merged, merge_attended
+from vidtldr.hosts.merging import Merged, merge_attended, unit_mass
 from vidtldr.hosts.token_score import ATTENTION_SCORES
 from vidtldr.method.source import places_after, unmerge_tokens, update_source
 from vidtldr.ops.attention import AttentionOutput, AttentionScore, attend
@@ -241,15 +241,13 @@ class MergingForward(Replacement):
             attend_here = partial(self._attend_at, attend_here, places, inputs)
         attended = self.walk.attention_half(self.module, x, attend_here)
         x = attended.x
-        if mass is None:
-            mass = torch.ones(
-                x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
-            )
         if r:
             merged = self.merge(attended, mass, r)
             x, mass = merged.x, merged.mass
             source = None if source is None else update_source(source, merged.match)
             places = None if places is None else places_after(places, merged.match)
+        elif mass is None:
+            mass = unit_mass(x)
         del attended  # its keys keep queries, keys and values alive, which the MLP does not need
         return _State(self.walk.mlp_half(self.module, x), mass, source, places)
 
@@ -282,12 +280,12 @@ class MergingForward(Replacement):
     ) -> AttentionOutput:
         return attend(q, k, v, scale=scale, mass=mass, score=score, impl=self.config.impl)
 
-    def merge(self, attended: Attended, mass: Tensor, r: int) -> Merged:
+    def merge(self, attended: Attended, mass: Tensor | None, r: int) -> Merged:
         """Score, match and merge tokens between attention and MLP.
 
         Args:
             attended: The block's state after attention.
-            mass: Of each token, shape (B, N).
+            mass: Of each token, shape (B, N); None where all is 1.
             r: Tokens to remove.
         """
         merged = merge_attended(

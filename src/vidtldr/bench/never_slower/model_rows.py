@@ -7,6 +7,7 @@ import torch
 from vidtldr.bench.never_slower.gain import MERGED, UNMERGED, gain_figures, pair_of, timed
 from vidtldr.bench.never_slower.workloads import (
     Workload,
+    at_budget,
     bundled,
     umt_b,
     videomae_384,
@@ -14,9 +15,12 @@ from vidtldr.bench.never_slower.workloads import (
     vit_like,
 )
 from vidtldr.bench.row import Row, Settings, Target
+from vidtldr.config import Score
 
 __all__ = [
     "NEVER_SLOWER",
+    "budget_bfloat16_rows",
+    "budget_rows",
     "bundled_rows",
     "example_rows",
     "gain_row",
@@ -34,6 +38,9 @@ LARGE_MODEL = Target("gain", at_least=1.9)  # "a VideoMAE-B-sized model at least
 EXAMPLE_SHARPNESS = 12  # of `examples/01_demo.py`
 BUNDLED_TARGETS = {1: Target("gain", at_least=1.35), 4: NEVER_SLOWER, 8: NEVER_SLOWER}
 VIT_TARGETS = {1: 0.85, 8: 0.93}  # share of the FLOP reduction, by batch
+BUDGET_MODELS = {"umt-b": umt_b, "videomae-b": videomae_b}
+# Both ways to spend a budget that README compares.
+BUDGET_SCORES: dict[str, Score | None] = {"default": None, "vid-TLDR": "sharpness"}
 VIT_WIDTHS, VIT_SIDES = (384, 768), (224, 448)
 
 
@@ -55,6 +62,16 @@ def umt_b_bfloat16_rows(settings: Settings) -> Iterator[Row]:
 def videomae_b_bfloat16_rows(settings: Settings) -> Iterator[Row]:
     """VideoMAE-B in bfloat16, both sides."""
     yield _in_bfloat16("videomae-b-bfloat16", videomae_b, settings)
+
+
+def budget_rows(settings: Settings) -> Iterator[Row]:
+    """UMT-B and VideoMAE-B at 0.6 of their FLOPs, merged by default and as vid-TLDR."""
+    yield from _at_budget(settings, torch.float32)
+
+
+def budget_bfloat16_rows(settings: Settings) -> Iterator[Row]:
+    """The same in bfloat16, both sides."""
+    yield from _at_budget(settings, torch.bfloat16)
 
 
 def bundled_rows(settings: Settings) -> Iterator[Row]:
@@ -117,6 +134,15 @@ def gain_row(
     times = {side: timing.times_ms for side, timing in timings.items()}
     title = title or f"{workload.title}, {details['dtype']}, batch {batch}"
     return Row(name, title, figures, target, details | {"times_ms": times})
+
+
+def _at_budget(settings: Settings, dtype: torch.dtype) -> Iterator[Row]:
+    short = str(dtype).removeprefix("torch.")
+    for model, build in BUDGET_MODELS.items():
+        for way, score in BUDGET_SCORES.items():
+            workload = at_budget(build(settings.tiny), way, score, settings.tiny)
+            name = f"{model}-{way.lower()}-{short}"
+            yield gain_row(name, workload, settings, NEVER_SLOWER, dtype=dtype)
 
 
 def _in_bfloat16(name: str, build: Callable[[bool], Workload], settings: Settings) -> Row:

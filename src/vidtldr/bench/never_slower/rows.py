@@ -5,6 +5,8 @@ from types import MappingProxyType
 
 from vidtldr.bench.never_slower.attention_rows import attention_rows
 from vidtldr.bench.never_slower.model_rows import (
+    budget_bfloat16_rows,
+    budget_rows,
     bundled_rows,
     example_rows,
     umt_b_bfloat16_rows,
@@ -27,6 +29,8 @@ ROWS: Mapping[str, RowFunction] = MappingProxyType(
         "videomae-b": videomae_b_rows,
         "umt-b-bfloat16": umt_b_bfloat16_rows,
         "videomae-b-bfloat16": videomae_b_bfloat16_rows,
+        "budget": budget_rows,
+        "budget-bfloat16": budget_bfloat16_rows,
         "bundled": bundled_rows,
         "videomae-384": videomae_384_rows,
         "example": example_rows,

@@ -19,12 +19,13 @@ from vidtldr.bench.subject import (
     spread_out_attention,
 )
 from vidtldr.bundled import BUNDLED, bundled_merge
-from vidtldr.config import MergeConfig
+from vidtldr.config import MergeConfig, Score
 from vidtldr.measure.fork_rng import fork_rng
 from vidtldr.models.umt import UMTConfig, build_vision_encoder, load_umt
 
 __all__ = [
     "Workload",
+    "at_budget",
     "bundled",
     "sharpened",
     "umt_b",
@@ -33,7 +34,7 @@ __all__ = [
     "vit_like",
 ]
 
-FLOP_RATIO = 0.6  # of the image models
+FLOP_RATIO, TINY_FLOP_RATIO = 0.6, 0.8  # test sizes have too few layers to merge more
 VIDEOMAE_R, VIDEOMAE_TOKENS = (600, 200, 100), 1568
 _QUERIES_AND_KEYS = ("query.weight", "key.weight")
 _TINY_VIDEOMAE = {
@@ -133,8 +134,23 @@ def vit_like(tiny: bool, *, width: int, image_size: int) -> Workload:
     layers, side = (4, 64) if tiny else (12, image_size)
     width = 64 if tiny else width
     model = spread_out_attention(_seeded(lambda: _vivit(width, layers, side)))
-    config = MergeConfig(flop_ratio=0.8 if tiny else FLOP_RATIO, score="sharpness")
+    config = MergeConfig(flop_ratio=TINY_FLOP_RATIO if tiny else FLOP_RATIO, score="sharpness")
     return Workload(title, Subject(model, (1, 3, side, side), ()), config)
+
+
+def at_budget(workload: Workload, way: str, score: Score | None, tiny: bool) -> Workload:
+    """Merge a workload's model to 0.6 of its FLOPs instead.
+
+    Args:
+        workload: Gives the model; the first part of its title stays.
+        way: What merges, in a word.
+        score: As in `MergeConfig`.
+        tiny: Whether it has test sizes.
+    """
+    ratio = TINY_FLOP_RATIO if tiny else FLOP_RATIO
+    model, _, _ = workload.title.partition(",")
+    config = MergeConfig(flop_ratio=ratio, score=score)
+    return replace(workload, title=f"{model} at {ratio} of the FLOPs, {way}", config=config)
 
 
 def sharpened(model: nn.Module, factor: float) -> nn.Module:
