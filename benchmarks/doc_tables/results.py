@@ -1,6 +1,7 @@
 """Read the benchmarks' JSON files, and format what several tables share."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,9 @@ def ratio_with_range(ratio: dict[str, float]) -> str:
 def mean_with_std(spread: dict[str, Any], decimals: int = 1) -> str:
     """Format mean and standard deviation over seeds."""
     return f"{spread['mean']:.{decimals}f} ± {spread['std']:.{decimals}f}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Join words with commas and a last `and`; `none` without any."""
+    *first, last = [*words] or ["none"]
+    return " and ".join(filter(None, (", ".join(first), last)))
