@@ -8,7 +8,7 @@ from support.tiny_dense import SIDE, tiny_dense_model, write_photos
 from support.tiny_files import write_video
 
 from vidtldr.baselines.baseline import Merging
-from vidtldr.baselines.schedules import placement
+from vidtldr.baselines.schedules import PAPER, placement
 from vidtldr.bench.dense import run_dense
 from vidtldr.bench.dense_figures import agreement, feature_distance, map_auroc, map_change, max_f
 from vidtldr.bench.dense_methods import DENSE_METHODS, plan_dense
@@ -258,8 +258,8 @@ def test_scores_are_those_that_a_merging_layer_sees(
 
 def test_a_plan_has_every_method_placement_and_budget(model: DenseModel) -> None:
     cells = plan_dense(model.backbone, [0.9, 0.05], [placement(0), placement(1)])
-    placed = set(DENSE_METHODS) - set(SPREAD_METHODS)
-    assert len(cells) == len(SPREAD_METHODS) * 2 + len(placed) * 4
+    placed = set(DENSE_METHODS) - set(SPREAD_METHODS) - {PAPER}
+    assert len(cells) == (len(SPREAD_METHODS) + 1) * 2 + len(placed) * 4
     assert {cell.method for cell in cells} == set(DENSE_METHODS)
     assert {cell.layers for cell in cells if cell.method in placed} == {(0, 1, 2), (1, 2, 3)}
     assert {cell.layers for cell in cells if cell.method not in placed} == {(0, 1, 2)}
@@ -271,6 +271,15 @@ def test_a_plan_has_every_method_placement_and_budget(model: DenseModel) -> None
             assert cell.variant.config.output == "grid"
     few = plan_dense(model.backbone, [0.9], [placement(0)], ["ToMe (keys)"])
     assert [cell.method for cell in few] == ["ToMe (keys)"]
+
+
+def test_the_papers_setting_has_the_papers_shares(model: DenseModel) -> None:
+    [cell] = plan_dense(model.backbone, [0.9], [placement(1)], [PAPER])
+    assert isinstance(cell.variant, Merging)
+    first, second, third = cell.variant.config.r or ()
+    assert first > 0
+    assert (second, third) == (first * 2 // 6, first // 6)
+    assert (cell.variant.config.score, cell.variant.config.linkage) == ("sharpness", "cosine")
 
 
 @pytest.mark.parametrize(

