@@ -11,6 +11,7 @@ import pytest
 from support.made_up_dense import made_up_dense
 from support.made_up_result import made_up_result, made_up_row
 
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.outcomes import Difference
 from vidtldr.bench.quality import FIGURES
 from vidtldr.bench.quality_methods import VID_TLDR
@@ -59,7 +60,7 @@ def test_quality_has_a_line_for_each_method_and_placement(folder: Path) -> None:
     write(folder / "03_quality.json", {**made_up_result().to_dict(), "dtype": "float32"})
     text = quality()
     assert "![Recall against FLOPs](quality.svg)" in text
-    assert "| bundled preset | 1, 2, 3 | -0.2 ± 0.4 | **-0.5 ± 0.4** |" in text
+    assert "| default |  | -0.2 ± 0.4 | **-0.5 ± 0.4** |" in text
     assert "| vid-TLDR | 0, 1, 2 | -2.0 ± 0.4 \\* | -5.0 ± 0.4 \\* |" in text
     assert "| random dropping | 2, 3, 4 | **+10.0 ± 0.4** \\* | - |" in text
     levels = "85.0 \\* | " * 6
@@ -93,10 +94,42 @@ def test_findings_claim_nothing_within_noise(folder: Path) -> None:
     assert "**Worse than vid-TLDR beyond noise** (R@1): ToMe (keys) -2.0 ± 0.5 at 0.6." in text
     assert "**Better than vid-TLDR beyond noise** (R@1): no drop mask +1.5 ± 0.5 at 0.6." in text
     assert "**Not told apart from vid-TLDR at any budget** (R@1): flatness." in text
-    assert "bundled preset" not in text
+    assert "The default" not in text
     assert against_tome() == (
         "On the bundled model, R@1 of vid-TLDR minus that of ToMe in the same layers is "
         "+0.9 ± 0.5 at 0.8 and +2.0 ± 0.5 at 0.6 of the FLOPs, in points: beyond noise at 0.6."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            (-0.3, -1.0, -1.7, -1.9),
+            "loses 0.3 ± 0.4 points of recall and 1.0 ± 0.4 of hard answers by default, and "
+            "1.7 ± 0.4 and 1.9 ± 0.4 with vid-TLDR",
+        ),
+        (
+            (0.3, 0.04, -1.7, 1.9),
+            "gains 0.3 ± 0.4 points of recall and loses 0.0 ± 0.4 of hard answers by default, and "
+            "1.7 ± 0.4 and gains 1.9 ± 0.4 with vid-TLDR",
+        ),
+    ],
+)
+def test_losses_and_gains_are_words_and_not_signs(
+    folder: Path, changes: tuple[float, ...], words: str
+) -> None:
+    from doc_tables.quality_findings import in_short
+
+    def found(method: str, recall: float, answers: float) -> Row:
+        sides = {"r1": Difference(recall, 0.4), "hard_answers": Difference(answers, 0.4)}
+        return replace(made_up_row(method, None, 0.6, 0.6, 90.0), change=sides)
+
+    rows = (found(DEFAULT, *changes[:2]), found(VID_TLDR, *changes[2:]))
+    write(folder / "03_quality.json", replace(made_up_result(), rows=rows).to_dict())
+    assert in_short() == (
+        f"At 0.6 of the FLOPs the small model of the package {words} (3 seeds of 250 clips; "
+        "[all methods](docs/quality.md))."
     )
 
 
