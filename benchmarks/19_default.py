@@ -93,7 +93,7 @@ def measure(
 
 def distances_of(exam: SeedExam, variant: Merging) -> list[float]:
     """Return 1 - cosine for each clip."""
-    found = exam._encode(variant).embeddings.double()
+    found = exam.encode(variant).embeddings.double()
     unmerged = exam.unmerged_embeddings.double()
     return [round(each, 6) for each in (1 - (found * unmerged).sum(dim=1)).tolist()]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from vidtldr.cli.bench.options import read_chosen
 from vidtldr.config import MergeConfig
 from vidtldr.models.umt.config import UMTConfig
 from vidtldr.store.settings import read_settings
@@ -28,7 +27,6 @@ def test_a_key_twice_is_refused_with_its_place() -> None:
 
 READERS: list[tuple[str, Callable[[Path], Any]]] = [
     ("schedule.json", MergeConfig.from_pretrained),
-    ("chosen.json", read_chosen),
     ("arch.json", UMTConfig.from_file),
     ("index.json", lambda path: read_settings(path.parent)),
     ("labels.json", lambda path: parse_labels(str(path))),

@@ -5,7 +5,6 @@ from typing import Any
 
 from doc_tables.results import made_by, read, table
 from vidtldr.bench.marks import BEST, CHANGED, COMPARED, NEAR_BEST, is_best, marks_of
-from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.quality_result import QualityResult, Row, Spread
 
 TRAINING, QUALITY, SALIENCY = "03_training", "03_quality", "03_saliency"
@@ -74,16 +73,12 @@ def _said_of(figure: str, name: str, result: QualityResult) -> str:
 
 def _changes(result: QualityResult, figure: str) -> str:
     budgets = sorted({row.budget for row in result.rows}, reverse=True)
-    lines: dict[str, list[Row]] = {}
+    lines: dict[tuple[str, str], dict[float, str]] = {}
     for row in result.rows:
-        own_layers = "" if row.method == PRESET else str(row.layers)
-        lines.setdefault(row.method + own_layers, []).append(row)
-    cells = []
-    for rows in lines.values():
-        found = {row.budget: _change(row, figure) for row in rows}
-        different = {_layers_of(row) for row in rows}
-        layers = different.pop() if len(different) == 1 else "chosen"
-        cells.append([rows[0].method, layers, *(found.get(budget, "-") for budget in budgets)])
+        lines.setdefault((row.method, _layers_of(row)), {})[row.budget] = _change(row, figure)
+    cells = [
+        [*line, *(found.get(budget, "-") for budget in budgets)] for line, found in lines.items()
+    ]
     return table(["method", "layers", *(f"{budget:g}" for budget in budgets)], cells)
 
 

@@ -7,7 +7,6 @@ from doc_tables.results import read
 from vidtldr.baselines.schedules import PAPER
 from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.outcomes import Difference
-from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.quality_result import QualityResult, Row
 
 TOME = "ToMe (keys)"
@@ -24,7 +23,7 @@ def findings() -> str:
     """The findings of `quality` in words."""
     result = QualityResult.from_dict(read(QUALITY))
     first = next((row.layers for row in result.rows if row.method == VID_TLDR), None)
-    own = (DEFAULT, PRESET, PAPER, VID_TLDR)
+    own = (DEFAULT, PAPER, VID_TLDR)
     lines = [_tied(result)]
     lines += [_losses(name, _rows_of(result, name, first)) for name in own]
     lines += _peers(result, first)
@@ -39,15 +38,14 @@ def in_short() -> str:
         for row in result.rows
         if row.budget == SHORT_BUDGET and row.change is not None
     }
-    words = [
-        f"{_signed(found[method]['r1'])} points of recall and "
-        f"{_signed(found[method]['hard_answers'])} of hard answers"
-        for method in (DEFAULT, VID_TLDR)
-    ]
+    recall, answers, *of_vid_tldr = _lost(
+        found[method][figure] for method in (DEFAULT, VID_TLDR) for figure in ("r1", "hard_answers")
+    )
+    clips = f"{len(result.options.seeds)} seeds of {result.options.num_clips:,} clips"
     return (
-        f"At {SHORT_BUDGET:g} of the FLOPs, on the small model of the package and "
-        f"{result.options.num_clips:,} clips of each of {len(result.options.seeds)} seeds: "
-        f"{words[0]} by default, {words[1]} with vid-TLDR ([all methods](docs/quality.md))."
+        f"At {SHORT_BUDGET:g} of the FLOPs the small model of the package {recall} points of "
+        f"recall and {answers} of hard answers by default, and {' and '.join(of_vid_tldr)} with "
+        f"vid-TLDR ({clips}; [all methods](docs/quality.md))."
     )
 
 
@@ -91,7 +89,7 @@ def _losses(method: str, rows: Iterable[Row]) -> str:
         words = [f"{name} {_listed(beyond)}"] if beyond else []
         words += [f"{name} within noise at {_listed(within)}"] if within else []
         parts.append(", ".join(words))
-    title = f"The {method}" if method in (DEFAULT, PRESET, PAPER) else method
+    title = f"The {method}" if method in (DEFAULT, PAPER) else method
     return f"- **{title}** against the unmerged model: {'; '.join(filter(None, parts))}."
 
 
@@ -117,8 +115,7 @@ def _peers(result: QualityResult, layers: tuple[int, ...] | None) -> list[str]:
 def _rows_of(result: QualityResult, method: str, layers: tuple[int, ...] | None) -> list[Row]:
     """Return a method's rows, those with the given layers if it was measured with several."""
     rows = [row for row in result.rows if row.method == method]
-    here = [row for row in rows if row.layers == layers]
-    return rows if method == PRESET else here or rows
+    return [row for row in rows if row.layers == layers] or rows
 
 
 def _behind(row: Row) -> Difference:
@@ -132,6 +129,17 @@ def _sorted(found: dict[float, Difference]) -> list[tuple[float, Difference]]:
 
 def _signed(difference: Difference) -> str:
     return f"{difference.mean:+z.1f} ± {difference.standard_error:.1f}"
+
+
+def _lost(differences: Iterable[Difference]) -> list[str]:
+    """Write changes without signs; says `loses` or `gains` where the last one did not."""
+    words: list[str] = []
+    last = ""
+    for one in differences:
+        verb = "gains " if round(one.mean, 1) > 0 else "loses "
+        words.append(f"{verb * (verb != last)}{abs(one.mean):.1f} ± {one.standard_error:.1f}")
+        last = verb
+    return words
 
 
 def _listed(words: list[str]) -> str:

@@ -6,8 +6,9 @@ import pytest
 from support.made_up_result import made_up_result
 
 from vidtldr.baselines.schedules import PAPER
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.pareto import OTHERS, quality_plot
-from vidtldr.bench.quality_methods import PRESET, VID_TLDR
+from vidtldr.bench.quality_methods import VID_TLDR
 
 
 @pytest.mark.parametrize("is_timed", [True, False])
@@ -36,6 +37,6 @@ def test_both_files_are_drawn_with_a_panel_for_each_placement(
     assert titles == layers + layers[:1] * is_timed
     (legend,) = figures[0].legends
     names = {text.get_text() for text in legend.get_texts()}
-    assert names == {PRESET, PAPER, VID_TLDR, "random dropping", "fewer frames", OTHERS}
+    assert names == {DEFAULT, PAPER, VID_TLDR, "random dropping", "fewer frames", OTHERS}
     later = {line.get_label() for line in figures[0].axes[1].lines}
-    assert later == {PRESET, PAPER, "random dropping", "fewer frames"}
+    assert later == {DEFAULT, PAPER, "random dropping", "fewer frames"}

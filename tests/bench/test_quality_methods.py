@@ -4,23 +4,22 @@ from support.tiny_world_model import tiny_world_model
 
 from vidtldr.baselines.baseline import Merging, RandomDropping, Unmerged
 from vidtldr.baselines.schedules import PAPER, front_loaded, placement, random_dropping
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.quality_methods import (
     ABLATIONS,
     METHODS,
-    PRESET,
     VID_TLDR,
     Cell,
-    Chosen,
     plan,
     vision_flops,
 )
 from vidtldr.budget.costs import default_layers
-from vidtldr.config import MergeConfig
+from vidtldr.bundled import BUNDLED, bundled_merge
+from vidtldr.models.umt import load_umt
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.patch.patching import apply_patch
 
 EARLY, LATE = placement(0), placement(2)
-CHOSEN = Chosen(MergeConfig(r=[0, 12, 0, 7], score="received", metric="keys"))
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +29,14 @@ def encoder() -> VisionEncoder:
 
 @pytest.fixture(scope="module")
 def cells(encoder: VisionEncoder) -> list[Cell]:
-    return plan(encoder, (0.8, 0.5), (EARLY, LATE), CHOSEN)
+    return plan(encoder, (0.8, 0.5), (EARLY, LATE))
 
 
 def test_there_is_a_cell_for_every_method_placement_and_budget(cells: list[Cell]) -> None:
     placed = [method for method in METHODS if method.chooses_layers]
-    lines = 2 * len(placed) + (len(METHODS) - len(placed)) + len(ABLATIONS) + 1
+    lines = 2 * len(placed) + (len(METHODS) - len(placed)) + len(ABLATIONS)
     assert len(cells) == len({(c.method, c.layers, c.budget) for c in cells}) == 2 * lines
-    assert {cell.layers for cell in cells} == {(0, 1, 2), (2, 3, 4), (1, 3), None}
+    assert {cell.layers for cell in cells} == {(0, 1, 2), (2, 3, 4), None}
 
 
 @pytest.mark.slow
@@ -105,34 +104,27 @@ def test_frames_and_resolution_take_the_dearest_setting_within_the_budget(
 
 
 def test_a_budget_below_one_frame_is_out_of_reach(encoder: VisionEncoder) -> None:
-    cells = plan(encoder, (0.01,), (EARLY,), CHOSEN)
+    cells = plan(encoder, (0.01,), (EARLY,))
     assert all(cell.variant is None for cell in cells)
     (frames,) = (cell.unreachable for cell in cells if cell.method == "fewer frames")
     assert frames is not None
     assert "for fewer frames, got 0.01. Raise it." in frames
 
 
-def test_a_preset_keeps_its_choices_and_layers_where_a_budget_has_none_of_its_own(
-    encoder: VisionEncoder,
+def test_the_default_has_layers_of_its_own_and_is_pooled_by_mass(
+    encoder: VisionEncoder, cells: list[Cell]
 ) -> None:
-    own = MergeConfig(r=[30, 9], score=None)
-    cells = plan(encoder, (0.8, 0.7), (EARLY,), Chosen(CHOSEN.merge, {0.7: own}), [PRESET])
-    assert [cell.layers for cell in cells] == [(1, 3), (0, 1)]
-    assert isinstance(cells[0].variant, Merging)
-    assert (cells[0].variant.config.score, cells[0].variant.config.metric) == ("received", "keys")
-    assert cells[1].variant == Merging(own)
-    budget = Chosen(MergeConfig(flop_ratio=0.5, layers=[1, 2])).cell_at(encoder, 0.8)
-    assert budget.layers == (1, 2)
-    spread = Chosen(MergeConfig(flop_ratio=0.5)).cell_at(encoder, 0.8)
-    assert spread.layers == default_layers(5, "ward") == (0, 1, 2, 3)
-    assert isinstance(spread.variant, Merging)
-    assert (spread.variant.config.score, spread.variant.config.linkage) == (None, "ward")
-    spared = Chosen(MergeConfig(r=[9], protect=0.5, score="received", spare_norms=4.0))
-    found = spared.cell_at(encoder, 0.8).variant
-    assert isinstance(found, Merging)
-    choices = (found.config.protect, found.config.spare_norms, found.config.weighting)
-    assert choices == (0.5, 4.0, "mass")
-    assert Chosen(CHOSEN.merge, {0.7: own}).to_dict()["by_budget"]["0.7"]["r"] == (30, 9)
+    (cell,) = [cell for cell in cells if (cell.method, cell.budget) == (DEFAULT, 0.8)]
+    assert isinstance(cell.variant, Merging)
+    config = cell.variant.config
+    merging = tuple(layer for layer, entry in enumerate(config.schedule) if entry)
+    assert merging == default_layers(len(encoder.blocks), "ward") == (0, 1, 2, 3)
+    assert (config.score, config.linkage, config.pooling) == (None, "ward", "mass")
+
+
+def test_the_bundled_preset_is_the_default_at_0_6_of_the_flops() -> None:
+    (cell,) = plan(load_umt(BUNDLED).vision_encoder, (0.6,), (EARLY,), [DEFAULT])
+    assert cell.variant == Merging(bundled_merge())
 
 
 def test_the_papers_setting_shares_out_r_as_the_paper_does(
@@ -163,16 +155,16 @@ def test_the_papers_shares_leave_a_class_token_alone() -> None:
 
 
 def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
-    cells = plan(encoder, (0.8,), (EARLY, LATE), CHOSEN, ["random dropping", "no drop mask"])
+    cells = plan(encoder, (0.8,), (EARLY, LATE), ["random dropping", "no drop mask"])
     found = [(cell.method, cell.layers) for cell in cells]
     assert found == [("random dropping", EARLY), ("random dropping", LATE), ("no drop mask", EARLY)]
-    names = r"`methods` must be of bundled preset, default, .*, got tome"
+    names = r"`methods` must be of default, default .*, got tome"
     with pytest.raises(ValueError, match=names):
-        plan(encoder, (0.8,), (EARLY,), CHOSEN, ["tome"])
+        plan(encoder, (0.8,), (EARLY,), ["tome"])
 
 
 def test_what_cannot_be_planned_is_refused(encoder: VisionEncoder) -> None:
     with pytest.raises(ValueError, match=r"budgets must be in \(0, 1\), got 1.0. The unmerged"):
-        plan(encoder, (1.0,), (EARLY,), CHOSEN)
+        plan(encoder, (1.0,), (EARLY,))
     with pytest.raises(ValueError, match=r"`layers` must be in \[0, 4\] .* got \[3, 4, 5\]"):
-        plan(encoder, (0.5,), (placement(3),), CHOSEN)
+        plan(encoder, (0.5,), (placement(3),))

@@ -38,30 +38,27 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setenv("COLUMNS", "80")
-    preset, output = tmp_path / "preset.json", tmp_path / "quality.json"
-    chosen = {"0.7": {"r": [0, 130, 60], "score": "received"}}
-    preset.write_text(json.dumps({"chosen": chosen}))
+    output = tmp_path / "quality.json"
     command = ["bench", "quality", "--weights", weights, *FEW, "--budgets", "1,0.7"]
-    command += ["--first-layers", "1", "--rounds", "0", "--chosen", preset]
-    command += ["--methods", "bundled preset, vid-TLDR,fewer frames"]
+    command += ["--first-layers", "1", "--rounds", "0"]
+    command += ["--methods", "default, vid-TLDR,fewer frames"]
     command += ["--cache", tmp_path / "cache", "-o", output]
     page = tmp_path / "quality.html"
     first = run(*command, "--plot", tmp_path / "quality.png", "--report", page)
     assert first.exit_code == 1, first.output  # everything is there but the plot
     assert "Run pip install 'vidtldr[plots]'. The rest goes on" in first.stderr
-    assert "bundled preset" in first.stdout
+    assert "default" in first.stdout
     assert '<a href="quality.json">JSON</a>' in page.read_text()
     assert "<img" not in page.read_text()
     report = json.loads(output.read_text())
     assert report["weights"]["file"] == str(weights)
-    assert report["preset"]["by_budget"]["0.7"]["score"] == "received"
     assert report["unmerged"]["measures"]["cosine"]["mean"] == pytest.approx(1.0, abs=1e-6)
     assert [row["method"] for row in report["rows"]] == [
-        "bundled preset",
+        "default",
         "vid-TLDR",
         "fewer frames",
     ]
-    assert report["rows"][0]["layers"] == [1, 2]
+    assert [row["layers"] for row in report["rows"]] == [None, [1, 2, 3], None]
     assert 0.65 < report["rows"][1]["flop_ratio"] <= 0.7
     assert report["environment"]["versions"]["torch"] == torch.__version__
     assert (report["dtype"], report["num_jobs"]) == ("float32", 1)
@@ -130,10 +127,6 @@ def test_saliency_of_two_files(run: Run, weights: Path, tmp_path: Path) -> None:
         (["--seeds", "1,1"], "--seeds must be different numbers in [0, 2147483647], got '1,1'."),
         (["--seeds", "-1"], "--seeds must be different numbers in [0, 2147483647], got '-1'."),
         (["--first-layers", "one"], "--first-layers must be comma-separated integers"),
-        (
-            ["--chosen", "nowhere.json"],
-            "--chosen must be a report of recipes",
-        ),
         (["--weights", "nowhere.pt"], "weights must be an existing file, got 'nowhere.pt'"),
         (["-o", "/no/where.json"], "--output must be in an existing, writable directory"),
         (["--plot", "/no/where.png"], "--plot must be in an existing, writable directory"),

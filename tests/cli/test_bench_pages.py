@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.made_up_result import made_up_result
 
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import spread
-from vidtldr.bench.quality_methods import PRESET
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
@@ -76,12 +76,12 @@ def test_where_and_when_it_was_run_is_said() -> None:
     assert len(quality_page(outside_git, made_up_result()).facts) == 5
 
 
-def test_quality_says_what_the_preset_keeps_and_every_number() -> None:
+def test_quality_says_what_the_default_keeps_and_every_number() -> None:
     result = made_up_result()
     page = quality_page(REPORT, result)
     assert page.verdict == (
-        "With 60% of the operations the bundled preset has R@1 89.5 %, the unmerged model 90.0 %, "
-        "a change of -0.5 ± 0.4 points, within noise; it runs 1.67x as fast."
+        "With 60% of the operations the default has R@1 89.5 %, the unmerged model 90.0 %, a "
+        "change of -0.5 ± 0.4 points, within noise; it runs 1.67x as fast."
     )
     recall, answers, labels, everything = page.tables
     assert recall.columns == ["method", "layers", "0.8", "0.6"]
@@ -90,15 +90,15 @@ def test_quality_says_what_the_preset_keeps_and_every_number() -> None:
         "Change of hard answers at each share of the FLOPs",
         "Change of hard labels at each share of the FLOPs",
     )
-    assert [recall.rows[number][0] for number in recall.strong_rows] == [PRESET, "paper's setting"]
+    assert [recall.rows[number][0] for number in recall.strong_rows] == [DEFAULT, "paper's setting"]
     assert everything.columns[3:5] == ["text to video", "video to text"]
     assert not any("t>v" in note for note in everything.notes)
     assert all(len(row) == len(table.columns) for table in page.tables for row in table.rows)
 
 
-def test_quality_without_preset_and_speed_speaks_of_the_first_method() -> None:
+def test_quality_without_the_default_and_speed_speaks_of_the_first_method() -> None:
     result = made_up_result()
-    rows = [replace(row, timing=None) for row in result.rows if row.method != PRESET]
+    rows = [replace(row, timing=None) for row in result.rows if row.method != DEFAULT]
     page = quality_page(REPORT, replace(result, rows=tuple(rows)))
     assert page.verdict.startswith("With 60% of the operations paper's setting has R@1 84.0")
     assert "as fast" not in page.verdict
@@ -176,7 +176,7 @@ def test_quality_marks_speeds_and_says_what_the_slowest_method_costs() -> None:
 
     def notes_with(**changes: float) -> list[str]:
         rows = [
-            replace(row, timing=timing | changes if row.method == PRESET else None)
+            replace(row, timing=timing | changes if row.method == DEFAULT else None)
             for row in result.rows
         ]
         return list(quality_notes(replace(result, rows=tuple(rows)), 80))

@@ -10,7 +10,6 @@ import torch
 import typer
 
 from vidtldr.cache import cache_directory
-from vidtldr.cli.bench.options import read_chosen
 from vidtldr.cli.errors import clear_errors
 from vidtldr.cli.model_options import parse_counts
 from vidtldr.config import MergeConfig
@@ -65,25 +64,6 @@ def test_a_schedule_that_cannot_be_read_is_a_line_in_our_words(
     with pytest.raises(typer.Exit), clear_errors(debug=False):
         MergeConfig.from_pretrained(tmp_path / "s.json")
     assert f"s.json': {rule}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        (b"\xff\xfe" * 9, "it is not UTF-8 text."),
-        (b"3", "it has no choices."),
-        (None, "No such file"),
-    ],
-)
-def test_choices_that_cannot_be_read_are_a_line_in_our_words(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, rule: str
-) -> None:
-    file = tmp_path / "chosen.json"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(typer.Exit), clear_errors(debug=False):
-        read_chosen(file)
-    assert f"chosen.json': {rule}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,7 +124,7 @@ def test_a_file_nested_too_deeply_is_a_line(
 ) -> None:
     file = tmp_path / "deep.json"
     file.write_text(text)
-    for read in (MergeConfig.from_pretrained, UMTConfig.from_file, read_chosen):
+    for read in (MergeConfig.from_pretrained, UMTConfig.from_file):
         with pytest.raises(typer.Exit), clear_errors(debug=False):
             read(file)
         assert "nested too deeply" in capsys.readouterr().err

@@ -15,7 +15,6 @@ Run = Callable[..., Result]
         (("search", "a dog"), "--in", "--index"),
         (("index", "add", "nothing.mp4"), "--into", "--index"),
         (("tune", "nothing.mp4"), "--metric", "--drift-by"),
-        (("bench", "quality"), "--preset", "--chosen"),
         (("classify", "nothing.mp4"), "--repeats", "--rounds"),
         (("show", "nothing.mp4"), "--repeats", "--rounds"),
         (("bench", "latency"), "--peers", "--baselines"),

@@ -1,9 +1,10 @@
 """A result with figures made up, to draw and print."""
 
 from vidtldr.baselines.schedules import PAPER, Layers
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.outcomes import Difference
 from vidtldr.bench.quality import FIGURES, QualityOptions, QualityResult, Row, spread
-from vidtldr.bench.quality_methods import PRESET, VID_TLDR
+from vidtldr.bench.quality_methods import VID_TLDR
 
 LONGEST = "representation shift"
 
@@ -36,8 +37,8 @@ def made_up_row(method: str, layers: Layers | None, budget: float, ratio: float,
 
 def made_up_result() -> QualityResult:
     rows = [
-        made_up_row(PRESET, (1, 2, 3), 0.8, 0.8, 89.8),
-        made_up_row(PRESET, (1, 2, 3), 0.6, 0.6, 89.5),
+        made_up_row(DEFAULT, None, 0.8, 0.8, 89.8),
+        made_up_row(DEFAULT, None, 0.6, 0.6, 89.5),
         made_up_row(PAPER, None, 0.8, 0.798, 87.0),
         made_up_row(PAPER, None, 0.6, 0.598, 84.0),
         made_up_row(VID_TLDR, (0, 1, 2), 0.8, 0.799, 88.0),

@@ -7,7 +7,8 @@ from textwrap import fill
 from typing import Any
 
 from vidtldr.baselines.schedules import PAPER, Layers
-from vidtldr.bench.quality_methods import ABLATIONS, PRESET
+from vidtldr.bench.merging_methods import DEFAULT
+from vidtldr.bench.quality_methods import ABLATIONS
 from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.visualize.plot import METHOD_STYLES, WIDE_INCHES, Plot, Style
 
@@ -81,9 +82,8 @@ _SPEED = _Axis(
 
 
 def _placements(rows: Iterable[Row]) -> list[Layers]:
-    """List the sets of layers of methods other than the preset, in their order."""
-    found = (row.layers for row in rows if row.layers is not None and row.method != PRESET)
-    return list(dict.fromkeys(found))
+    """List the sets of layers that methods were measured in, in their order."""
+    return list(dict.fromkeys(row.layers for row in rows if row.layers is not None))
 
 
 def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> None:
@@ -102,7 +102,7 @@ def _draw_panel(panel: Any, result: QualityResult, layers: Layers, x: _Axis) -> 
             zorder=3 if method in METHOD_STYLES else 2,
             label=method if method in METHOD_STYLES else OTHERS,
         )
-        if method in (PRESET, PAPER, "random dropping"):
+        if method in (DEFAULT, PAPER, "random dropping"):
             low = [y - std for y, std in zip(ys, stds, strict=True)]
             high = [y + std for y, std in zip(ys, stds, strict=True)]
             panel.fill_between(xs, low, high, color=style.colour, alpha=0.12, linewidth=0)
@@ -120,7 +120,7 @@ def _lines(rows: Sequence[Row], layers: Layers) -> dict[str, list[Row]]:
     """Collect the points of each method, costliest first, without ablations."""
     lines: dict[str, list[Row]] = {}
     for row in rows:
-        is_here = row.layers in (None, layers) or row.method == PRESET
+        is_here = row.layers in (None, layers)
         is_ablation = row.method in [method.name for method in ABLATIONS]
         if is_here and not is_ablation and row.flop_ratio is not None:
             lines.setdefault(row.method, []).append(row)

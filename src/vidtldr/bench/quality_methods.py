@@ -1,7 +1,7 @@
 """The methods that the quality benchmark compares, and their settings at a budget."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,8 +29,6 @@ from vidtldr.bench.merging_methods import (
     VID_TLDR,
 )
 from vidtldr.budget.costs import default_layers
-from vidtldr.budget.counts import validated_layers
-from vidtldr.config import MergeConfig
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.fork_rng import fork_rng
 from vidtldr.models.umt.vision import VisionEncoder
@@ -38,10 +36,8 @@ from vidtldr.models.umt.vision import VisionEncoder
 __all__ = [
     "ABLATIONS",
     "METHODS",
-    "PRESET",
     "VID_TLDR",
     "Cell",
-    "Chosen",
     "Method",
     "cell_at",
     "merging_method",
@@ -50,9 +46,6 @@ __all__ = [
     "validate_cells",
     "vision_flops",
 ]
-
-PRESET = "bundled preset"
-CHOICES = ("score", "metric", "linkage", "weighting", "protect", "spare_norms", "pooling")
 
 
 @dataclass(frozen=True)
@@ -139,33 +132,6 @@ METHODS = (
 )
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """How the bundled model merges.
-
-    Attributes:
-        merge: The bundled preset; its choices and layers apply at every budget not in `by_budget`.
-        by_budget: The choice made on validation clips for a budget, as counts.
-    """
-
-    merge: MergeConfig
-    by_budget: Mapping[float, MergeConfig] = field(default_factory=dict)
-
-    def cell_at(self, encoder: VisionEncoder, budget: float) -> Cell:
-        """Return the preset at a budget, or why it cannot meet it."""
-        own = self.by_budget.get(budget)
-        if own is not None:
-            return Cell(PRESET, _merging_layers(own, encoder), budget, Merging(own))
-        choices = {name: getattr(self.merge, name) for name in CHOICES}
-        method = Method(PRESET, partial(merging, **choices))
-        return cell_at(encoder, method, _merging_layers(self.merge, encoder), budget)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return both fields, ready for JSON."""
-        own = {str(budget): config.to_dict() for budget, config in self.by_budget.items()}
-        return {"merge": self.merge.to_dict(), "by_budget": own}
-
-
 def cell_at(encoder: VisionEncoder, method: Method, layers: Layers, budget: float) -> Cell:
     """Return a method at a budget, or why it cannot meet it."""
     where = layers if method.chooses_layers else None
@@ -179,7 +145,6 @@ def plan(
     encoder: VisionEncoder,
     budgets: Sequence[float],
     placements: Sequence[Layers],
-    chosen: Chosen,
     methods: Collection[str] | None = None,
 ) -> list[Cell]:
     """Return every cell of the benchmark except the unmerged one.
@@ -188,20 +153,19 @@ def plan(
         encoder: The vision encoder.
         budgets: FLOP ratios, each in (0, 1).
         placements: Sets of layers that may merge; the ablation takes the first.
-        chosen: The bundled preset.
         methods: Names of the methods to include; None for all.
 
     Raises:
         ValueError: If a budget is out of range, or a layer or a method does not exist.
     """
-    names = (PRESET, *(method.name for method in (*METHODS, *ABLATIONS)))
+    names = [method.name for method in (*METHODS, *ABLATIONS)]
     validate_cells(len(encoder.blocks), budgets, placements)
     unknown = sorted(set(methods or ()) - set(names))
     if unknown:
         raise ValueError(
             f"`methods` must be of {', '.join(names)}, got {', '.join(unknown)}. Check the name."
         )
-    cells = [chosen.cell_at(encoder, budget) for budget in budgets]
+    cells: list[Cell] = []
     for method in (*METHODS, *ABLATIONS):
         several = method.chooses_layers and method not in ABLATIONS
         cells += [
@@ -221,12 +185,6 @@ def vision_flops(encoder: VisionEncoder, variant: Variant) -> int:
     forward = variant.forward_of(encoder)
     with torch.inference_mode(), fork_rng(weights.device):
         return count_flops(lambda: forward(clip))
-
-
-def _merging_layers(config: MergeConfig, encoder: VisionEncoder) -> Layers:
-    if config.is_budget:
-        return validated_layers(config, len(encoder.blocks))
-    return tuple(layer for layer, entry in enumerate(config.schedule) if entry)
 
 
 def _costliest(

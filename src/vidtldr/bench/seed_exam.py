@@ -105,7 +105,7 @@ class SeedExam:
     @cached_property
     def unmerged_embeddings(self) -> Tensor:
         """The unmerged model's embeddings of the clips, unit vectors (B, E)."""
-        return self._encode(Unmerged()).embeddings
+        return self.encode(Unmerged()).embeddings
 
     @cached_property
     def rows(self) -> list[FactorRow]:
@@ -125,7 +125,7 @@ class SeedExam:
             embeddings with the unmerged model's; and the processor time of each part.
         """
         captions, watch = self._captions, Stopwatch()
-        clips = self._encode(variant)
+        clips = self.encode(variant)
         if variant == Unmerged():  # measured first, so the clips are encoded once
             self.unmerged_embeddings = clips.embeddings
         watch.stop("encode")
@@ -169,7 +169,15 @@ class SeedExam:
             for kind in kinds
         }
 
-    def _encode(self, variant: Variant) -> EncodedClips:
+    def encode(self, variant: Variant) -> EncodedClips:
+        """Encode every clip; what a variant draws at random follows from the exam's seed.
+
+        Args:
+            variant: How to run the vision encoder.
+
+        Returns:
+            The clips' tokens and embeddings, with the truth about each clip.
+        """
         encode = _encoding(self.model, variant.forward_of(self.model.vision_encoder))
         with fork_rng(next(self.model.parameters()).device):
             torch.manual_seed(self.seed)

@@ -117,7 +117,6 @@ class Style:
 # Okabe and Ito's palette, safe for the colour-blind; widths and dashes tell lines apart in print.
 METHOD_STYLES = {
     "default": Style("#0072b2", 3.0),
-    "bundled preset": Style("#0072b2", 1.4, "--"),
     "paper's setting": Style("#d55e00", 3.0),
     "vid-TLDR": Style("#d55e00", 1.4),
     "plain merging on x": Style("#56b4e9", 1.4),

@@ -16,7 +16,6 @@ from vidtldr.cli.bench.options import (
     parse_budgets,
     parse_dtypes,
     positive_counts,
-    read_chosen,
     validate_weights,
 )
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
@@ -48,7 +47,7 @@ app = typer.Typer(
 )
 
 
-@app.command("quality", cls=with_old_names({"--preset": "--chosen"}))
+@app.command("quality")
 @spread_options
 def quality(
     *,
@@ -89,15 +88,6 @@ def quality(
             help="Processes of one thread each; 1: this one, with all its threads.",
         ),
     ] = 1,
-    chosen: Annotated[
-        Path | None,
-        Reads(),
-        typer.Option(
-            metavar="JSON",
-            help="Report of choose_preset.py (in recipes/shapes): settings for some budgets; the "
-            "others use the bundled preset.",
-        ),
-    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Clips per batch.")] = 32,
     rounds: Annotated[
         int,
@@ -133,7 +123,6 @@ def quality(
         validate_weights([] if weights is None else [weights])
         seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
         firsts = parse_counts("--first-layers", first_layers)
-        by_budget = {} if chosen is None else read_chosen(chosen)
         names = None if methods is None else [name.strip() for name in methods.split(",")]
         wanted.validate()
         validate_cache(cache)
@@ -149,7 +138,6 @@ def quality(
             budgets=ratios,
             firsts=firsts,
             methods=names,
-            by_budget=by_budget,
             cache=cache,
             dtype=dtype,
             num_jobs=jobs,

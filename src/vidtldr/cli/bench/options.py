@@ -10,8 +10,6 @@ import typer
 from vidtldr.cli.model_options import parse_counts, parse_shares
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, MAX_THREADS, DeviceOption
-from vidtldr.config import MergeConfig
-from vidtldr.files import read_json
 from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [
@@ -25,7 +23,6 @@ __all__ = [
     "parse_budgets",
     "parse_dtypes",
     "positive_counts",
-    "read_chosen",
     "validate_weights",
 ]
 
@@ -58,7 +55,7 @@ class ShapesOptions:
     )
     split: Annotated[
         Literal["test", "validation", "unseen"],
-        typer.Option(help="Split of the generated world; presets are chosen on validation only."),
+        typer.Option(help="Split of the generated world; settings are chosen on validation only."),
     ] = "test"
     device: DeviceOption = "auto"
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False
@@ -111,26 +108,6 @@ def parse_budgets(typed: str) -> tuple[float, ...]:
             "1,0.8,0.6."
         )
     return below
-
-
-def read_chosen(path: Path) -> dict[float, MergeConfig]:
-    """Read the choice for each budget from the report of `recipes/shapes/choose_preset.py`.
-
-    Raises:
-        ValueError: If the file does not exist or is no such report; the message says why.
-    """
-    try:
-        report = read_json(path)
-        chosen = report.get("chosen") if isinstance(report, dict) else None
-        if not isinstance(chosen, dict):
-            raise ValueError("it has no choices.")
-        return {float(budget): MergeConfig.from_dict(each) for budget, each in chosen.items()}
-    except (OSError, ValueError, TypeError) as error:
-        why = getattr(error, "strerror", None) or str(error).replace("`", "")
-        raise ValueError(
-            f"--chosen must be a report of recipes/shapes/choose_preset.py, got {str(path)!r}: "
-            f"{why.rstrip('.')}. Leave it out for the bundled preset."
-        ) from error
 
 
 def validate_weights(files: Iterable[Path]) -> None:

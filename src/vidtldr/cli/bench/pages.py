@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from vidtldr.bench.marks import COMPARED
-from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
@@ -142,11 +142,11 @@ def _saliency_tables(name: str, result: SaliencyResult) -> list[PageTable]:
 
 def _quality_verdict(result: QualityResult, budget: float) -> str:
     rows = [row for row in result.rows if row.budget == budget and row.change is not None]
-    shown = [row for row in rows if row.method == PRESET] or rows
+    shown = [row for row in rows if row.method == DEFAULT] or rows
     if not shown:
         return ""
     row = shown[0]
-    name = f"the {PRESET}" if row.method == PRESET else row.method
+    name = f"the {DEFAULT}" if row.method == DEFAULT else row.method
     speed = "" if row.timing is None else f"; it runs {row.timing['speedup']:.2f}x as fast"
     return (
         f"With {row.flop_ratio:.0%} of the operations {name} has R@1 {_r1(row)} %, the unmerged "

@@ -1,7 +1,7 @@
 """Implementation of `vidtldr bench quality`, `saliency` and `paths`."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ from vidtldr.baselines.schedules import placement
 from vidtldr.bench.attention_paths import PathTimes, measure_paths
 from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import QualityOptions, run_quality
-from vidtldr.bench.quality_methods import Chosen, plan
+from vidtldr.bench.quality_methods import plan
 from vidtldr.bench.saliency_plot import saliency_plot
 from vidtldr.bench.saliency_quality import SaliencyResult, run_saliency
 from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
-from vidtldr.bundled import BUNDLED, bundled_merge
+from vidtldr.bundled import BUNDLED
 from vidtldr.cli.bench.options import ShapesOptions
 from vidtldr.cli.bench.pages import hand_over, missing_extras, quality_page, saliency_page
 from vidtldr.cli.bench.quality_tables import print_quality
 from vidtldr.cli.bench.tables import print_saliency
 from vidtldr.cli.output_options import ResultOptions
 from vidtldr.cli.terminal import phases, plain_table, printable, progress
-from vidtldr.config import MergeConfig
 from vidtldr.files import write_json
 from vidtldr.measure.busyness import busiest
 from vidtldr.measure.environment import environment
@@ -51,7 +50,6 @@ def run_quality_job(
     budgets: Sequence[float],
     firsts: Sequence[int],
     methods: Collection[str] | None,
-    by_budget: Mapping[float, MergeConfig],
     cache: Path | None,
     dtype: str = "float32",
     num_jobs: int = 1,
@@ -66,7 +64,6 @@ def run_quality_job(
         budgets: FLOP ratios.
         firsts: First layer of each placement.
         methods: Names of the methods to run; None for all.
-        by_budget: The choice for each budget, instead of the bundled preset's choices.
         cache: Directory with earlier measurements; None for none.
         dtype: Name of the dtype of weights and clips.
         num_jobs: Processes that measure.
@@ -81,10 +78,9 @@ def run_quality_job(
     quiet_transformers()
     file = weights or BUNDLED_WEIGHTS
     model = load_shapes(file).to(resolve_device(shapes.device), getattr(torch, dtype))
-    chosen = Chosen(bundled_merge(), by_budget)
     with phases() as on_step:
         placements = [placement(first) for first in firsts]
-        cells = plan(model.vision_encoder, budgets, placements, chosen, methods)
+        cells = plan(model.vision_encoder, budgets, placements, methods)
         store = ResultStore(None if cache is None else cache / STORE_FILE)
         result = run_quality(model, cells, options, store, on_step, num_jobs=num_jobs)
     report = {
@@ -92,7 +88,6 @@ def run_quality_job(
         "weights": _describe(weights, file),
         "dtype": dtype,
         "num_jobs": num_jobs,
-        "preset": chosen.to_dict(),
         **result.to_dict(),
     }
     if not wanted.as_json:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.baselines.schedules import PAPER
-from vidtldr.bench.quality_methods import PRESET
+from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.quality_result import Spread
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
@@ -87,7 +87,7 @@ def _figure(figure: Spread, decimals: int, with_spread: bool) -> str:
 
 def row_style(name: str) -> str:
     """Return the style of a method's row: bold for the ones that readers look for first."""
-    return "bold" if name in (PAPER, PRESET, MERGED, UNMERGED) else ""
+    return "bold" if name in (DEFAULT, PAPER, MERGED, UNMERGED) else ""
 
 
 def _by_score(rows: Iterable[SaliencyRow]) -> dict[str, list[SaliencyRow]]:
