@@ -60,6 +60,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "dense": dense.dense,
     "dense_masks": dense.dense_masks,
     "default_choice": default_choice.default_choice,
+    "layers_on_photos": default_choice.layers_on_photos,
     "tuning": tuning.tuning,
     "schedules": paper.schedules,
     "reproduce": paper.reproduce,

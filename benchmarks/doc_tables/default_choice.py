@@ -3,7 +3,7 @@
 from doc_tables import results
 from doc_tables.results import Report, made_by, read, table
 
-NAME = "19_default"
+NAME, ON_PHOTOS = "19_default", "20_layers"
 BUDGETS = (0.8, 0.6, 0.4)
 NUM_ERRORS = 2  # standard errors beyond which a difference is marked
 
@@ -21,6 +21,25 @@ def default_choice() -> str:
         "^ nearer. A dash means that these layers cannot reach the budget."
     )
     return "\n\n".join([*parts, note, made_by(report)])
+
+
+def layers_on_photos() -> str:
+    """Distance of features from the unmerged ones, by layers, at every budget."""
+    if not (results.RESULTS / f"{ON_PHOTOS}.json").is_file():
+        return "Not measured yet."
+    report = read(ON_PHOTOS)
+    budgets, layers = (
+        list(dict.fromkeys(row[of] for row in report["rows"])) for of in ("budget", "layers")
+    )
+    found = {(row["layers"], row["budget"]): row for row in report["rows"]}
+    rows = [[name, *(_figure(found.get((name, budget))) for budget in budgets)] for name in layers]
+    note = (
+        "Distance of every place's features from the unmerged model's, 1 - cosine, in thousandths; "
+        f"mean over {report['num_pictures']} photos, ViT-S/14, float32. Marks as above, against "
+        "the first three quarters."
+    )
+    shown = table(["layers", *(f"{budget:g}" for budget in budgets)], rows)
+    return "\n\n".join([shown, note, made_by(report)])
 
 
 def _by_layers(report: Report, budget: float) -> str:
