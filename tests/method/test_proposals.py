@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vidtldr.method.matching import Match, match_tokens
-from vidtldr.method.proposals import large_norms, lower, propose
+from vidtldr.method.proposals import apply_protection, find_outliers, propose
 
 
 def reference_values(
@@ -85,7 +85,7 @@ def test_protection_lowers_a_value_by_standard_deviations_of_its_clip() -> None:
     protection = torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
     spread = ((0.1**2 + 0.1**2) / 3) ** 0.5
     expected = torch.tensor([[0.9, 0.8 - spread, 0.7 - 2 * spread], [0.5, 0.5, 0.5]])
-    torch.testing.assert_close(lower(value, protection), expected)
+    torch.testing.assert_close(apply_protection(value, protection), expected)
 
 
 def test_protection_chooses_who_merges_and_not_with_whom() -> None:
@@ -122,9 +122,9 @@ def test_spared_tokens_neither_merge_nor_receive_while_others_can() -> None:
 def test_a_spared_token_does_not_count_in_the_standard_deviation() -> None:
     value = torch.tensor([[0.9, 0.8, 0.7, -9999.3], [-9999.1, -9999.2, -9999.3, -9999.4]])
     protection = torch.tensor([[1.0, 0.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    alone = lower(value[:1, :3], protection[:1, :3])
-    torch.testing.assert_close(lower(value, protection)[:1, :3], alone)
-    assert torch.equal(lower(value, protection)[1], value[1])  # none is left to count
+    alone = apply_protection(value[:1, :3], protection[:1, :3])
+    torch.testing.assert_close(apply_protection(value, protection)[:1, :3], alone)
+    assert torch.equal(apply_protection(value, protection)[1], value[1])  # none is left to count
 
 
 def test_options_of_tubes_hold_for_the_whole_tube() -> None:
@@ -142,17 +142,23 @@ def test_outliers_are_longer_than_so_many_median_tokens() -> None:
     x = torch.ones(2, 9, 4)
     x[0, 3] *= 5
     x[1, 8] *= 3
-    assert large_norms(x, 4).nonzero().tolist() == [[0, 3]]
-    assert large_norms(x.bfloat16(), 2.5).nonzero().tolist() == [[0, 3], [1, 8]]
-    assert not large_norms(torch.zeros(1, 3, 2), 4).any()
+    assert find_outliers(x, 4).nonzero().tolist() == [[0, 3]]
+    assert find_outliers(x.bfloat16(), 2.5).nonzero().tolist() == [[0, 3], [1, 8]]
+    assert not find_outliers(torch.zeros(1, 3, 2), 4).any()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mass": torch.ones(2, 8)}, r"mass must be \(2, 9\), one per token, got shape \(2, 8\)"),
-        ({"protection": torch.ones(2, 9)}, r"protection must be \(2, 8\), .* got shape \(2, 9\)"),
-        ({"spared": torch.ones(8).bool()}, r"spared must be \(2, 8\), .* got shape \(8,\)"),
+        (
+            {"mass": torch.ones(2, 8)},
+            r"`mass` must have shape \(2, 9\), one .* got \(2, 8\)",
+        ),
+        (
+            {"protection": torch.ones(2, 9)},
+            r"`protection` must have shape \(2, 8\), .* got \(2, 9\)",
+        ),
+        ({"spared": torch.ones(8).bool()}, r"`spared` must have shape \(2, 8\), .* got \(8,\)"),
     ],
 )
 def test_options_of_other_shapes_are_refused(options: dict[str, Tensor], message: str) -> None:

@@ -14,7 +14,7 @@ from vidtldr.hosts.host import Attended
 from vidtldr.hosts.token_score import WEIGHTINGS, level_noise, token_score
 from vidtldr.method.matching import Match, match_tokens
 from vidtldr.method.merging import merge_tokens
-from vidtldr.method.proposals import large_norms
+from vidtldr.method.proposals import find_outliers
 from vidtldr.method.saliency import saliency
 
 __all__ = ["Merged", "merge_attended", "unit_mass"]
@@ -103,7 +103,7 @@ def _outliers(
     if config.spare_norms is None:
         return None
     mergeable = x.detach()[:, num_prefix_tokens : x.shape[1] - num_suffix_tokens]
-    outliers = large_norms(mergeable, config.spare_norms)
+    outliers = find_outliers(mergeable, config.spare_norms)
     if tube_length == 1:
         return outliers
     of_tubes = outliers.reshape(x.shape[0], -1, tube_length).any(dim=2)

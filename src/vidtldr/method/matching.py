@@ -1,6 +1,7 @@
 """Bipartite soft matching: which tokens merge into which.
 
-Letters: `B` clips, `N` tokens now, `C` channels.
+Letters: `B` clips, `N` tokens now, `M` mergeable ones (neither prefix nor suffix), `S` sources
+among them, `T` tokens of a tube, `C` channels.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vidtldr.exporting import is_exporting
-from vidtldr.method.proposals import lower, propose
+from vidtldr.method.proposals import apply_protection, propose
 from vidtldr.schedule import validate_r
 
 __all__ = ["Match", "match_tokens"]
@@ -82,8 +83,11 @@ def match_tokens(
     Between prefix and suffix, even tokens are sources and odd tokens are destinations. Each source
     proposes to its most similar destination by cosine; the `r` best proposals win, ties going to
     the earlier. A token of zero length is similar to nothing (cosine 0). Tubes are matched by the
-    mean of their tokens, and token k of a tube merges into token k of the other. The three options
-    change what a proposal is worth, not how pairs are chosen; without them it is the papers'.
+    mean of their tokens, and token k of a tube merges into token k of the other.
+
+    Without the three keyword options this is the matching of the papers. They change the value of
+    a proposal, not how the best proposals are chosen. All tokens of a tube have equal mass,
+    protection and sparing.
 
     Args:
         metric: The features compared, shape (B, N, C). Half types are compared in float32.
@@ -91,20 +95,19 @@ def match_tokens(
         num_prefix_tokens: Tokens at the front that are never matched.
         num_suffix_tokens: Tokens at the back that are never matched.
         tube_length: T, neighbouring tokens that merge as one.
-        mass: Mass of each token, shape (B, N), positive, to value pairs by Ward's linkage; see
-            `propose`.
-        protection: How much each token between prefix and suffix is protected from merging away,
-            shape (B, M), at least 0; see `lower`. It decides which sources merge, not with whom.
-        spared: True for tokens between prefix and suffix that neither merge nor receive others
-            unless no others are left, bool, shape (B, M).
-            All three are equal within a tube.
+        mass: Mass of each token, shape (B, N), positive: pairs are valued by Ward's linkage, see
+            `propose`. None: by their cosine.
+        protection: Protection of each mergeable token, shape (B, M), at least 0; see
+            `apply_protection`. It decides which sources merge, not into which destinations.
+        spared: True for mergeable tokens that take part only when no others are left, bool, shape
+            (B, M); see `propose`.
 
     Returns:
         The match. Its shapes depend only on B, N, r and T.
 
     Raises:
-        ValueError: If `metric` is not (B, N, C), an option has another shape, `r` or a number of
-            tokens is out of range, or the mergeable tokens are no whole tubes.
+        ValueError: If `metric` or an option has the wrong shape, `r` or a number of tokens is out
+            of range, or the mergeable tokens do not fill whole tubes.
         TypeError: If `metric` is not floating point or `r` is not an int.
 
     Source: Bolya et al., ICLR 2023 (bipartite soft matching); Choi et al., CVPR 2024 (on the
@@ -122,12 +125,8 @@ def match_tokens(
         None if spared is None else spared[:, ::tube_length],
     )
     if protection is not None:
-        value = lower(value, protection.detach()[:, :: 2 * tube_length])
-    if is_exporting():
-        merged, kept = _choose_in_graph(value, r)
-    else:
-        order = value.argsort(dim=-1, descending=True, stable=True)
-        merged, kept = order[:, :r], order[:, r:].sort(dim=-1).values
+        value = apply_protection(value, protection.detach()[:, :: 2 * tube_length])
+    merged, kept = _choose(value, r)
     chosen = best_destination.gather(-1, merged)
     return Match(
         kept=num_prefix_tokens + _tokens_of(2 * kept, tube_length),
@@ -138,6 +137,14 @@ def match_tokens(
         num_suffix_tokens=num_suffix_tokens,
         tube_length=tube_length,
     )
+
+
+def _choose(value: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    """Choose the sources that merge, (B, r), and those that do not, (B, S - r)."""
+    if is_exporting():
+        return _choose_in_graph(value, r)
+    order = value.argsort(dim=-1, descending=True, stable=True)
+    return order[:, :r], order[:, r:].sort(dim=-1).values
 
 
 def _choose_in_graph(value: Tensor, r: int) -> tuple[Tensor, Tensor]:
@@ -181,8 +188,8 @@ def _tube_means(metric: Tensor, tube_length: int) -> Tensor:
 def _validate_shape(name: str, option: Tensor | None, metric: Tensor) -> None:
     if option is not None and option.shape != metric.shape[:2]:
         raise ValueError(
-            f"{name} must be {tuple(metric.shape[:2])}, one per token, got shape "
-            f"{tuple(option.shape)}. Pass that of the same tokens."
+            f"`{name}` must have shape {tuple(metric.shape[:2])}, one value per token, got "
+            f"{tuple(option.shape)}. Pass the values of the same tokens as `metric`."
         )
 
 
