@@ -17,7 +17,7 @@ import torch
 from vidtldr.baselines.schedules import merging
 from vidtldr.bench.dense import run_dense
 from vidtldr.bench.dense_model import DenseModel, load_focus_model
-from vidtldr.bench.dense_result import DenseRow, over
+from vidtldr.bench.dense_result import DenseRow, mean_figure
 from vidtldr.bench.focus_weights import focus_file
 from vidtldr.bench.picture_files import find_pictures
 from vidtldr.bench.quality_methods import Cell
@@ -83,7 +83,9 @@ def compared(row: DenseRow, rows: tuple[DenseRow, ...]) -> dict[str, Any]:
     """Return the mean distance, and the paired difference to the default's."""
     [default] = [each for each in rows if (each.method, each.budget) == (DEFAULT, row.budget)]
     pairs = zip(row.figures[FIGURE].values, default.figures[FIGURE].values, strict=True)
-    differences = over([own - its for own, its in pairs if own is not None and its is not None])
+    differences = mean_figure(
+        [own - its for own, its in pairs if own is not None and its is not None]
+    )
     assert differences is not None  # there are photos
     return {
         "budget": row.budget,

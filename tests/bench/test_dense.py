@@ -13,7 +13,7 @@ from vidtldr.bench.dense import run_dense
 from vidtldr.bench.dense_figures import agreement, feature_distance, map_auroc, map_change, max_f
 from vidtldr.bench.dense_methods import DENSE_METHODS, plan_dense
 from vidtldr.bench.dense_model import DenseModel
-from vidtldr.bench.dense_result import DenseResult, over
+from vidtldr.bench.dense_result import DenseResult, mean_figure
 from vidtldr.bench.merging_methods import SPREAD_METHODS
 from vidtldr.bench.picture_files import PictureFile, find_pictures
 from vidtldr.bench.pictures import read_picture
@@ -116,13 +116,13 @@ def test_a_row_says_what_was_merged_and_what_it_costs(
 
 
 def test_means_and_standard_errors_are_over_the_pictures_that_have_the_figure() -> None:
-    found = over([0.5, None, 0.1, 0.3])
+    found = mean_figure([0.5, None, 0.1, 0.3])
     assert found is not None
     assert found.mean == pytest.approx(0.3)
     assert found.standard_error == pytest.approx(statistics.stdev([0.5, 0.1, 0.3]) / 3**0.5)
     assert found.values == (0.5, None, 0.1, 0.3)
-    assert over([None]) is None
-    alone = over([0.25, None])
+    assert mean_figure([None]) is None
+    alone = mean_figure([0.25, None])
     assert alone is not None
     assert (alone.mean, alone.standard_error) == (0.25, None)
 
@@ -212,7 +212,7 @@ def test_a_bad_photo_does_not_stop_the_rest(
     assert "UnidentifiedImageError" in found.failed[0].error
     assert found.rows == result.rows
     assert steps == list(range(19, -1, -1))
-    with pytest.raises(ValueError, match=r"not one picture could be measured: .*broken\.jpg"):
+    with pytest.raises(ValueError, match=r"no picture could be measured; the first: .*broken\.jpg"):
         run_dense(model, [broken], CELLS, ResultStore(), num_frames=2)
 
 

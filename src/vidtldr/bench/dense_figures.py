@@ -1,6 +1,6 @@
 """How far a dense output moved, and how well a saliency map finds a mask.
 
-Letters: `B` pictures, `N` places, `C` channels, `S` side of a map.
+Letters: `B` pictures, `N` patches, `C` channels, `S` side of a map in pixels.
 """
 
 import torch
@@ -16,25 +16,25 @@ NUM_THRESHOLDS = 255
 
 
 def feature_distance(features: Tensor, unmerged: Tensor) -> float:
-    """Mean cosine distance of the features of every place, in [0, 2].
+    """Return the mean cosine distance of patch features from the unmerged model's, in [0, 2].
 
     Args:
-        features: Shape (B, N, C), no place all 0.
-        unmerged: Same shape.
+        features: Features, shape (B, N, C), none of them all zeros.
+        unmerged: The unmerged model's, same shape.
     """
     cosine = F.cosine_similarity(features.double(), unmerged.double(), dim=-1)
     return 1 - cosine.mean().item()
 
 
 def map_change(saliency: Tensor, unmerged: Tensor) -> float:
-    """Mean absolute change of maps, any equal shapes."""
+    """Return the mean absolute change of maps of any shape, equal for both."""
     return (saliency.double() - unmerged.double()).abs().mean().item()
 
 
 def max_f(saliency: Tensor, mask: Tensor) -> float:
-    """The highest F over 255 thresholds of a map.
+    """Return the highest F-measure of a map over 255 thresholds.
 
-    A pixel is found where it exceeds the threshold; thresholds are k / 255 for k from 0 to 254.
+    A pixel counts as found if it exceeds the threshold; thresholds are k / 255 for k from 0 to 254.
 
     Args:
         saliency: One map, shape (S, S), in [0, 1].
@@ -43,11 +43,11 @@ def max_f(saliency: Tensor, mask: Tensor) -> float:
     Returns:
         In [0, 1].
 
-    Source: Achanta et al., CVPR 2009 (frequency-tuned salient region detection), with its β² of
-    0.3; the maximum over thresholds is usual since.
+    Source: Achanta et al., CVPR 2009 (frequency-tuned salient region detection), for β² = 0.3; the
+    maximum over thresholds is the convention in salient object detection.
     """
     thresholds = torch.arange(NUM_THRESHOLDS, dtype=torch.float64) / NUM_THRESHOLDS
-    # How many thresholds each pixel exceeds: it is found at the first so many.
+    # The number of thresholds that each pixel exceeds: it is found at exactly those, the lowest.
     exceeded = torch.searchsorted(thresholds, saliency.double().flatten().cpu())
     foreground = mask.flatten().cpu()
     hits, found = (
@@ -57,14 +57,16 @@ def max_f(saliency: Tensor, mask: Tensor) -> float:
 
 
 def agreement(saliency: Tensor, unmerged: Tensor) -> float | None:
-    """F of a binarised map against the unmerged one, both above 0.5: no accuracy.
+    """Return the F-measure of a map against the unmerged model's, both thresholded at 0.5.
+
+    It does not measure accuracy, because the unmerged map may be wrong.
 
     Args:
         saliency: One map, shape (S, S).
         unmerged: The unmerged model's map, same shape.
 
     Returns:
-        In [0, 1], 1 for equal ones; None if the unmerged map is nowhere above 0.5.
+        In [0, 1], 1 for equal maps; None if the unmerged map is nowhere above 0.5.
     """
     ours, own = saliency > 0.5, unmerged > 0.5
     if not own.any():
@@ -73,7 +75,7 @@ def agreement(saliency: Tensor, unmerged: Tensor) -> float | None:
 
 
 def map_auroc(saliency: Tensor, mask: Tensor) -> float:
-    """Probability that a pixel of the foreground has more saliency than one of the background.
+    """Return the probability that a foreground pixel is more salient than a background pixel.
 
     Args:
         saliency: One map, shape (S, S).
@@ -89,7 +91,7 @@ def _still_found(exceeded: Tensor) -> Tensor:
 
 
 def _f_measure(hits: Tensor, found: Tensor, num_foreground: Tensor) -> Tensor:
-    """F from counts; 0 where nothing is found. It is (1+β²)PR / (β²P + R), multiplied out."""
+    """Return (1 + β²)PR / (β²P + R) from counts, without dividing by 0 where nothing is found."""
     hits, found, num_foreground = hits.double(), found.double(), num_foreground.double()
     f = (1 + BETA_SQUARED) * hits / (BETA_SQUARED * num_foreground + found)
-    return f.clamp(max=1)  # rounding
+    return f.clamp(max=1)  # rounding can exceed 1

@@ -1,4 +1,4 @@
-"""The settings that the benchmark of dense outputs compares."""
+"""The methods that the benchmark of dense outputs compares, and their settings at a budget."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,8 @@ from vidtldr.hosts.registry import find_host
 
 __all__ = ["DENSE_METHODS", "plan_dense"]
 
-#: Those that give every place its token back. Pooling by mass does not; dropped tokens have none.
+#: Methods whose output has a token for every patch. Nothing pools such outputs, so those that pool
+#: by mass are left out; so is random dropping, as dropped tokens have no features.
 DENSE_METHODS: Mapping[str, Mapping[str, Any]] = {
     name: fields
     for name, fields in {
@@ -36,7 +37,7 @@ def plan_dense(
     Args:
         backbone: The unmerged model.
         budgets: FLOP ratios, each in (0, 1).
-        placements: Sets of layers that may merge, of the methods that have none of their own.
+        placements: Sets of layers that may merge, for methods without layers of their own.
         methods: Names of `DENSE_METHODS` to include; None for all.
 
     Raises:

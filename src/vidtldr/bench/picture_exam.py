@@ -1,6 +1,6 @@
-"""Measure one picture: the unmerged model on it, and how far a merged one is from that.
+"""Measurements of one picture: the unmerged model's outputs, and how far merging moves them.
 
-Letters: `T` frames, of a photo 1; `N` places, `S` side of a picture, `K` scores, `L` layers.
+Letters: `T` frames (1 for a photo), `N` patches, `S` side of a picture, `K` scores, `L` layers.
 """
 
 import statistics
@@ -22,13 +22,13 @@ from vidtldr.measure.fork_rng import fork_rng
 
 __all__ = ["Figures", "PictureExam"]
 
-#: Of one picture; None where a figure means nothing, such as accuracy without a mask.
+#: Figures of one picture by name; None where one is undefined, such as accuracy without a mask.
 Figures = dict[str, float | None]
 _FRAMES_AT_ONCE = 4
 
 
 class PictureExam:
-    """Measurements of one picture; of a video, each is the mean over its frames.
+    """Measures one picture; for a video, every figure is the mean over its frames.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
@@ -39,12 +39,11 @@ class PictureExam:
         self.model, self.picture = model, picture
 
     def measure(self, backbone: nn.Module | None) -> Figures:
-        """Measure a twin of the backbone, or with None the unmerged model.
+        """Measure a twin of the backbone; None measures the unmerged model.
 
-        Random draws depend on the picture's content alone.
+        The random seed is taken from the picture's content.
         """
-        found = self.unmerged if backbone is None else self._run(backbone)
-        features, maps = found
+        features, maps = self.unmerged if backbone is None else self._run(backbone)
         own_features, own_maps = self.unmerged
         frames = list(zip(maps, own_maps, strict=True))
         mask = self.picture.mask
@@ -57,24 +56,27 @@ class PictureExam:
         }
 
     def measure_scores(self, *, by_mask: bool) -> list[list[float]] | None:
-        """AUROC of every token score in every layer of the unmerged model, (L, K).
+        """Measure the AUROC of every token score in every layer of the unmerged model.
 
-        A place belongs to the foreground if at least half of its pixels do.
+        A patch belongs to the foreground if at least half of its pixels do.
 
         Args:
-            by_mask: Against the true mask; otherwise against the unmerged map above 0.5.
+            by_mask: Whether to compare with the true mask, or else with the unmerged map
+                thresholded at 0.5.
 
         Returns:
-            By layer, then by score, as in `SCORES`; None if no frame has places of both classes.
+            AUROC by layer, then by score in the order of `SCORES`, (L, K); None if no frame has
+            both foreground and background patches.
         """
         truths = self._truths() if by_mask else [own > 0.5 for own in self.unmerged.maps]
         areas = []
         for frame, truth in zip(self.picture.pixel_values, truths, strict=False):
-            where = self._places(truth)
-            if where.any() and not where.all():
-                areas.append(torch.stack([auroc(each, where) for each in self._scores(frame)]))
-        found: list[list[float]] | None = torch.stack(areas).mean(0).tolist() if areas else None
-        return found
+            foreground = self._patch_mask(truth)
+            if foreground.any() and not foreground.all():
+                found = [auroc(scores, foreground) for scores in self._scores(frame)]
+                areas.append(torch.stack(found))
+        means: list[list[float]] | None = torch.stack(areas).mean(0).tolist() if areas else None
+        return means
 
     @cached_property
     def unmerged(self) -> DenseOutput:
@@ -96,14 +98,14 @@ class PictureExam:
         mask = self.picture.mask
         return [] if mask is None else [mask] * len(self.picture.pixel_values)
 
-    def _places(self, truth: Tensor) -> Tensor:
-        """Mask of the places, (N,), of a mask of the pixels (S, S)."""
+    def _patch_mask(self, truth: Tensor) -> Tensor:
+        """Turn a mask of the pixels, (S, S), into one of the patches, (N,)."""
         shares = F.avg_pool2d(truth[None].float(), self.model.patch_size)
         return shares.flatten() >= 0.5
 
     @torch.inference_mode()
     def _scores(self, frame: Tensor) -> list[Tensor]:
-        """Scores of the places of one frame in each layer, (K, N), on the CPU."""
+        """Return the patch scores of one frame, (K, N) for each layer, on the CPU."""
         backbone: Any = self.model.backbone
         host = find_host(backbone)
         x = backbone.embeddings(frame[None].to(next(backbone.parameters()).device))

@@ -1,4 +1,4 @@
-"""Find photos, videos and masks by their names; does not import torch."""
+"""Find photos, videos and the masks that belong to them; does not import torch."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from vidtldr.pipeline.discovery import VIDEO_SUFFIXES
 __all__ = ["BUNDLED_PHOTOS", "PHOTO_SUFFIXES", "PictureFile", "bundled_photos", "find_pictures"]
 
 PHOTO_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-#: Photos of scikit-image that lie in the package and show something in front of something else.
+#: Photos inside the package scikit-image that show an object in front of a background.
 BUNDLED_PHOTOS = (
     "astronaut.png",
     "camera.png",
@@ -29,9 +29,9 @@ class PictureFile:
     """A photo, or a video whose frames are the pictures.
 
     Attributes:
-        name: Its path below the folder that was named.
+        name: Path relative to the folder that was searched.
         path: The file.
-        mask: The file with its true mask; None without one.
+        mask: The file with the true mask; None without one.
     """
 
     name: str
@@ -48,7 +48,7 @@ def bundled_photos() -> dict[str, Path]:
     """Find the photos of scikit-image, by name.
 
     Raises:
-        ImportError: If scikit-image is not installed or has other photos.
+        ImportError: If scikit-image is not installed or lacks one of them.
     """
     folder = "skimage/data"
     return {name: packaged_file("scikit-image", f"{folder}/{name}") for name in BUNDLED_PHOTOS}
@@ -58,11 +58,11 @@ def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
     """Find photos and videos, and the mask of each photo that has one.
 
     Args:
-        photos: A file, or a folder that is searched to any depth; None for scikit-image's photos.
-        masks: A folder with pictures of the names of the photos, with any ending; None for none.
+        photos: A file, or a folder to search recursively; None for scikit-image's photos.
+        masks: A folder of masks named as the photos, whatever the ending; None for no masks.
 
     Raises:
-        ValueError: If there is nothing there, or no photo has a mask.
+        ValueError: If there are no photos or videos, or no photo has a mask.
         ImportError: If scikit-image's photos are not installed.
     """
     if masks is not None and not masks.is_dir():
@@ -70,8 +70,8 @@ def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
     found = bundled_photos() if photos is None else dict(_below(photos, masks))
     if not found:
         raise ValueError(
-            f"`photos` must hold photos or videos, got {str(photos)!r} without any. Photos end in "
-            f"{', '.join(PHOTO_SUFFIXES)}."
+            f"`photos` must hold photos or videos, got {str(photos)!r} without any. Names of "
+            f"photos end in {', '.join(PHOTO_SUFFIXES)}."
         )
     by_stem = {} if masks is None else _by_stem(masks)
     files = [PictureFile(name, path) for name, path in sorted(found.items())]
@@ -81,22 +81,22 @@ def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
     ]
     if masks is not None and not any(file.mask for file in files):
         raise ValueError(
-            f"`masks` must hold a mask for a photo, of the same name with any ending, got "
-            f"{str(masks)!r} without one. Rename them."
+            f"`masks` must hold a mask for at least one photo, got {str(masks)!r} without one. "
+            "Name each mask as its photo; the ending may differ."
         )
     return files
 
 
 def _below(photos: Path, masks: Path | None) -> Iterator[tuple[str, Path]]:
-    """Name and path of each photo and video, those of the folder of masks left out."""
+    """Yield the name and path of each photo and video, without the masks."""
     if not photos.exists():
         raise ValueError(
             f"`photos` must be an existing folder or file, got {str(photos)!r}. Check the path."
         )
     if masks is not None and os.path.samefile(photos, masks):
         raise ValueError(
-            f"`masks` must be another folder than that of the photos, got {str(masks)!r} for both. "
-            "Move them."
+            f"`masks` must be another folder than `photos`, got {str(masks)!r} for both. Move the "
+            "masks to a folder of their own."
         )
     if photos.is_file():
         yield photos.name, photos
@@ -114,7 +114,7 @@ def _by_stem(masks: Path) -> dict[str, Path]:
             stem = _stem(path.relative_to(masks).as_posix())
             if stem in found:
                 raise ValueError(
-                    f"`masks` must hold one mask of a name, got {found[stem].name!r} and "
+                    f"`masks` must hold one mask for each name, got {found[stem].name!r} and "
                     f"{path.name!r}. Remove one."
                 )
             found[stem] = path

@@ -1,6 +1,6 @@
-"""Read photos, their masks and frames of videos for a model of one picture size.
+"""Read photos, their masks and frames of videos at the one size that a model takes.
 
-Letters: `T` frames, of a photo 1; `S` side of a picture in pixels.
+Letters: `T` frames (1 for a photo), `S` side of a picture in pixels.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from vidtldr.video.transform import VideoTransform
 
 __all__ = ["Picture", "read_picture"]
 
-_DEEP_MODES = ("I", "F")  # of Pillow, and those that start with them: more than 8 bits a channel
-_WHITE = 128  # of 255, from which on a pixel of a mask counts
+_DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes of more than 8 bits a channel
+_WHITE = 128  # of 255: the least value that counts as foreground in a mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Picture:
 
     Attributes:
         name: As in its `PictureFile`.
-        sha256: Hashes of its file and of its mask's, if it has one.
+        sha256: Hash of the file, then of the mask's file if there is one.
         pixel_values: Normalised pixels, shape (T, 3, S, S), float32.
         mask: True foreground, shape (S, S), bool; None if unknown.
     """
@@ -43,15 +43,17 @@ class Picture:
 
 
 def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
-    """Read a photo, squashed to a square, or frames of a video, and normalise it.
+    """Read a photo or frames of a video, resize them to a square and normalise them.
+
+    Their aspect ratio is not kept.
 
     Args:
-        file: What to read.
+        file: The photo or video.
         side: S.
-        num_frames: Frames to take of a video, the middle ones of equal parts.
+        num_frames: Frames to take from a video: the middle frames of as many equal parts.
 
     Raises:
-        VideoError: If it or its mask cannot be read, or the mask is of one colour.
+        VideoError: If the file or its mask cannot be read, or the mask has a single class.
     """
     transform = VideoTransform(resize=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     path = str(file.path)
@@ -84,7 +86,7 @@ def _read_mask(path: Path, side: int) -> Tensor:
         if mask.all() or not mask.any():
             raise video_error(
                 str(path),
-                f"as a mask it must have white (at least {_WHITE}) and black, got one of them",
+                f"a mask must have both white (at least {_WHITE}) and black, got one of them",
                 "Paint the foreground white (255) and the rest black.",
             )
     return mask

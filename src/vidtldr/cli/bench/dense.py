@@ -49,8 +49,8 @@ def run_dense_job(
         firsts: First layer of each placement.
         methods: Names of the methods to run; None for all.
         side: Side of a picture, pixels.
-        num_frames: Frames to take of a video.
-        cache: Directory with earlier measurements; None for none.
+        num_frames: Frames to take from each video.
+        cache: Directory of stored measurements; None for none.
         device: Where to run.
         output: File for the JSON; None for none.
         as_json: Whether to print JSON and nothing else.

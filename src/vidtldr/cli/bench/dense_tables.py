@@ -7,13 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.baselines.schedules import Layers
-from vidtldr.bench.dense_result import DenseResult, DenseRow, Over
-from vidtldr.bench.merging_methods import VID_TLDR
+from vidtldr.bench.dense_result import DenseResult, DenseRow, FigureMean
+from vidtldr.cli.bench.tables import row_style
 from vidtldr.cli.terminal import counted, layer_span, plain_table
 
 __all__ = ["dense_headline", "dense_notes", "dense_table", "print_dense", "score_table"]
 
 WIDTH_WITH_ERROR = 110  # columns needed for a standard error beside each figure
+_SHORT = {"sharpness-per-head": "per head", "representation-shift": "shift"}  # for narrow terminals
 #: Title of each figure, and the factor and format to show it with.
 SHOWN = {
     "max_f_change": ("max F, change in points", 100, "+z.1f"),
@@ -25,7 +26,7 @@ SHOWN = {
 
 
 def print_dense(console: Console, result: DenseResult) -> None:
-    """Print a table of each figure at every budget, then the token scores."""
+    """Print one table for each figure, with all budgets, then the token scores."""
     console.print(Text(dense_headline(result), style="bold"))
     for name in SHOWN:
         if any(name in row.figures for row in result.rows):
@@ -37,7 +38,7 @@ def print_dense(console: Console, result: DenseResult) -> None:
 
 
 def dense_headline(result: DenseResult) -> str:
-    """Return a line about the unmerged model and the pictures."""
+    """Return a line about the pictures and the unmerged model."""
     figures = result.unmerged.figures
     size = f"{counted(len(result.pictures), 'picture')} of {result.side}x{result.side}"
     accuracy = [
@@ -66,8 +67,7 @@ def dense_table(result: DenseResult, name: str, width: int) -> Table:
     for (method, layers), rows in lines.items():
         found = {budget: row.figures.get(name) for budget, row in rows.items()}
         cells = (_cell(found.get(budget), factor, form, width) for budget in budgets)
-        style = "bold" if method == VID_TLDR else ""
-        table.add_row(method, layer_span(layers), *cells, style=style)
+        table.add_row(method, layer_span(layers), *cells, style=row_style(method))
     return table
 
 
@@ -85,26 +85,24 @@ def score_table(result: DenseResult, width: int) -> Table:
     return table
 
 
-_SHORT = {"sharpness-per-head": "per head", "representation-shift": "shift"}
-
-
 def dense_notes(result: DenseResult) -> Iterator[str]:
     """Yield notes that readers of the tables need."""
     yield "Columns: FLOP ratio of the backbone. Layers count from 0."
-    yield "Cosine distance: of every place's features from the unmerged ones, mean."
-    yield "Map change: of the saliency map, whose values are 0 to 1, mean absolute."
+    yield "Cosine distance: mean distance of patch features from the unmerged model's."
+    yield "Map change: mean absolute change of the saliency map, whose values are 0 to 1."
     yield (
-        "Agreement: F of the map above 0.5 against the unmerged one's, 1 for equal; it says "
-        "nothing about accuracy."
+        "Agreement: F of the map against the unmerged map, both thresholded at 0.5; 1 for equal "
+        "maps. It does not measure accuracy."
     )
     if any(row.unreachable for row in result.rows):
-        yield "-: so few FLOPs cannot be reached from these layers"
+        yield "-: these layers cannot reach the budget"
     if result.scores:
-        truth = "the masks" if result.scores_against == "masks" else "the unmerged map above 0.5"
-        yield f"AUROC: of each token score of the unmerged model against {truth}; chance is 0.50."
+        is_masks = result.scores_against == "masks"
+        truth = "the masks" if is_masks else "the unmerged map thresholded at 0.5"
+        yield f"AUROC of each token score of the unmerged model against {truth}; 0.50 is chance."
 
 
-def _cell(figure: Over | None, factor: int, form: str, width: int) -> str:
+def _cell(figure: FigureMean | None, factor: int, form: str, width: int) -> str:
     if figure is None:
         return "-"
     mean = f"{factor * figure.mean:{form}}"

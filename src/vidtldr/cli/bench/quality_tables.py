@@ -122,7 +122,7 @@ def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
             ratios = " ".join(f"{row.flop_ratio:.2f}" for row in rows)
             yield f"{method} can only cost these FLOP ratios: {ratios}"
     if any(row.unreachable for row in result.rows):
-        yield "-: so few FLOPs cannot be reached from these layers"
+        yield "-: these layers cannot reach the budget"
     if width < WIDTH_WITH_WORDS:
         yield "t>v, v>t: text to video and back. answ.: hard answers. descr.: hard labels."
     yield (
