@@ -285,9 +285,12 @@ def test_the_papers_setting_has_the_papers_shares(model: DenseModel) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0], [(0,)]), "budgets must be in"),
+        (([1.0], [(0,)]), "`budgets` must be in"),
         (([0.9], [(3, 4, 5)]), r"`layers` must be in \[0, 3\]"),
-        (([0.9], [(0,)], ["random dropping"]), "`methods` must be of default, .* random dropping"),
+        (
+            ([0.9], [(0,)], ["random dropping"]),
+            "`methods` must be among default, .* got random",
+        ),
     ],
 )
 def test_plans_that_cannot_be_are_refused(

@@ -11,10 +11,9 @@ import pytest
 from support.made_up_dense import made_up_dense
 from support.made_up_result import made_up_result, made_up_row
 
-from vidtldr.bench.merging_methods import DEFAULT
+from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.outcomes import Difference
 from vidtldr.bench.quality import FIGURES
-from vidtldr.bench.quality_methods import VID_TLDR
 from vidtldr.bench.quality_result import Row
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"

@@ -6,9 +6,8 @@ import pytest
 from support.made_up_result import made_up_result
 
 from vidtldr.baselines.schedules import PAPER
-from vidtldr.bench.merging_methods import DEFAULT
+from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.pareto import OTHERS, quality_plot
-from vidtldr.bench.quality_methods import VID_TLDR
 
 
 @pytest.mark.parametrize("is_timed", [True, False])

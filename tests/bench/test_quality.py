@@ -16,8 +16,10 @@ from vidtldr.baselines.baseline import (
     Unmerged,
 )
 from vidtldr.bench.outcomes import Difference
-from vidtldr.bench.quality import FIGURES, QualityOptions, QualityResult, run_quality, spread
+from vidtldr.bench.quality import FIGURES, run_quality
 from vidtldr.bench.quality_methods import Cell
+from vidtldr.bench.quality_options import QualityOptions
+from vidtldr.bench.quality_result import QualityResult, spread
 from vidtldr.bench.quality_workers import measure_tasks
 from vidtldr.bench.seed_exam import HARD_KINDS, RememberedWorld, SeedExam
 from vidtldr.config import MergeConfig

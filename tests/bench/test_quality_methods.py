@@ -4,11 +4,10 @@ from support.tiny_world_model import tiny_world_model
 
 from vidtldr.baselines.baseline import Merging, RandomDropping, Unmerged
 from vidtldr.baselines.schedules import PAPER, front_loaded, placement, random_dropping
-from vidtldr.bench.merging_methods import DEFAULT
+from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.quality_methods import (
     ABLATIONS,
     METHODS,
-    VID_TLDR,
     Cell,
     plan,
     vision_flops,
@@ -158,13 +157,13 @@ def test_methods_are_taken_by_name(encoder: VisionEncoder) -> None:
     cells = plan(encoder, (0.8,), (EARLY, LATE), ["random dropping", "no drop mask"])
     found = [(cell.method, cell.layers) for cell in cells]
     assert found == [("random dropping", EARLY), ("random dropping", LATE), ("no drop mask", EARLY)]
-    names = r"`methods` must be of default, default .*, got tome"
+    names = r"`methods` must be among default, default .*, got tome"
     with pytest.raises(ValueError, match=names):
         plan(encoder, (0.8,), (EARLY,), ["tome"])
 
 
 def test_what_cannot_be_planned_is_refused(encoder: VisionEncoder) -> None:
-    with pytest.raises(ValueError, match=r"budgets must be in \(0, 1\), got 1.0. The unmerged"):
+    with pytest.raises(ValueError, match=r"`budgets` must be in \(0, 1\), got 1.0. The unmerged"):
         plan(encoder, (1.0,), (EARLY,))
     with pytest.raises(ValueError, match=r"`layers` must be in \[0, 4\] .* got \[3, 4, 5\]"):
         plan(encoder, (0.5,), (placement(3),))

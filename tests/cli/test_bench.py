@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from support.made_up_result import made_up_result
 from support.tiny_umt import spread_weights
 
-from vidtldr.bench.quality import spread
+from vidtldr.bench.quality_result import spread
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.saliency_scores import SCORES
 from vidtldr.cli.bench.quality_tables import print_quality

@@ -97,7 +97,7 @@ def test_nothing_but_bad_photos_is_an_error(dense: Run, tmp_path: Path) -> None:
         (["--budgets", "1"], "--budgets must have one below 1"),
         (["--first-layers", "one"], "--first-layers must be comma-separated integers"),
         (["--first-layers", "12"], "--merge-layers must be in [0, 3] (the model's layers)"),
-        (["--methods", "random dropping"], "--methods must be of default, default (protected)"),
+        (["--methods", "random dropping"], "--methods must be among default, default (protected)"),
         (["--side", "100"], "--side must be a multiple of 14"),
         (["--photos", "nowhere"], "--photos must be an existing folder or file, got 'nowhere'"),
         (["--masks", "nowhere"], "--masks must be an existing folder, got 'nowhere'"),

@@ -9,7 +9,7 @@ from support.made_up_result import made_up_result
 
 from vidtldr.bench.merging_methods import DEFAULT
 from vidtldr.bench.pareto import quality_plot
-from vidtldr.bench.quality import spread
+from vidtldr.bench.quality_result import spread
 from vidtldr.bench.resident import MemoryRow
 from vidtldr.bench.roofline import Ceilings
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
@@ -80,7 +80,7 @@ def test_quality_says_what_the_default_keeps_and_every_number() -> None:
     result = made_up_result()
     page = quality_page(REPORT, result)
     assert page.verdict == (
-        "With 60% of the operations the default has R@1 89.5 %, the unmerged model 90.0 %, a "
+        "With 60% of the operations, R@1 of the default is 89.5 % against 90.0 % unmerged, a "
         "change of -0.5 ± 0.4 points, within noise; it runs 1.67x as fast."
     )
     recall, answers, labels, everything = page.tables
@@ -100,7 +100,7 @@ def test_quality_without_the_default_and_speed_speaks_of_the_first_method() -> N
     result = made_up_result()
     rows = [replace(row, timing=None) for row in result.rows if row.method != DEFAULT]
     page = quality_page(REPORT, replace(result, rows=tuple(rows)))
-    assert page.verdict.startswith("With 60% of the operations paper's setting has R@1 84.0")
+    assert page.verdict.startswith("With 60% of the operations, R@1 of paper's setting is 84.0")
     assert "as fast" not in page.verdict
 
 
@@ -233,6 +233,4 @@ def test_without_a_budget_that_is_reached_the_notes_say_so() -> None:
     rows = tuple(row for row in result.rows if row.unreachable)
     notes = list(quality_notes(replace(result, rows=rows), 80))
     assert notes[1] == "-: these layers cannot reach the budget"
-    assert (
-        "measuring took 83 min of processor time, with the runs that this one went on from" in notes
-    )
+    assert "measuring took 83 min of processor time, interrupted runs included" in notes

@@ -1,10 +1,11 @@
 """A result with figures made up, to draw and print."""
 
 from vidtldr.baselines.schedules import PAPER, Layers
-from vidtldr.bench.merging_methods import DEFAULT
+from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.outcomes import Difference
-from vidtldr.bench.quality import FIGURES, QualityOptions, QualityResult, Row, spread
-from vidtldr.bench.quality_methods import VID_TLDR
+from vidtldr.bench.quality import FIGURES
+from vidtldr.bench.quality_options import QualityOptions
+from vidtldr.bench.quality_result import QualityResult, Row, spread
 
 LONGEST = "representation shift"
 

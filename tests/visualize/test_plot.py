@@ -5,7 +5,7 @@ import pytest
 from support.made_up_result import made_up_result
 
 from vidtldr.bench.pareto import quality_plot
-from vidtldr.bench.quality import spread
+from vidtldr.bench.quality_result import spread
 from vidtldr.bench.saliency_plot import saliency_plot
 from vidtldr.bench.saliency_quality import SaliencyResult, SaliencyRow
 from vidtldr.bench.saliency_scores import SCORES

@@ -48,8 +48,8 @@ def plan_dense(
     unknown = sorted(set(methods or ()) - set(DENSE_METHODS))
     if unknown:
         raise ValueError(
-            f"`methods` must be of {', '.join(DENSE_METHODS)}, got {', '.join(unknown)}. Check the "
-            "name."
+            f"`methods` must be among {', '.join(DENSE_METHODS)}, got {', '.join(unknown)}. Check "
+            "the name."
         )
     own = {name: [default_layers(depth, "ward")] for name in SPREAD_METHODS}
     own[PAPER] = [placement(0)]

@@ -1,4 +1,4 @@
-"""Marks beside figures: which differences are beyond noise."""
+"""Marks beside figures that say which differences are beyond noise."""
 
 from vidtldr.bench.quality_result import Row
 
@@ -13,7 +13,7 @@ __all__ = [
     "marks_of",
 ]
 
-#: Figures with a table of their own, and their names.
+#: Figures that have a table of their own, and their names.
 COMPARED = {"r1": "R@1", "hard_answers": "hard answers", "hard_labels": "hard labels"}
 CHANGED, BEST, NEAR_BEST = "*", "^", "="
 MARKS_NOTE = (
@@ -29,7 +29,7 @@ def is_best(row: Row, figure: str) -> bool:
 
 
 def marks_of(row: Row, figure: str) -> str:
-    """Return the marks of a measured figure: `*` for changed, then `^` or `=`."""
+    """Return the marks of a measured figure, as `MARKS_NOTE` explains: `*`, then `^` or `=`."""
     changed = row.change is not None and row.change[figure].is_beyond_noise
     if row.behind_best is None:
         rank = ""
@@ -48,7 +48,7 @@ def marked_change(row: Row, figure: str, *, with_error: bool) -> str:
         figure: A figure in its `change`.
         with_error: Whether to give the standard error.
     """
-    assert row.change is not None  # it was measured
+    assert row.change is not None  # the row was measured
     change = row.change[figure]
     error = f" ±{change.standard_error:.1f}" if with_error else ""
     return f"{change.mean:+z.1f}{error}{marks_of(row, figure)}"

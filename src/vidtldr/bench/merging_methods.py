@@ -1,6 +1,6 @@
-"""The ways to merge that benchmarks compare, each as the fields of `MergeConfig` that it sets.
+"""The merging methods that benchmarks compare, each as the fields of `MergeConfig` that it sets.
 
-Layers and counts are not among them: benchmarks compare at equal cost.
+The benchmarks choose layers and counts themselves, so as to compare at equal cost.
 """
 
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 __all__ = ["ABLATION_NAMES", "DEFAULT", "MERGING_METHODS", "SPREAD_METHODS", "VID_TLDR"]
 
 DEFAULT, VID_TLDR = "default", "vid-TLDR"
-#: These merge in the layers that the default merges in: a little in each of many. All are pooled
-#: by mass where something pools.
+#: Methods in the layers of the default, a little in each of many. Where the model pools its tokens,
+#: all of them pool by mass.
 SPREAD_METHODS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "default (protected)": {"score": "sharpness", "linkage": "ward", "protect": 0.3},
@@ -32,5 +32,5 @@ MERGING_METHODS: dict[str, dict[str, Any]] = {
     "no drop mask": {"score": "sharpness", "weighting": "saliency"},
     "no sharpening": {"score": "sharpness", "weighting": "mask"},
 }
-#: Of vid-TLDR's two parts; they stand behind all other methods in tables, and not in plots.
+#: Ablations of vid-TLDR's two parts: last in tables, and left out of plots.
 ABLATION_NAMES = ("no drop mask", "no sharpening")

@@ -1,8 +1,8 @@
-"""Right or wrong, clip by clip, and the difference between two sides that saw the same clips.
+"""Right and wrong answers, clip by clip, and the paired difference between two settings.
 
-A side's outcomes are a string. Clips are separated by a space; each has a `1` for every query that
-was right and a `0` for every one that was wrong: in `"1 01  11"` the third of four clips was asked
-nothing.
+Outcomes are stored as a string: a `1` for every query that was answered right and a `0` for every
+other, with a space between clips. In `"1 01  11"` there were no queries about the third of four
+clips.
 
 Letters: `B` clips.
 """
@@ -19,16 +19,16 @@ from torch import Tensor
 __all__ = ["Difference", "Outcomes", "paired_difference", "write_outcomes"]
 
 NOISE = 2.0  # standard errors
-UNKNOWN = 100.0  # points: the standard error of a difference on one clip alone
+UNKNOWN = 100.0  # points: stands for the standard error where a single clip gives none
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between two sides on the same clips.
+    """The mean paired difference between two settings on the same clips.
 
     Attributes:
-        mean: Points; negative where the side is worse than the other.
-        standard_error: Of the mean, points.
+        mean: Percentage points; negative if the first setting is worse.
+        standard_error: Standard error of the mean, percentage points.
     """
 
     mean: float
@@ -50,11 +50,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """A side's outcomes on all clips of all seeds.
+    """The outcomes of one setting on all clips of all seeds.
 
     Attributes:
-        num_right: Right answers about each clip, shape (B,), float64.
-        num_asked: Queries about each clip, shape (B,), float64.
+        num_right: Number of right answers about each clip, shape (B,), float64.
+        num_asked: Number of queries about each clip, shape (B,), float64.
     """
 
     num_right: Tensor
@@ -62,10 +62,10 @@ class Outcomes:
 
     @classmethod
     def read(cls, texts: Iterable[Sequence[str]]) -> Self:
-        """Read what `write_outcomes` wrote.
+        """Parse what `write_outcomes` returned.
 
         Args:
-            texts: For each seed, the strings to count together, each of the same clips.
+            texts: For each seed, the strings to pool, all about the same clips.
         """
         clips = [
             "".join(parts)
@@ -77,40 +77,41 @@ class Outcomes:
 
     @cached_property
     def percent(self) -> float:
-        """Queries that were right, in percent; NaN if there are none."""
+        """The percentage of queries answered right; NaN if there are no queries."""
         return float(100 * self.num_right.sum() / self.num_asked.sum())
 
 
 def write_outcomes(hits: Iterable[Iterable[bool]]) -> str:
-    """Write for each clip whether each of its queries was right."""
+    """Write as a string, for each clip, whether each of its queries was answered right."""
     return " ".join("".join("01"[hit] for hit in clip) for clip in hits)
 
 
 def paired_difference(own: Outcomes, other: Outcomes) -> Difference:
-    """Compare two sides, query by query, over all clips.
+    """Compare two settings over all clips.
 
-    The unit is the clip: queries about one clip stand and fall together. Where every clip has
-    equally many queries, the standard error is the sample standard deviation of the clips'
-    differences over the square root of their number; where not, that of a ratio of sums.
+    The clip is the unit of sampling, because queries about the same clip are not independent. If
+    all clips have equally many queries, the standard error is the sample standard deviation of the
+    clips' differences, divided by the square root of their number; otherwise it is that of a ratio
+    estimator.
 
     Args:
-        own: Outcomes of a side.
-        other: Those of the other, on the same clips with the same queries.
+        own: Outcomes of the first setting.
+        other: Outcomes of the second, on the same clips with the same queries.
 
     Raises:
         ValueError: If the numbers of queries differ.
     """
     if not torch.equal(own.num_asked, other.num_asked):
         raise ValueError(
-            "outcomes must be of the same clips and queries, got other numbers of queries. "
-            "Measure both sides anew."
+            "outcomes must be of the same clips and queries, got different numbers of queries. "
+            "Measure both settings again."
         )
-    was_asked = own.num_asked > 0
+    was_asked = own.num_asked > 0  # clips without queries say nothing
     asked = own.num_asked[was_asked]
     changes = (own.num_right - other.num_right)[was_asked]
     count, total = len(asked), float(asked.sum())
     if count < 2:
         return Difference(100 * float(changes.sum()) / max(total, 1.0), UNKNOWN)
     mean = float(changes.sum()) / total
-    left = float((changes - mean * asked).square().sum())
-    return Difference(100 * mean, 100 * math.sqrt(left * count / (count - 1)) / total)
+    residual = float((changes - mean * asked).square().sum())
+    return Difference(100 * mean, 100 * math.sqrt(residual * count / (count - 1)) / total)

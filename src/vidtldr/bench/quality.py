@@ -21,17 +21,9 @@ from vidtldr.shapes.model import ShapesUMT
 from vidtldr.steps import OnStep, ignore_steps
 from vidtldr.tasks.fingerprint import module_sha256
 
-__all__ = [
-    "FIGURES",
-    "QualityOptions",
-    "QualityResult",
-    "Row",
-    "Spread",
-    "run_quality",
-    "spread",
-]
+__all__ = ["FIGURES", "run_quality"]
 
-#: Each figure and the outcomes of `SeedExam.measure` that it counts.
+#: Each figure, and the outcomes of `SeedExam.measure` that are pooled for it.
 FIGURES: dict[str, tuple[str, ...]] = {
     "r1": ("text_to_video", "video_to_text"),
     "text_to_video_r1": ("text_to_video",),
@@ -41,7 +33,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "labels": ("labels",),
     "hard_labels": ("hard_labels",),
 }
-Measured = Sequence[Mapping[str, Any]]  # of one setting: the result on each seed
+Measured = Sequence[Mapping[str, Any]]  # the results of one setting, seed by seed
 
 
 def run_quality(
@@ -53,18 +45,18 @@ def run_quality(
     *,
     num_jobs: int = 1,
 ) -> QualityResult:
-    """Measure every cell, each setting once per seed, however many cells share it.
+    """Measure every setting once per seed, however many cells share the setting.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
         cells: Cells from `plan`.
         options: How much to measure.
         store: Holds earlier measurements and stores new ones.
-        on_step: Called after each measurement with its name, how many are done and the total,
-            without those that the store held.
-        num_jobs: Processes that measure, each of one thread; 1 measures in this one.
+        on_step: Called after each measurement with its name, the number done and the total; those
+            that the store held do not count.
+        num_jobs: Number of processes, each with one thread; 1 measures in this process.
     """
-    variants = _different(
+    variants = _distinct(
         [Unmerged(), *(cell.variant for cell in cells if cell.variant is not None)]
     )
     measured = _measure(model, list(variants.values()), options, store, on_step, num_jobs)
@@ -73,9 +65,9 @@ def run_quality(
     )
     unmerged = Cell("unmerged", None, 1.0, Unmerged())
     full = vision_flops(model.vision_encoder, Unmerged())
-    sheets = {name: _sheet(by_seed) for name, by_seed in measured.items()}
+    outcomes = {name: _pooled(by_seed) for name, by_seed in measured.items()}
     rows = [
-        _row(cell, model.vision_encoder, full, measured, sheets, timings)
+        _row(cell, model.vision_encoder, full, measured, outcomes, timings)
         for cell in (unmerged, *cells)
     ]
     config = model.config
@@ -83,7 +75,7 @@ def run_quality(
     seconds = (sum(one["seconds"].values()) for each in measured.values() for one in each)
     return QualityResult(
         unmerged=rows[0],
-        rows=tuple(_with_peers(rows[1:], sheets)),
+        rows=tuple(_with_comparisons(rows[1:], outcomes)),
         gflops=full / 1e9,
         num_tokens=num_tokens,
         seconds=sum(seconds),
@@ -91,12 +83,12 @@ def run_quality(
     )
 
 
-def _different(variants: Iterable[Variant]) -> dict[str, Variant]:
+def _distinct(variants: Iterable[Variant]) -> dict[str, Variant]:
     return {str(variant.to_dict()): variant for variant in variants}
 
 
 def _identity(model: ShapesUMT) -> dict[str, Any]:
-    """What a measurement depends on besides the setting."""
+    """Describe what a measurement depends on besides the setting."""
     weights = next(model.parameters())
     return {
         "weights": module_sha256(model),
@@ -113,7 +105,7 @@ def _measure(
     on_step: OnStep,
     num_jobs: int,
 ) -> dict[str, Measured]:
-    """Measure what the store does not hold; return everything, by the name of the setting."""
+    """Measure what the store lacks; return all measurements, keyed by the setting."""
     keys = _keys(model, variants, options)
     missing = [task for task, key in keys.items() if key not in store]
     if missing:
@@ -131,7 +123,7 @@ def _measure(
 def _keys(
     model: ShapesUMT, variants: Sequence[Variant], options: QualityOptions
 ) -> dict[Task, dict[str, Any]]:
-    """The key of each measurement, seed by seed, the unmerged model first."""
+    """Return the key of each measurement, seed by seed, the unmerged model first."""
     how = {**_identity(model), "batch": options.batch_size, "questions": options.questions}
     examiner = Examiner(model, options)
     return {
@@ -146,8 +138,8 @@ def _keys(
     }
 
 
-def _sheet(by_seed: Measured) -> dict[str, Outcomes]:
-    """Each figure that was asked for in every seed, over all seeds."""
+def _pooled(by_seed: Measured) -> dict[str, Outcomes]:
+    """Pool the outcomes of all seeds, for each figure that every seed has queries for."""
     found = [each["outcomes"] for each in by_seed]
     return {
         name: Outcomes.read([[each[part] for part in parts] for each in found])
@@ -165,47 +157,49 @@ def _row(
     encoder: VisionEncoder,
     full_flops: int,
     measured: Mapping[str, Measured],
-    sheets: Mapping[str, dict[str, Outcomes]],
+    outcomes: Mapping[str, dict[str, Outcomes]],
     timings: Mapping[str, dict[str, float]],
 ) -> Row:
     if cell.variant is None:
         return Row(cell.method, cell.layers, cell.budget, unreachable=cell.unreachable)
     setting = cell.variant.to_dict()
-    sheet, unmerged = sheets[str(setting)], sheets[str(Unmerged().to_dict())]
+    own, unmerged = outcomes[str(setting)], outcomes[str(Unmerged().to_dict())]
     return Row(
         method=cell.method,
         layers=cell.layers,
         budget=cell.budget,
         setting=setting,
         flop_ratio=vision_flops(encoder, cell.variant) / full_flops,
-        measures=_spreads(measured[str(setting)], list(sheet)),
-        change=_differences(sheet, unmerged),
+        measures=_spreads(measured[str(setting)], list(own)),
+        change=_differences(own, unmerged),
         timing=timings.get(str(setting)),
     )
 
 
 def _spreads(by_seed: Measured, names: Sequence[str]) -> dict[str, Spread]:
-    sheets = [_sheet([each]) for each in by_seed]
-    spreads = {name: spread(sheet[name].percent for sheet in sheets) for name in names}
+    outcomes = [_pooled([each]) for each in by_seed]
+    spreads = {name: spread(each[name].percent for each in outcomes) for name in names}
     return {**spreads, "cosine": spread(each["cosine"] for each in by_seed)}
 
 
-def _with_peers(rows: Sequence[Row], sheets: Mapping[str, dict[str, Outcomes]]) -> Iterable[Row]:
+def _with_comparisons(
+    rows: Sequence[Row], outcomes: Mapping[str, dict[str, Outcomes]]
+) -> Iterable[Row]:
     """Compare each row with the best at its budget, figure by figure, and with vid-TLDR."""
     for row in rows:
         if row.setting is None:
             yield row
             continue
         here = [each for each in rows if each.budget == row.budget and each.setting is not None]
-        peers = [sheets[str(each.setting)] for each in here]
-        own = sheets[str(row.setting)]
+        peers = [outcomes[str(each.setting)] for each in here]
+        own = outcomes[str(row.setting)]
         best = {name: max((peer[name] for peer in peers), key=_percent) for name in own}
-        named = [each for each in here if each.method == VID_TLDR]
-        named.sort(key=lambda each: each.layers != row.layers)  # the same layers first
+        papers = [each for each in here if each.method == VID_TLDR]
+        papers.sort(key=lambda each: each.layers != row.layers)  # the same layers first
         yield replace(
             row,
             behind_best=_differences(own, best),
-            over_vid_tldr=_differences(own, sheets[str(named[0].setting)]) if named else None,
+            over_vid_tldr=_differences(own, outcomes[str(papers[0].setting)]) if papers else None,
         )
 
 

@@ -22,12 +22,7 @@ from vidtldr.baselines.schedules import (
     placement,
     random_dropping,
 )
-from vidtldr.bench.merging_methods import (
-    ABLATION_NAMES,
-    MERGING_METHODS,
-    SPREAD_METHODS,
-    VID_TLDR,
-)
+from vidtldr.bench.merging_methods import ABLATION_NAMES, MERGING_METHODS, SPREAD_METHODS
 from vidtldr.budget.costs import default_layers
 from vidtldr.measure.flops import count_flops
 from vidtldr.measure.fork_rng import fork_rng
@@ -36,7 +31,6 @@ from vidtldr.models.umt.vision import VisionEncoder
 __all__ = [
     "ABLATIONS",
     "METHODS",
-    "VID_TLDR",
     "Cell",
     "Method",
     "cell_at",
@@ -54,9 +48,9 @@ class Method:
 
     Attributes:
         name: Name in tables.
-        variant_at: Its setting for an encoder, a FLOP ratio and the layers that may merge; raises
-            ValueError if the budget cannot be met.
-        chooses_layers: Whether it uses the layers.
+        variant_at: Returns its setting for an encoder, a FLOP ratio and the layers that may merge;
+            raises ValueError if the budget cannot be met.
+        chooses_layers: Whether it merges in the layers that are passed; others have their own.
     """
 
     name: str
@@ -69,11 +63,11 @@ class Cell:
     """A method at a budget.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         layers: The layers that may merge, 0-based; None where not applicable.
-        budget: The most FLOPs, as a share of the unmerged forward's.
+        budget: Upper limit on the FLOPs, as a share of the unmerged forward's.
         variant: The setting; None if the budget cannot be met.
-        unreachable: Why it cannot.
+        unreachable: Why the budget cannot be met; None if it can.
     """
 
     method: str
@@ -84,7 +78,7 @@ class Cell:
 
 
 def paper_setting(encoder: VisionEncoder, budget: float, _: Layers) -> Merging:
-    """vid-TLDR from the first layer on, with the paper's shares."""
+    """Return vid-TLDR from the first layer on, with the paper's shares."""
     return front_loaded(encoder, budget, placement(0), score="sharpness")
 
 
@@ -109,24 +103,29 @@ def merging_method(name: str) -> Method:
 def spread_method(name: str) -> Method:
     """Return a method of `SPREAD_METHODS`, in the layers of the default, pooled by mass."""
     choices = {"pooling": "mass", **SPREAD_METHODS[name]}
-    return Method(name, partial(_spread, merging, **choices), chooses_layers=False)
+    return Method(name, partial(_spread_out, merging, **choices), chooses_layers=False)
 
 
-def _spread(
+def _spread_out(
     meet: Callable[..., Variant], encoder: VisionEncoder, budget: float, _: Layers, **choices: Any
 ) -> Variant:
+    """Return what `meet` chooses for a budget in the layers of the default."""
     return meet(encoder, budget, default_layers(len(encoder.blocks), "ward"), **choices)
 
 
-#: Ablations of vid-TLDR's two parts; without both it is plain merging on x.
+#: vid-TLDR without one of its two parts; without both it is plain merging on x.
 ABLATIONS = tuple(merging_method(name) for name in ABLATION_NAMES)
 METHODS = (
     *map(spread_method, SPREAD_METHODS),
-    Method("default by tokens", partial(_spread, merging), chooses_layers=False),
+    Method("default by tokens", partial(_spread_out, merging), chooses_layers=False),
     Method(PAPER, paper_setting, chooses_layers=False),
     *(merging_method(name) for name in MERGING_METHODS if name not in ABLATION_NAMES),
     Method("random dropping", random_dropping),
-    Method("random dropping (spread)", partial(_spread, random_dropping), chooses_layers=False),
+    Method(
+        "random dropping (spread)",
+        partial(_spread_out, random_dropping),
+        chooses_layers=False,
+    ),
     Method("fewer frames", fewer_frames, chooses_layers=False),
     Method("lower resolution", lower_resolution, chooses_layers=False),
 )
@@ -163,7 +162,7 @@ def plan(
     unknown = sorted(set(methods or ()) - set(names))
     if unknown:
         raise ValueError(
-            f"`methods` must be of {', '.join(names)}, got {', '.join(unknown)}. Check the name."
+            f"`methods` must be among {', '.join(names)}, got {', '.join(unknown)}. Check the name."
         )
     cells: list[Cell] = []
     for method in (*METHODS, *ABLATIONS):
@@ -215,7 +214,7 @@ def validate_cells(depth: int, budgets: Sequence[float], placements: Sequence[La
     for budget in budgets:
         if not 0 < budget < 1:
             raise ValueError(
-                f"budgets must be in (0, 1), got {budget}. The unmerged model, 1, is always there."
+                f"`budgets` must be in (0, 1), got {budget}. The unmerged model is always measured."
             )
     for layers in placements:
         if not layers or not 0 <= layers[0] <= layers[-1] < depth:

@@ -15,9 +15,9 @@ class QualityOptions:
     Attributes:
         num_clips: Clips for each seed.
         seeds: Seeds of the world.
-        split: Split of the world; choices are made on `"validation"` and reported on `"test"`.
+        split: Split of the world: settings are chosen on `"validation"` and reported on `"test"`.
         batch_size: Clips per batch.
-        num_rounds: Timed pairs of each setting and the unmerged model; 0 disables timing.
+        num_rounds: Timed runs of each setting, in turn with the unmerged model; 0 for no timing.
         questions: `"hard"` asks only about motion and speed; `"all"` asks everything.
     """
 

@@ -13,17 +13,17 @@ from vidtldr.measure.gain import Gain
 
 __all__ = ["NUM_TIMED_CLIPS", "QualityResult", "Row", "Spread", "spread"]
 
-NUM_TIMED_CLIPS = 8  # in a batch, of noise: which tokens merge does not change the cost
+NUM_TIMED_CLIPS = 8  # a batch of noise: the time does not depend on which tokens merge
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure over several seeds.
+    """A figure over several seeds.
 
     Attributes:
-        mean: Their mean.
-        std: Their sample standard deviation; 0 for one seed.
-        values: Seed by seed.
+        mean: Mean over the seeds.
+        std: Sample standard deviation over the seeds; 0 for one seed.
+        values: The figure of each seed.
     """
 
     mean: float
@@ -33,26 +33,26 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """A method at a budget and its results; figures are empty if the budget is unreachable.
+    """A method at a budget and its results; there are no figures if the budget is out of reach.
 
     Attributes:
-        method: Its name.
+        method: Name of the method.
         layers: The layers that may merge, 0-based; None where not applicable.
-        budget: The most FLOPs, as a share of the unmerged forward's.
+        budget: Upper limit on the FLOPs, as a share of the unmerged forward's.
         setting: The method's setting.
-        unreachable: Why the budget cannot be met, if so.
+        unreachable: Why the budget cannot be met; None if it can.
         flop_ratio: The counted FLOP ratio.
         measures: Each figure that was measured, in percent, and the mean cosine with the unmerged
             model's embeddings; see `FIGURES` of `vidtldr.bench.quality`.
         change: Each figure minus the unmerged model's on the same clips.
-        behind_best: Each figure minus that of the method best in it at the same budget, on the same
-            clips; 0 for the best itself. None for the unmerged model.
-        over_vid_tldr: Each figure minus vid-TLDR's at the same budget, on the same clips, in the
-            same layers or, where it has no row in these, in those of its first row. None where it
-            has no row at that budget.
+        behind_best: Each figure minus the best at the same budget on the same clips; 0 for the
+            best method itself. None for the unmerged model.
+        over_vid_tldr: Each figure minus vid-TLDR's at the same budget on the same clips: that of
+            vid-TLDR in the same layers, or else that of its first row. None if vid-TLDR has no row
+            at that budget.
         timing: Median clips per second of the vision encoder, and of the unmerged one in the same
-            rounds; the speed-up, median, lowest and highest of neighbouring runs; whether the
-            machine was busy.
+            rounds; median, lowest and highest speed-up of neighbouring runs; whether the machine
+            was busy.
     """
 
     method: str
@@ -93,9 +93,9 @@ class QualityResult:
         unmerged: The unmerged model, at budget 1.
         rows: All other rows.
         gflops: GFLOPs of the unmerged vision encoder for one clip; 1 MAC = 2 FLOPs.
-        num_tokens: Tokens that enter its first layer.
-        seconds: Processor time that measuring took, summed over threads, processes and all runs
-            that this one went on from; without drawing clips and timing.
+        num_tokens: Number of tokens in its first layer.
+        seconds: Processor time of all measurements, summed over threads and processes, those read
+            from the store included; without drawing clips and timing.
         options: How much was measured.
     """
 
@@ -141,7 +141,7 @@ def _spread_of(values: Mapping[str, Any]) -> Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Summarise one figure over several seeds."""
+    """Summarise a figure over several seeds."""
     every = tuple(values)
     std = statistics.stdev(every) if len(every) > 1 else 0.0
     return Spread(statistics.fmean(every), std, every)

@@ -27,7 +27,11 @@ def time_variants(
     store: ResultStore,
     on_step: OnStep,
 ) -> dict[str, dict[str, float]]:
-    """Time each variant and the unmerged encoder in turn, by its name; none without rounds."""
+    """Time each variant in turn with the unmerged encoder; nothing if `num_rounds` is 0.
+
+    Returns:
+        The timing of each variant by its name; see `Row.timing`.
+    """
     timings: dict[str, dict[str, float]] = {}
     if num_rounds == 0:
         return timings

@@ -1,4 +1,4 @@
-"""Measure settings one after the other, here or in several processes."""
+"""Measure settings one after another, in this process or in several."""
 
 import os
 import pickle
@@ -19,11 +19,11 @@ from vidtldr.shapes.model import ShapesUMT
 
 __all__ = ["Examiner", "Task", "measure_tasks"]
 
-Task = tuple[int, Variant]  # a seed and a setting
+Task = tuple[int, Variant]  # seed and setting
 
 
 class Examiner:
-    """Measures settings; the clips of a seed are drawn once as long as the seed does not change.
+    """Measures settings; the clips of a seed are drawn once while the seed stays the same.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
@@ -53,15 +53,16 @@ class Examiner:
 def measure_tasks(
     model: ShapesUMT, options: QualityOptions, tasks: Sequence[Task], num_jobs: int
 ) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """Measure tasks and yield each with its result, in the order in which they are done.
+    """Measure tasks and yield each with its result, in order of completion.
 
-    Processes end at once where the loop over them ends early, and with this process.
+    The worker processes end at once if the caller stops iterating, or if this process ends.
 
     Args:
         model: In evaluation mode, unmerged, on its device.
         options: How much to measure.
-        tasks: What to measure; tasks of a seed are best kept together.
-        num_jobs: Processes, each of one thread; 1 measures in this one, with its threads.
+        tasks: What to measure; it is fastest if tasks of the same seed are adjacent.
+        num_jobs: Number of processes, each with one thread; 1 measures in this process with all of
+            its threads.
     """
     num_jobs = min(num_jobs, len(tasks))
     if num_jobs <= 1:
@@ -70,7 +71,7 @@ def measure_tasks(
             yield task, examiner.measure(task)
         return
     context = get_context("spawn")
-    alive, keep_alive = context.Pipe(duplex=False)  # when our end closes, the workers exit
+    alive, keep_alive = context.Pipe(duplex=False)  # workers exit when our end closes
     pool = ProcessPoolExecutor(
         num_jobs, context, _start_worker, (alive, pickle.dumps((model, options)))
     )
@@ -84,11 +85,11 @@ def measure_tasks(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_examiners: list[Examiner] = []  # of a worker process: one
+_examiners: list[Examiner] = []  # one in a worker process, none elsewhere
 
 
 def _start_worker(alive: Connection, pickled: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent says what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     Thread(target=_exit_with_parent, args=(alive,), daemon=True).start()
     torch.set_num_threads(1)
     _examiners.append(Examiner(*pickle.loads(pickled)))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidtldr.bench.quality import Spread, spread
+from vidtldr.bench.quality_result import Spread, spread
 from vidtldr.bench.saliency_scores import SCORES, reference_scores
 from vidtldr.models.umt.vision import VisionEncoder
 from vidtldr.shapes.exam import distinct_clips

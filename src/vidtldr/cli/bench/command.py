@@ -116,7 +116,7 @@ def quality(
         firsts, names = parse_first_layers(first_layers), parse_methods(methods)
         wanted.validate()
         validate_cache(cache)
-        from vidtldr.bench.quality import QualityOptions
+        from vidtldr.bench.quality_options import QualityOptions
         from vidtldr.cli.bench.run import run_quality_job
 
         options = QualityOptions(shapes.clips, seeds, shapes.split, batch, rounds, questions)

@@ -56,7 +56,7 @@ def dense_table(result: DenseResult, name: str, width: int) -> Table:
     Args:
         result: Result of `run_dense`.
         name: The figure, one of `SHOWN`.
-        width: Columns of the terminal; a wide one gets standard errors.
+        width: Columns of the terminal; standard errors are shown if it is wide.
     """
     title, factor, form = SHOWN[name]
     budgets = sorted({row.budget for row in result.rows}, reverse=True)
@@ -86,7 +86,7 @@ def score_table(result: DenseResult, width: int) -> Table:
 
 
 def dense_notes(result: DenseResult) -> Iterator[str]:
-    """Yield notes that readers of the tables need."""
+    """Yield the notes below the tables."""
     yield "Columns: FLOP ratio of the backbone. Layers count from 0."
     yield "Cosine distance: mean distance of patch features from the unmerged model's."
     yield "Map change: mean absolute change of the saliency map, whose values are 0 to 1."

@@ -149,8 +149,8 @@ def _quality_verdict(result: QualityResult, budget: float) -> str:
     name = f"the {DEFAULT}" if row.method == DEFAULT else row.method
     speed = "" if row.timing is None else f"; it runs {row.timing['speedup']:.2f}x as fast"
     return (
-        f"With {row.flop_ratio:.0%} of the operations {name} has R@1 {_r1(row)} %, the unmerged "
-        f"model {_r1(result.unmerged)} %, {_noise(row)}{speed}."
+        f"With {row.flop_ratio:.0%} of the operations, R@1 of {name} is {_r1(row)} % against "
+        f"{_r1(result.unmerged)} % unmerged, {_noise(row)}{speed}."
     )
 
 

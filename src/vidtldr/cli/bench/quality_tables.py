@@ -37,7 +37,7 @@ TARGET_BUDGET = 0.6
 
 
 def print_quality(console: Console, result: QualityResult) -> None:
-    """Print what R@1 loses at every budget, then every figure at the budget nearest 0.6."""
+    """Print the change of R@1 at every budget, then every figure at the budget nearest 0.6."""
     console.print(Text(quality_headline(result), style="bold"))
     console.print(change_table(result, "r1", console.width))
     console.print(budget_table(result, console.width))
@@ -67,7 +67,7 @@ def change_table(result: QualityResult, figure: str, width: int) -> Table:
     Args:
         result: Result of `run_quality`.
         figure: One of `COMPARED`.
-        width: Columns of the terminal; a wide one gets standard errors.
+        width: Columns of the terminal; standard errors are shown if it is wide.
     """
     budgets = sorted({row.budget for row in result.rows}, reverse=True)
     columns = ["layers", *(f"{budget:g}" for budget in budgets)]
@@ -114,7 +114,7 @@ def budget_table(result: QualityResult, width: int) -> Table:
 
 
 def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
-    """Yield notes that readers of the tables need; `width` as in `change_table`."""
+    """Yield the notes below the tables; `width` as in `change_table`."""
     yield MARKS_NOTE
     for method in ("fewer frames", "lower resolution"):
         rows = [row for row in result.rows if row.method == method and row.flop_ratio is not None]
@@ -126,12 +126,11 @@ def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
     if width < WIDTH_WITH_WORDS:
         yield "t>v, v>t: text to video and back. answ.: hard answers. descr.: hard labels."
     yield (
-        "hard answers: to questions about motion and speed. hard labels: the whole description, of "
-        "1,408, of clips of one object. Layers count from 0; the paper merges from 0 on."
+        "hard answers: questions about motion and speed only. hard labels: the whole description "
+        "of a clip of one object, out of 1,408. Layers count from 0; the paper merges from 0 on."
     )
     yield (
-        f"measuring took {duration(result.seconds)} of processor time, with the runs that this one "
-        "went on from"
+        f"measuring took {duration(result.seconds)} of processor time, interrupted runs included"
     )
     yield from _speed_notes(result)
 
@@ -139,7 +138,7 @@ def quality_notes(result: QualityResult, width: int) -> Iterable[str]:
 def _speed(row: Row) -> str:
     if row.gain is None:
         return "-"
-    mark = "" if row.budget == 1 else speed_mark(row.gain.change)  # of the unmerged model: 1
+    mark = "" if row.budget == 1 else speed_mark(row.gain.change)  # the unmerged model needs none
     return f"{mark}{row.gain.median:.2f}x"
 
 
@@ -148,7 +147,7 @@ def _speed_notes(result: QualityResult) -> Iterable[str]:
     here = [row for row in result.rows if row.budget == shown_budget(result)]
     gains = {row.method: row.gain for row in here if row.gain is not None}
     if gains:
-        yield "speed: clips a second of the vision encoder over the unmerged one's"
+        yield "speed: clips per second of the vision encoder, relative to the unmerged one"
     if any(gain.change == "unclear" for gain in gains.values()):
         yield SPEED_MARK_NOTE
     slow = {name: gain for name, gain in gains.items() if gain.change == "slower"}

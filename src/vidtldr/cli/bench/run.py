@@ -14,8 +14,9 @@ from rich.text import Text
 from vidtldr.baselines.schedules import placement
 from vidtldr.bench.attention_paths import PathTimes, measure_paths
 from vidtldr.bench.pareto import quality_plot
-from vidtldr.bench.quality import QualityOptions, run_quality
+from vidtldr.bench.quality import run_quality
 from vidtldr.bench.quality_methods import plan
+from vidtldr.bench.quality_options import QualityOptions
 from vidtldr.bench.saliency_plot import saliency_plot
 from vidtldr.bench.saliency_quality import SaliencyResult, run_saliency
 from vidtldr.bench.trained_shapes import load_shapes, load_shapes_encoder
@@ -64,9 +65,9 @@ def run_quality_job(
         budgets: FLOP ratios.
         firsts: First layer of each placement.
         methods: Names of the methods to run; None for all.
-        cache: Directory with earlier measurements; None for none.
+        cache: Directory of stored measurements; None for none.
         dtype: Name of the dtype of weights and clips.
-        num_jobs: Processes that measure.
+        num_jobs: Number of processes that measure.
 
     Returns:
         Whether every requested output was written; without matplotlib there is no plot.
