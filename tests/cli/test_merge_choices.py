@@ -9,7 +9,8 @@ from click.testing import Result
 from support.outcomes import one_error_line, rows
 
 from vidtldr.bundled import bundled_merge
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.config import MergeConfig
 
 Run = Callable[..., Result]

@@ -7,7 +7,6 @@ import typer
 
 from vidtldr.cli.bench.options import kept_measurements, parse_budgets
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import parse_counts
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -18,6 +17,7 @@ from vidtldr.cli.output_options import (
     validate_outputs,
 )
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, spread_options
+from vidtldr.cli.typed_values import parse_counts
 
 __all__ = ["MAX_DENSE_SIDE", "dense"]
 
