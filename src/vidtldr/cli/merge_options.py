@@ -115,6 +115,15 @@ class MergeOptions:
             "of the similarities: 0.3; default: 0.",
         ),
     ] = None
+    spare_norms: Annotated[
+        float | None,
+        typer.Option(
+            parser=checked(number_parser("--spare-norms", "x", "4")),
+            metavar="FACTOR",
+            help="Leave tokens alone whose norm is over so many times the clip's median: 4; "
+            "default: none.",
+        ),
+    ] = None
     metric: Annotated[
         str | None,
         typer.Option(
@@ -172,7 +181,7 @@ class MergeOptions:
 
     def choices(self) -> dict[str, Any]:
         """Return the typed score, metric and so on as fields of `MergeConfig`."""
-        names = ("score", "protect", "metric", "linkage", "pooling")
+        names = ("score", "protect", "spare_norms", "metric", "linkage", "pooling")
         typed = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.score == "none":
             typed["score"] = None
