@@ -3,26 +3,32 @@
 Does not import torch, so that the command line can check its arguments quickly.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
-from vidtldr.model_kind import ModelKind, as_json_object, as_model_kind
-from vidtldr.presets import PRESETS, validate_preset, validate_preset_for
-from vidtldr.schedule import (
-    r_from_ratio,
-    validate_flop_ratio,
-    validate_layers,
-    validate_num_tokens,
-    validate_protect,
-    validate_r,
-    validate_r_schedule,
-    validate_ratio_schedule,
-    validate_spare_norms,
-    validate_speedup,
+from vidtldr.config_amounts import BUDGETS, validated_amounts
+from vidtldr.config_choices import (
+    BY_THE_OTHERS,
+    SALIENCY_WEIGHTINGS,
+    SCORES,
+    Impl,
+    Linkage,
+    Metric,
+    Output,
+    Pooling,
+    Score,
+    Weighting,
+    following,
+    reopened,
+    validated_choices,
 )
+from vidtldr.config_dict import PROVENANCE, as_dict, fields_of
+from vidtldr.model_kind import ModelKind, as_json_object, as_model_kind
+from vidtldr.presets import validate_preset_for
+from vidtldr.schedule import r_from_ratio, validate_r
 
 __all__ = [
     "PROVENANCE",
@@ -37,39 +43,6 @@ __all__ = [
     "Score",
     "Weighting",
 ]
-
-Score = Literal["sharpness", "sharpness-per-head", "flatness", "received", "representation-shift"]
-SCORES: tuple[Score | None, ...] = (*get_args(Score), None)
-Metric = Literal["x", "keys", "random"]
-Linkage = Literal["ward", "cosine"]
-Weighting = Literal["masked-saliency", "saliency", "mask", "mass"]
-#: Those that read the score.
-SALIENCY_WEIGHTINGS: tuple[Weighting, ...] = ("masked-saliency", "saliency", "mask")
-Pooling = Literal["tokens", "mass"]
-Output = Literal["auto", "tokens", "grid"]
-
-#: Stands for a choice that follows from the others.
-_BY_THE_OTHERS: Any = "auto"
-_AMOUNTS = ("r", "ratio", "flop_ratio", "num_tokens", "speedup", "preset")
-_VALIDATED: dict[str, Callable[[Any], object]] = {
-    "r": validate_r_schedule,
-    "ratio": validate_ratio_schedule,
-    "flop_ratio": validate_flop_ratio,
-    "num_tokens": validate_num_tokens,
-    "speedup": validate_speedup,
-    "layers": validate_layers,
-    "protect": validate_protect,
-    "spare_norms": validate_spare_norms,
-    "made_for": as_model_kind,
-    "measured": as_json_object,
-}
-#: Fields that older files lack, and what was done then.
-_MEANT_BEFORE = {"output": "auto", "linkage": "cosine", "protect": 0.0}
-#: Fields from which linkage and weighting follow.
-_DECIDING = ("score", "metric", "protect")
-#: Fields that say where a config comes from, not what it merges.
-PROVENANCE = ("made_for", "measured")
-Impl = Literal["auto", "reference", "blocked", "native", "triton"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,10 +130,10 @@ class MergeConfig:
     num_tokens: int | None = None
     speedup: float | None = None
     layers: Sequence[int] | None = None
-    score: Score | None = _BY_THE_OTHERS
+    score: Score | None = BY_THE_OTHERS
     metric: Metric = "x"
-    linkage: Linkage = _BY_THE_OTHERS
-    weighting: Weighting = _BY_THE_OTHERS
+    linkage: Linkage = BY_THE_OTHERS
+    weighting: Weighting = BY_THE_OTHERS
     protect: float = 0.0
     spare_norms: float | None = None
     pooling: Pooling = "tokens"
@@ -171,66 +144,14 @@ class MergeConfig:
     measured: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
-        if self.preset is not None and self.r == PRESETS[validate_preset(self.preset)]:
-            given.remove("r")  # a copy of a config made from a preset
-        if len(given) != 1:
-            raise ValueError(
-                "`r`, `ratio`, `flop_ratio`, `num_tokens`, `speedup` and `preset` must be given "
-                f"one at a time, got {' and '.join(given) or 'none'}. Pass `flop_ratio=0.6` or "
-                "`r=[600, 200, 100]`."
-            )
-        if self.preset is not None:
-            object.__setattr__(self, "r", PRESETS[self.preset])
-        if self.layers is not None and not self.is_budget:
-            raise ValueError(
-                "`layers` must come with `flop_ratio`, `num_tokens` or `speedup`, got it with "
-                f"`{given[0]}`, which has an entry for each layer. Leave it out."
-            )
-        for name, validate in _VALIDATED.items():
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, validate(getattr(self, name)))
-        self._choose_by_the_others()
-        _validate_choice("score", self.score, (*get_args(Score), None))
-        _validate_choice("metric", self.metric, get_args(Metric))
-        _validate_choice("linkage", self.linkage, get_args(Linkage))
-        _validate_choice("weighting", self.weighting, get_args(Weighting))
-        self._validate_use_of_score()
-        _validate_choice("pooling", self.pooling, get_args(Pooling))
-        _validate_choice("output", self.output, get_args(Output))
-        if (self.pooling, self.output) == ("mass", "grid"):
-            raise ValueError(
-                "pooling must be 'tokens' with output='grid', got 'mass': on the grid every place "
-                "counts once. Leave one of them out."
-            )
-        _validate_choice("impl", self.impl, get_args(Impl))
-
-    def _choose_by_the_others(self) -> None:
-        for name, choice in self._defaults().items():
-            if getattr(self, name) == _BY_THE_OTHERS:
-                object.__setattr__(self, name, choice)
-
-    def _defaults(self) -> dict[str, Any]:
-        """What the choices are that nobody made, in the order in which they follow."""
-        score = "sharpness" if self.preset is not None else None
-        is_plain = (score if self.score == _BY_THE_OTHERS else self.score) is None
-        return {
-            "score": score,
-            "linkage": "ward" if is_plain and self.metric == "x" else "cosine",
-            "weighting": "mass" if self.protect else "masked-saliency",
-        }
-
-    def _validate_use_of_score(self) -> None:
-        if self.protect and self.score is None:
-            raise ValueError(
-                f"`protect` must come with a `score`, got {self.protect} and none. Pass "
-                "`score='sharpness'`."
-            )
-        if self.weighting == "mass" and self.score is not None and not self.protect:
-            raise ValueError(
-                f"`score` must be used, got {self.score!r} with `weighting='mass'`, which ignores "
-                "it. Pass `protect=0.3`, or `score=None`."
-            )
+        values = vars(self)
+        made = {**validated_amounts(values), **validated_choices(values)}
+        if self.made_for is not None:
+            made["made_for"] = as_model_kind(self.made_for)
+        if self.measured is not None:
+            made["measured"] = as_json_object(self.measured)
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         """Fields that differ from the defaults; a preset by its name only, no measurements."""
@@ -241,7 +162,7 @@ class MergeConfig:
     @property
     def chosen(self) -> dict[str, Any]:
         """The fields that differ from what they are if only the others are given, by name."""
-        defaults = {each.name: each.default for each in fields(self)} | self._defaults()
+        defaults = {each.name: each.default for each in fields(self)} | following(vars(self))
         values = {name: getattr(self, name) for name in defaults}
         return {name: value for name, value in values.items() if value != defaults[name]}
 
@@ -257,19 +178,12 @@ class MergeConfig:
         Raises:
             TypeError, ValueError: As the class itself.
         """
-        new = {name: choices.get(name, getattr(self, name)) for name in _DECIDING}
-        follow = []
-        if (new["score"], new["metric"]) != (self.score, self.metric):
-            follow.append("linkage")
-        starts_or_ends = bool(new["protect"]) != bool(self.protect)
-        if starts_or_ends or (self.weighting == "mass" and new["score"] != self.score):
-            follow.append("weighting")
-        return replace(self, **{**dict.fromkeys(follow, _BY_THE_OTHERS), **choices})
+        return replace(self, **{**reopened(vars(self), choices), **choices})
 
     @property
     def is_budget(self) -> bool:
         """Whether the counts depend on the model."""
-        return (self.flop_ratio, self.num_tokens, self.speedup) != (None, None, None)
+        return any(getattr(self, name) is not None for name in BUDGETS)
 
     @property
     def schedule(self) -> Sequence[int] | Sequence[float]:
@@ -341,13 +255,7 @@ class MergeConfig:
         indexes and results written then still have the same settings; `r` holds the counts of a
         preset.
         """
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if (value is not None or name == "score")
-            and name not in ("preset", *PROVENANCE)
-            and not (name in _MEANT_BEFORE and _MEANT_BEFORE[name] == value)
-        }
+        return as_dict(vars(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -357,21 +265,7 @@ class MergeConfig:
             TypeError: If `values` is not a mapping, or a value is of the wrong type.
             ValueError: If a key is not a field, or as the class itself.
         """
-        if not isinstance(values, Mapping):
-            raise TypeError(
-                f"values must map fields of MergeConfig to values, got {values!r}. Write "
-                '{"r": [600, 200, 100]}.'
-            )
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(
-                f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check "
-                "the name."
-            )
-        # Whoever names the score but no linkage wrote before there was another.
-        implied = {"linkage": "cosine"} if "score" in values else {}
-        return cls(**{**implied, **values})
+        return cls(**fields_of(values, [field.name for field in fields(cls)]))
 
     @staticmethod
     def from_pretrained(
@@ -451,8 +345,3 @@ class MergeConfig:
 
         config = self if model is None else recorded(self, model)
         return push_config(config, repo_id, private=private, token=token, create_pr=create_pr)
-
-
-def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}. Choose one of them.")

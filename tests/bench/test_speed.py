@@ -77,6 +77,8 @@ def test_a_variant_is_named_once_and_brings_what_it_is_compared_with() -> None:
     tome = MergeConfig(r=[9], score=None, metric="keys")
     assert "ToMe" not in speed_variants(tome)
     assert speed_variants(tome)["materialised"].reference == "merged by sharpness"
+    spared = MergeConfig(r=[9], score="sharpness", spare_norms=4)  # the authors' code spares none
+    assert speed_variants(spared)["materialised"].reference == "merged by sharpness"
 
 
 def test_what_is_drawn_by_chance_is_compared_with_no_other_draw() -> None:

@@ -11,8 +11,9 @@ from support.outcomes import one_error_line
 
 import vidtldr
 from vidtldr.cli.bench.method_options import parse_budgets
-from vidtldr.cli.model_options import MergeOptions, parse_counts, parse_number, parse_shares
+from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.tune.command import parse_target
+from vidtldr.cli.typed_values import parse_counts, parse_number, parse_shares
 from vidtldr.config import MergeConfig
 from vidtldr.tasks.model_spec import canonical_dtype, validate_device
 

@@ -26,6 +26,7 @@ BY_DATA = {
     "num_tokens": "the tokens of the model",
     "flop_ratio": "1",
     "protect": "100",
+    "spare_norms": "the largest norm that there is",
     "speedup": "what can be reached",
     "time_limit": "the video",
 }

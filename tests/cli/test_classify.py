@@ -16,7 +16,7 @@ from support.outcomes import one_error_line, rows
 from transformers import VideoMAEForVideoClassification
 
 import vidtldr
-from vidtldr.cli.model_options import MergeOptions
+from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.config import MergeConfig, Metric, Pooling, Score
 from vidtldr.video.decode import read_clip
 from vidtldr.video.sampling import Sampling

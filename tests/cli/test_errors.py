@@ -11,7 +11,7 @@ import typer
 
 from vidtldr.cache import cache_directory
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.model_options import parse_counts
+from vidtldr.cli.typed_values import parse_counts
 from vidtldr.config import MergeConfig
 from vidtldr.files import whole_file, write_json
 from vidtldr.models.umt.config import UMTConfig

@@ -229,13 +229,18 @@ def test_without_a_score_it_says_that_there_is_no_saliency_and_how_to_see_it(
             "sharpness, metric x, linkage cosine, protect 0.3",
         ),
         (
+            ["--spare-norms", "4"],
+            "no score on x, outliers spared",
+            "none, metric x, linkage ward, spare norms 4",
+        ),
+        (
             ["--score", "received", "--linkage", "ward"],
             "received on x",
             "received, metric x, linkage ward",
         ),
     ],
 )
-def test_other_linkages_and_protection_are_named(
+def test_other_linkages_protection_and_sparing_are_named(
     run: Run, clip: Path, tmp_path: Path, flags: list[str], name: str, choices: str
 ) -> None:
     page = tmp_path / "a.html"

@@ -1,53 +1,33 @@
 """Qwen-VL: packed frames of one size merge alike, and mergers at every depth read the grid."""
 
-import copy
-import pickle
-import threading
 import warnings
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from support.encoder_oracle import DEFAULT, PAPER, PROTECTED, Parts, merged_tokens
-from support.tiny_qwen import DEEPSTACK, MODULES, Grid, language_model, patches, prompt, tower
+from support.every_family import equal
+from support.tiny_qwen import (
+    DEEPSTACK,
+    SEVERAL_SIZES,
+    TOWERS,
+    VIDEO_OF_THREE,
+    Grid,
+    close,
+    in_float64,
+    language_model,
+    outputs,
+    patches,
+    prompt,
+    tower,
+)
 from torch import Tensor
 
 import vidtldr
-from vidtldr.budget.counts import forward_costs
-from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host
-from vidtldr.measure.flops import count_flops
 from vidtldr.visualize.patch_grid import find_patch_grid
 
-TOWERS = list(MODULES)
 MODELS = ["Qwen2VL", "Qwen3VL"]
-VIDEO_OF_THREE: list[Grid] = [(3, 4, 6)]
-SEVERAL_SIZES: list[Grid] = [(1, 4, 6), (1, 4, 4)]
-
-
-@torch.no_grad()
-def outputs(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """Logits, or what a tower hands to its language model and the grid itself."""
-    found = model(**inputs)
-    if "logits" in found:
-        return [found.logits]
-    deepstack = found.get("deepstack_features") or []
-    return [found.pooler_output, found.last_hidden_state, *deepstack]
-
-
-def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    return len(one) == len(other) and all(map(torch.equal, one, other))
-
-
-def close(one: Sequence[Tensor], other: Sequence[Tensor], atol: float) -> bool:
-    pairs = zip(one, other, strict=True)
-    return all(torch.allclose(a, b, atol=atol, rtol=0) for a, b in pairs)
-
-
-def in_float64(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
 
 
 def parts_of(block: Any, cos: Tensor, sin: Tensor) -> Parts:
@@ -246,68 +226,6 @@ def test_an_unmerged_tower_is_traced_by_frames() -> None:
     assert trace.mass.shape == (3, 24)
 
 
-@pytest.mark.parametrize(
-    ("name", "score"),
-    [("Qwen3VL", "representation-shift"), *((name, "sharpness") for name in TOWERS)],
-)
-def test_flop_budgets_agree_with_the_counter(name: str, score: Any) -> None:
-    config = MergeConfig(r=(5, 0, 4), score=score)
-    model = tower(name)
-    costs = forward_costs(find_host(model), config, num_mergeable=24)
-    inputs = patches(VIDEO_OF_THREE)
-    assert count_flops(lambda: outputs(model, inputs)) == 3 * costs.flops()
-    vidtldr.apply_patch(model, config)
-    assert count_flops(lambda: outputs(model, inputs)) == 3 * costs.flops(config.r)
-
-
-@pytest.mark.parametrize("flop_ratio", [0.6, 0.8])
-def test_a_flop_budget_is_met_at_every_size(flop_ratio: float) -> None:
-    model = tower("Qwen3VL", depth=8)
-    calls = [patches([(2, 8, 8)]), patches([(1, 6, 10), (1, 10, 6)]), patches([(1, 2, 4)])]
-    unmerged = [count_flops(partial(outputs, model, each)) for each in calls]
-    vidtldr.apply_patch(model, flop_ratio=flop_ratio)
-    for _ in range(2):
-        for inputs, full in zip(calls, unmerged, strict=True):
-            with vidtldr.trace(model) as trace:
-                share = count_flops(partial(outputs, model, inputs)) / full
-            assert share <= flop_ratio
-            num_places = trace.source.shape[1]
-            one_token = 1 / num_places  # of 8 layers: one more would be too many
-            assert share > flop_ratio - one_token
-            assert set(trace.layers) <= set(range(6))
-    described = vidtldr.describe(model)
-    assert (described.r, described.num_tokens, described.flop_ratio) == (None, None, None)
-    assert "flop_ratio" in str(described)
-
-
-def test_a_budget_uses_the_layers_that_it_is_given() -> None:
-    model = vidtldr.apply_patch(tower("Qwen3VL"), flop_ratio=0.8, layers=[1, 3])
-    assert "forward" not in vars(find_host(model).blocks[0])
-    with vidtldr.trace(model) as trace:
-        outputs(model, patches(VIDEO_OF_THREE))
-    assert set(trace.layers) <= {1, 3}
-    assert trace.num_tokens[0] == 24 > trace.num_tokens[1]
-    with pytest.raises(ValueError, match=r"`layers` must be in \[0, 3\]"):
-        vidtldr.apply_patch(model, flop_ratio=0.8, layers=[4])
-
-
-def test_a_budget_that_a_size_cannot_meet_names_the_limit() -> None:
-    model = tower("Qwen3VL")
-    before = outputs(model, patches(VIDEO_OF_THREE))
-    vidtldr.apply_patch(model, flop_ratio=0.1)
-    with pytest.raises(
-        ValueError, match=r"`flop_ratio` must be at least 0\.\d+ where layers 0, 1, 2"
-    ):
-        outputs(model, patches(VIDEO_OF_THREE))
-    assert equal(outputs(vidtldr.remove_patch(model), patches(VIDEO_OF_THREE)), before)
-
-
-@pytest.mark.parametrize("budget", [{"num_tokens": 12}, {"speedup": 1.2}])
-def test_other_budgets_need_a_fixed_number_of_tokens(budget: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be used on a model of a fixed number of tokens"):
-        vidtldr.apply_patch(tower("Qwen3VL"), **budget)
-
-
 @pytest.mark.parametrize("build", [tower, language_model])
 def test_fewer_tokens_for_the_language_model_are_refused(build: Any) -> None:
     model = build("Qwen3VL")
@@ -325,68 +243,6 @@ def test_half_types_stay_finite(dtype: torch.dtype) -> None:
         assert all(x.isfinite().all() for x in outputs(model, inputs))
 
 
-def test_a_patch_that_is_removed_midway_ends_as_it_began() -> None:
-    model: Any = tower("Qwen3VL")
-    inputs = patches(VIDEO_OF_THREE)
-    before = outputs(model, inputs)
-    expected = outputs(vidtldr.apply_patch(model, flop_ratio=0.75), inputs)
-    found: list[list[Tensor]] = []
-    at_merger, removed = threading.Event(), threading.Event()
-
-    def wait(*_: object) -> None:
-        at_merger.set()
-        assert removed.wait(20)
-
-    handle = model.deepstack_merger_list[0].register_forward_pre_hook(wait)
-    thread = threading.Thread(target=lambda: found.append(outputs(model, inputs)))
-    thread.start()
-    assert at_merger.wait(20)
-    handle.remove()
-    vidtldr.remove_patch(model)
-    assert equal(outputs(model, inputs), before)
-    removed.set()
-    thread.join()
-    assert equal(found[0], expected)
-    assert equal(outputs(model, inputs), before)
-
-
-def test_copies_and_threads_merge_alike(tmp_path: Any) -> None:
-    model: Any = vidtldr.apply_patch(tower("Qwen3VL"), flop_ratio=0.75)
-    inputs = patches(VIDEO_OF_THREE)
-    expected = outputs(model, inputs)
-    model.save_pretrained(tmp_path)
-    again = vidtldr.apply_patch(type(model).from_pretrained(tmp_path).eval(), flop_ratio=0.75)
-    for other in (again, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-        assert equal(outputs(other, inputs), expected)
-    found: dict[int, list[Tensor]] = {}
-    threads = [
-        threading.Thread(target=lambda i=i: found.update({i: outputs(model, inputs)}))
-        for i in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(equal(found[i], expected) for i in range(4))
-
-
-@pytest.mark.parametrize("grids", [VIDEO_OF_THREE, SEVERAL_SIZES])
-@pytest.mark.filterwarnings("ignore:the images or frames of one call")
-def test_gradient_checkpointing_gives_the_same_gradients(grids: list[Grid]) -> None:
-    model: Any = vidtldr.apply_patch(tower("Qwen3VL"), r=[5, 0, 4]).train()
-    gradients = []
-    for checkpointed in (False, True):
-        if checkpointed:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.zero_grad()
-        out = model(**patches(grids))
-        sum(x.square().mean() for x in (out.pooler_output, *out.deepstack_features)).backward()
-        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys() != set()
-    for key, gradient in gradients[0].items():
-        assert torch.allclose(gradient, gradients[1][key], atol=1e-5, rtol=1e-4), key
-
-
 @torch.no_grad()
 def test_hidden_states_have_a_token_for_every_place() -> None:
     model = tower("Qwen3VL")
@@ -397,35 +253,6 @@ def test_hidden_states_have_a_token_for_every_place() -> None:
     assert [x.shape for x in after] == [x.shape for x in before]
     for x, num_left in zip(after, [24, 19, 19, 15, 15], strict=False):
         assert [len(frame.unique(dim=0)) for frame in x.unflatten(0, (3, 24))] == [num_left] * 3
-
-
-@pytest.mark.slow
-def test_it_compiles_in_one_graph_of_each_size_where_sizes_are_computed_before() -> None:
-    """The family's own blocks do not with SDPA."""
-    from transformers import vision_utils
-
-    torch._dynamo.reset()  # or the other models count towards the limit of graphs
-    model = vidtldr.apply_patch(tower("Qwen3VL"), flop_ratio=0.75)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=False)
-
-    def of(grids: list[Grid]) -> dict[str, Tensor]:
-        inputs = patches(grids)
-        sizes = inputs["grid_thw"]
-        places = vision_utils.get_vision_interpolation_indices_and_weights(
-            sizes, num_grid_per_side=6, align_corners=True, spatial_merge_size=2
-        )
-        return inputs | {
-            "interp_indices": places[0],
-            "interp_weights": places[1],
-            "position_ids": vision_utils.get_vision_position_ids(sizes, 2),
-            "cu_seqlens": vision_utils.get_vision_cu_seqlens(sizes),
-        }
-
-    for grids in (VIDEO_OF_THREE, [(2, 4, 4)]):
-        found = outputs(compiled, of(grids))
-        assert close(found, outputs(model, of(grids)), atol=1e-4)
-    with pytest.raises(RuntimeError, match="must all have the same number of patches in a"):
-        outputs(compiled, of([(1, 4, 4), (1, 2, 8), (1, 4, 6), (1, 2, 4)]))
 
 
 def test_a_packed_family_is_not_drawn() -> None:

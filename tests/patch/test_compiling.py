@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_models import TRANSFORMERS, clips, videomae, vivit
+from support.tiny_models import TRANSFORMERS, clips, logits, videomae, vivit
 from torch import nn
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError, InvalidCxxCompiler, TritonMissing
 
+import vidtldr
 from vidtldr.config import MergeConfig
 from vidtldr.ops import cpp_compiler as cpp_compiler_module
 from vidtldr.ops.cpp_compiler import cpp_compiler
@@ -28,6 +29,17 @@ def test_a_compiled_model_is_one_graph_with_the_outputs_of_the_eager_one(build: 
         expected = [variant(pixel_values=clips()).logits for variant in variants]
         compiled = [compile_model(variant)(pixel_values=clips()).logits for variant in variants]
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("build", [videomae, vivit])
+def test_a_patched_model_compiles_to_one_graph(build: Any) -> None:
+    if build is vivit and TRANSFORMERS < (5, 18):
+        with pytest.raises(Exception, match=r"and before 5\.18 in torch\.compile"):
+            logits(torch.compile(vidtldr.apply_patch(build(), r=[0, 9, 5]), fullgraph=True))
+        return
+    model = vidtldr.apply_patch(build(num_hidden_layers=3), r=[0, 9, 5])
+    expected = logits(model)
+    assert torch.allclose(logits(torch.compile(model, fullgraph=True)), expected, atol=1e-3)
 
 
 @pytest.mark.usefixtures("compiler")

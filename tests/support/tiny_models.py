@@ -48,3 +48,9 @@ def vivit(**config: Any) -> nn.Module:
 def clips(batch: int = 2, seed: int = 0) -> Tensor:
     """Pixel values (B, T, 3, S, S) of clips that differ."""
     return torch.randn(batch, 6, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def logits(model: nn.Module, pixel_values: Tensor | None = None) -> Tensor:
+    """What a classifier says of these clips, or of `clips()`."""
+    return model(pixel_values=clips() if pixel_values is None else pixel_values).logits

@@ -21,7 +21,10 @@ MODULES = {
     "Qwen3_5": "qwen3_5",
     "Qwen3_5Moe": "qwen3_5_moe",
 }
+TOWERS = list(MODULES)
 DEEPSTACK = {"Qwen3VL": [1, 2], "Qwen3VLMoe": [1, 2]}
+VIDEO_OF_THREE: list[Grid] = [(3, 4, 6)]
+SEVERAL_SIZES: list[Grid] = [(1, 4, 6), (1, 4, 4)]
 TEXT: dict[str, Any] = {
     "vocab_size": 128,
     "hidden_size": 32,
@@ -108,3 +111,22 @@ def prompt(images: Sequence[Grid] = (), videos: Sequence[Grid] = ()) -> dict[str
 def _module(kind: str, name: str) -> Any:
     package = MODULES[name]
     return importlib.import_module(f"transformers.models.{package}.{kind}_{package}")
+
+
+@torch.no_grad()
+def outputs(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Logits, or what a tower hands to its language model and the grid itself."""
+    found = model(**inputs)
+    if "logits" in found:
+        return [found.logits]
+    deepstack = found.get("deepstack_features") or []
+    return [found.pooler_output, found.last_hidden_state, *deepstack]
+
+
+def close(one: Sequence[Tensor], other: Sequence[Tensor], atol: float) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(torch.allclose(a, b, atol=atol, rtol=0) for a, b in pairs)
+
+
+def in_float64(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}

@@ -42,8 +42,9 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
     Args:
         config: The schedule, and the score and metric of `merged`.
     """
-    plain = config.choosing(score=None, metric="x", protect=0.0)
-    paper = config.choosing(score="sharpness", metric="x", protect=0.0, linkage="cosine")
+    bare = config.choosing(score=None, protect=0.0, spare_norms=None)
+    plain = bare.choosing(metric="x")
+    paper = plain.choosing(score="sharpness", linkage="cosine")
     # Random merging differs in every forward.
     merged_again = None if config.metric == "random" else MERGED
     variants = [
@@ -63,7 +64,7 @@ def speed_variants(config: MergeConfig) -> Mapping[str, SpeedVariant]:
         if scored != config:
             name = f"merged by {score or 'nothing'}"
             variants.append(SpeedVariant(name, lambda m, scored=scored: merged_twin(m, scored)))  # type: ignore[misc]
-    tome = config.choosing(score=None, metric="keys", protect=0.0, linkage="cosine")
+    tome = bare.choosing(metric="keys", linkage="cosine")
     if tome != config:
         variants.append(SpeedVariant("ToMe", lambda m: merged_twin(m, tome)))
     # With another score there is no variant to equal.

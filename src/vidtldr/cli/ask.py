@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache
 from vidtldr.cli.run_options import (
     MAX_ROUNDS,

@@ -11,12 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vidtldr.cli.errors import clear_errors
-from vidtldr.cli.model_options import (
-    UNMERGED_NOTE,
-    MergeOptions,
-    ModelOptions,
-    saved_note,
-)
+from vidtldr.cli.merge_options import UNMERGED_NOTE, MergeOptions, saved_note
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import (
     Output,
     Reads,

@@ -13,7 +13,8 @@ from rich.text import Text
 
 import vidtldr
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import PARQUET_FILE, PARQUET_HELP, Output, Writes, validate_outputs
 from vidtldr.cli.run_options import (
     CompileOption,

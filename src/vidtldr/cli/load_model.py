@@ -9,7 +9,8 @@ import typer
 from torch import nn
 
 from vidtldr.budget.counts import resolve_budget
-from vidtldr.cli.model_options import SUGGESTED, UNMERGED_NOTE, ModelOptions, saved_note
+from vidtldr.cli.merge_options import SUGGESTED, UNMERGED_NOTE, saved_note
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.terminal import in_flags, one_line, say_compiled, status
 from vidtldr.config import MergeConfig
 from vidtldr.hosts.registry import find_host

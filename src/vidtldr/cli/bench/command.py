@@ -27,7 +27,7 @@ from vidtldr.cli.bench.options import (
     validate_weights,
 )
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions
+from vidtldr.cli.merge_options import MergeOptions
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,
@@ -46,6 +46,7 @@ from vidtldr.cli.run_options import (
     spread_options,
     with_old_names,
 )
+from vidtldr.cli.typed_values import parse_counts
 
 __all__ = ["app", "latency", "memory", "paths"]
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from vidtldr.cli.model_options import parse_counts, parse_shares
 from vidtldr.cli.output_options import Reads
+from vidtldr.cli.typed_values import parse_counts, parse_shares
 
 __all__ = [
     "BudgetsOption",

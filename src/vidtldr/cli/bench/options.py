@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from vidtldr.cli.model_options import parse_counts
 from vidtldr.cli.output_options import Reads
 from vidtldr.cli.run_options import MAX_FRAMES, MAX_THREADS, DeviceOption
+from vidtldr.cli.typed_values import parse_counts
 from vidtldr.tasks.model_spec import DTYPE_NAMES, canonical_dtype
 
 __all__ = [

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import LabelsOption, ModelOptions, TemplateOption
 from vidtldr.cli.run_options import (
     MAX_ROUNDS,
     CompareOption,

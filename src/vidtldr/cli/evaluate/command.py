@@ -9,7 +9,8 @@ import typer
 
 from vidtldr.cli.classify.command import validate_model
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import LabelsOption, MergeOptions, ModelOptions, TemplateOption
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import LabelsOption, ModelOptions, TemplateOption
 from vidtldr.cli.output_options import (
     JSON_FILE,
     JSON_HELP,

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from vidtldr.cli.index.command import PipelineOptions
 from vidtldr.cli.load_model import BUNDLED_NOTE, notes_on_stderr
-from vidtldr.cli.model_options import UNMERGED_NOTE, MergeOptions, ModelOptions, saved_note
+from vidtldr.cli.merge_options import UNMERGED_NOTE, MergeOptions, saved_note
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.terminal import (
     counted,

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import Reads, validate_cache
 from vidtldr.cli.run_options import (
     VIDEOS_HELP,

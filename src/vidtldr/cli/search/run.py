@@ -11,7 +11,8 @@ from rich.text import Text
 
 from vidtldr.cli.index.run import IndexModel, typed_model
 from vidtldr.cli.load_model import load_embedder, load_retrieval, say_if_unmerged
-from vidtldr.cli.model_options import MergeOptions, ModelOptions
+from vidtldr.cli.merge_options import MergeOptions
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
 from vidtldr.cli.search.command import IndexSearchOptions
 from vidtldr.cli.terminal import (

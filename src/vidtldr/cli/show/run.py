@@ -228,8 +228,10 @@ def show_clip(
 def _rival_of(config: MergeConfig) -> MergeConfig:
     """Return ToMe with the same schedule or, for ToMe, vid-TLDR."""
     if config.score is None and config.metric == "keys":
-        return config.choosing(score="sharpness", metric="x", linkage="cosine")
-    return config.choosing(score=None, metric="keys", protect=0.0, linkage="cosine")
+        return config.choosing(score="sharpness", metric="x", spare_norms=None, linkage="cosine")
+    return config.choosing(
+        score=None, metric="keys", protect=0.0, spare_norms=None, linkage="cosine"
+    )
 
 
 TOME, VID_TLDR, BY_SIMILARITY = "ToMe", "vid-TLDR", "Merging by similarity"
@@ -252,8 +254,9 @@ _NO_SALIENCY = "without a score there is no saliency to show; --score sharpness 
 def _name_of(config: MergeConfig) -> str:
     weighting = None if config.score is None else config.weighting
     choices = (config.score, config.metric, config.linkage, weighting)
-    named = None if config.protect else _NAMES.get(choices)
+    named = None if config.protect or config.spare_norms else _NAMES.get(choices)
     others = ", protected" if config.protect else ""
+    others += ", outliers spared" if config.spare_norms else ""
     return named or f"{config.score or 'no score'} on {config.metric}{others}"
 
 

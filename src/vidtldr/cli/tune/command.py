@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 import typer
 
 from vidtldr.cli.errors import SOME_INPUTS_FAILED, clear_errors
-from vidtldr.cli.model_options import ModelOptions, parse_number
+from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.output_options import (
     JSON_FILE,
     Output,
@@ -25,6 +25,7 @@ from vidtldr.cli.run_options import (
     find_videos,
     spread_options,
 )
+from vidtldr.cli.typed_values import parse_number
 from vidtldr.config_file import CONFIG_FILE
 from vidtldr.files import is_stream
 from vidtldr.tasks.labels import parse_labels
