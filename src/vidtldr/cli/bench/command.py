@@ -46,7 +46,6 @@ from vidtldr.cli.run_options import (
     spread_options,
     with_old_names,
 )
-from vidtldr.cli.typed_values import parse_counts
 
 __all__ = ["app", "latency", "memory", "paths"]
 

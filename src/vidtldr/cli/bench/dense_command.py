@@ -26,7 +26,6 @@ from vidtldr.cli.output_options import (
     validate_outputs,
 )
 from vidtldr.cli.run_options import MAX_FRAMES, DeviceOption, spread_options
-from vidtldr.cli.typed_values import parse_counts
 
 __all__ = ["dense"]
 
