@@ -65,7 +65,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert "random dropping" in done.stdout
     assert "…" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "note: 2 clips, of which 1 searched and 1 held out, say little" in done.stderr
+    assert "note: 2 clips, 1 searched and 1 held out, say little" in done.stderr
     assert "wrote" in done.stderr
     config = MergeConfig.from_pretrained(tmp_path)
     assert config.r is not None

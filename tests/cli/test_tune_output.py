@@ -40,7 +40,7 @@ def test_wide_terminals_show_counts_and_the_range_of_rounds() -> None:
     assert "210,0,150" in text
     assert "1.58x" in text
     assert "Its rounds differ" not in text
-    assert "Its rounds differ by up to 0.13." in printed(80, None).replace("\n", " ")
+    assert "Its rounds differ by up to 0.13." in " ".join(printed(80, None).split())
 
 
 @pytest.mark.parametrize(("width", "kept_name"), [(80, None), (140, None), (140, "R@1")])
@@ -54,8 +54,8 @@ def test_the_drift_on_both_kinds_of_clips_is_shown_with_the_error_of_the_first(
     assert "0.0099" in line
     words = " ".join(text.split())
     assert words.startswith("15 clips, 8 searched and 7 held out; unmerged")
-    assert "mean over the 7 clips held out, on which nothing was tried until all was" in words
-    assert "the same over the 8 clips that decided what is chosen" in words
+    assert "mean over the 7 held-out clips, which were not run until all was" in words
+    assert "mean over the 8 search clips, by which all was chosen" in words
 
 
 def test_a_narrow_table_with_kept_answers_says_how_large_the_errors_are() -> None:
@@ -79,8 +79,8 @@ def test_a_target_that_is_missed_on_the_clips_held_out_is_said() -> None:
     missed = replace(result, chosen=moved, rows=rows)
     [doubt] = tuning_doubts(missed)
     assert doubt.startswith(
-        "the schedule does not keep drift=0.015 on the clips held out: it drifts 0.016 there, and "
-        "0.0099 on those searched. "
+        "the schedule misses drift=0.015 on the held-out clips: its drift is 0.016 there and "
+        "0.0099 on the search clips. "
     )
     assert tuning_doubts(replace(missed, target=Target("flop-ratio", 0.7))) == []
 

@@ -12,6 +12,7 @@ from vidtldr.config import MergeConfig
 from vidtldr.measure.busyness import IDLE, BusyReport
 from vidtldr.measure.result_store import ResultStore
 from vidtldr.measure.timing import Timing
+from vidtldr.tune import finalists as finalists_module
 from vidtldr.tune import search as search_module
 from vidtldr.tune import timing as timing_module
 from vidtldr.tune.board import Board, Guess
@@ -92,7 +93,7 @@ def test_ways_that_were_varied_are_two_and_among_the_guesses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: list[tuple[Board, list[Way]]] = []
-    timed = search_module._timed
+    timed = search_module.time_finalists
 
     def predicted(board: Board, *_: object) -> list[Way]:
         for way in leaders:
@@ -107,7 +108,7 @@ def test_ways_that_were_varied_are_two_and_among_the_guesses(
         return sorted(ways, key=lambda way: way.method.metric != "keys")
 
     monkeypatch.setattr(search_module, "_leaders", predicted)
-    monkeypatch.setattr(search_module, "_timed", watched)
+    monkeypatch.setattr(search_module, "time_finalists", watched)
     monkeypatch.setattr(Board, "best_first", keys_first)
     trials = Trials(subject, tuned_clips, ResultStore(file))
     search(trials, held_out, Target("flop-ratio", 0.7), num_rounds=1)
@@ -123,8 +124,8 @@ def test_ways_that_were_varied_are_two_and_among_the_guesses(
 def test_each_round_has_more_clips_than_the_one_before_while_there_are_more(
     num_clips: int, few: int, some: int
 ) -> None:
-    assert search_module._few(num_clips) == few
-    assert search_module._some(num_clips) == some
+    assert search_module._num_first_round(num_clips) == few
+    assert search_module._num_second_round(num_clips) == some
 
 
 @pytest.mark.parametrize("best", ["tokens", "mass"])
@@ -253,15 +254,15 @@ def test_a_speedup_is_met_closely_on_a_device_that_is_not_as_predicted(
 
     monkeypatch.setattr(Board, "_speedup", predicted)
     monkeypatch.setattr(Board, "guesses", guesses_of_all)
-    monkeypatch.setattr(search_module, "time_points", timed)
+    monkeypatch.setattr(finalists_module, "time_points", timed)
     trials = Trials(subject, tuned_clips, ResultStore(file))
     found = search(trials, held_out, Target("speedup", 1.3), num_rounds=1)
     fast = [row for row in found.rows if row.kind == TUNED and row.speedup >= 1.3]
-    assert min(row.speedup for row in fast) <= 1.3 * search_module.LITTLE_FASTER
+    assert min(row.speedup for row in fast) <= 1.3 * finalists_module.LITTLE_FASTER
     assert found.chosen is not None
     assert found.chosen.drift == min(row.drift for row in fast)
     assert calls[1:] == [1] * (len(calls) - 1)
-    assert len(calls) <= 1 + search_module.NUM_CORRECTIONS
+    assert len(calls) <= 1 + finalists_module.NUM_CORRECTIONS
 
 
 def timed_point(point: Point, speedup: float) -> TimedPoint:
@@ -295,12 +296,12 @@ def test_what_would_be_chosen_is_corrected(
         rows.append(timed_point(point, speedups[name]))
     asked: list[tuple[Way, float]] = []
     monkeypatch.setattr(Board, "predicted", lambda *_: 2.0)
-    monkeypatch.setattr(search_module, "_add_for_speedup", lambda _, *rest: asked.append(rest))
-    search_module._correction(board, list(ways.values()), rows, Target("speedup", 1.0))
+    monkeypatch.setattr(finalists_module, "add_for_speedup", lambda _, *rest: asked.append(rest))
+    finalists_module._correction(board, list(ways.values()), rows, Target("speedup", 1.0))
     if corrected is None:
         assert not asked
     else:
-        needed = 2.0 / speedups[corrected] * search_module.CLEARLY_FASTER
+        needed = 2.0 / speedups[corrected] * finalists_module.CLEARLY_FASTER
         assert asked == [(ways[corrected], pytest.approx(needed))]
 
 

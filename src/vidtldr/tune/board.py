@@ -16,7 +16,7 @@ from vidtldr.tune.ways import Way, flop_ratio_of
 
 __all__ = ["Board", "Guess"]
 
-_Timed = tuple[str | None, str, str, bool]
+_LayerMethod = tuple[str | None, str, str, bool]  # what the time of a merging layer depends on
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Guess:
 
 
 class Board:
-    """The points tried on all clips of the search, and the layer times of the device.
+    """The points tried on all search clips, and the layer times of the device.
 
     Args:
         trials: Runs the settings.
@@ -52,8 +52,8 @@ class Board:
         self.model = trials.subject.model
         self.host = find_host(self.model)
         self.points: list[Point] = []
-        self._latency: dict[_Timed, LatencyModel] = {}
-        self._timed: set[_Timed] = set()
+        self._latency: dict[_LayerMethod, LatencyModel] = {}
+        self._timed: set[_LayerMethod] = set()
 
     def fits(self, way: Way, flop_ratio: float) -> bool:
         """Whether the layers of a way can reach this budget."""
@@ -99,11 +99,11 @@ class Board:
         return self._speedup(way.at(self.model, flop_ratio).config)
 
     def guesses(self) -> list[Guess]:
-        """Tuned points whose score and metric already have measured layer times."""
+        """Return the tuned points whose layers are already timed, with their predicted speed-up."""
         return [
             Guess(point, self._speedup(point.config))
             for point in self.of_kind(TUNED)
-            if point.config is not None and _timed_as(point.config) in self._timed
+            if point.config is not None and _layer_method(point.config) in self._timed
         ]
 
     def _speedup(self, config: MergeConfig) -> float:
@@ -113,18 +113,17 @@ class Board:
             "num_threads": torch.get_num_threads(),
             "predicted": config.to_dict(),
         }
-        self._timed.add(_timed_as(config))
+        self._timed.add(_layer_method(config))
         speedup: float = self.trials.store.get(key, lambda: self._predict(config))
         return speedup
 
     def _predict(self, config: MergeConfig) -> float:
-        method = _timed_as(config)
+        method = _layer_method(config)
         if method not in self._latency:
             plain = replace(config, r=())
             self._latency[method] = latency_model(self.host, plain)
         return self._latency[method].speedup(tuple(config.r or ()))
 
 
-def _timed_as(config: MergeConfig) -> _Timed:
-    """What the time of a merging layer depends on."""
+def _layer_method(config: MergeConfig) -> _LayerMethod:
     return config.score, config.metric, config.linkage, config.protect > 0

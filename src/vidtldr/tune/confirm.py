@@ -1,4 +1,4 @@
-"""Choose among what a search found, then measure all of it on clips that the search did not see."""
+"""Choose among the points of a search, then measure all of them on held-out clips."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
@@ -13,41 +13,41 @@ from vidtldr.tune.result import Point, TimedPoint, TuneResult
 from vidtldr.tune.target import Target
 from vidtldr.tune.trials import Outcome, Setting, Trials
 
-__all__ = ["Found", "confirmed", "validate_held_out"]
+__all__ = ["Found", "confirm", "validate_held_out"]
 
 PointT = TypeVar("PointT", bound=Point)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found on its own clips; attributes as in `TuneResult`, in any order.
+    """What a search found on its own clips; attributes as in `TuneResult`, in no order.
 
     Attributes:
-        of_default: The settings of the default, at any budget.
+        default_settings: The settings of the default, at any budget.
     """
 
     unmerged: Timing
     scores: Sequence[Point]
     points: Sequence[Point]
     rows: Sequence[TimedPoint]
-    of_default: Set[Setting] = frozenset()
+    default_settings: Set[Setting] = frozenset()
 
 
-def confirmed(
+def confirm(
     found: Found, trials: Trials, held_out: Sequence[TunedClip], target: Target
 ) -> TuneResult:
-    """Choose for a target by the clips of the search, then run every point on those held out.
+    """Choose for a target by the search clips, then run every point on the held-out clips.
 
     Args:
         found: What the search found.
-        trials: Those of the search.
-        held_out: At least one clip that is not among those of the search.
+        trials: The trials of the search.
+        held_out: At least one clip that the search did not see.
         target: The target to reach.
     """
     rows = sorted(found.rows, key=lambda row: -row.speedup)
     mergings = [row for row in rows if row.config is not None]
-    default = [row for row in mergings if row.setting in found.of_default]
-    chosen = _unless_by_luck(best_for(target, mergings), best_for(target, default), target)
+    defaults = [row for row in mergings if row.setting in found.default_settings]
+    chosen = _prefer_default(best_for(target, mergings), best_for(target, defaults), target)
     nearest = nearest_to(target, mergings)
     others = trials.with_clips(held_out)
     outcomes = _run(others, [*found.points, *rows])
@@ -68,13 +68,13 @@ def confirmed(
     )
 
 
-def _unless_by_luck(
+def _prefer_default(
     best: TimedPoint | None, default: TimedPoint | None, target: Target
 ) -> TimedPoint | None:
-    """Return the best row, or the default's if that drifts no more as far as the clips can tell.
+    """Return the default's row unless the best drifts less by more than their standard error.
 
-    The best of many settings on a few clips is partly luck. Only at equal FLOPs: for other targets
-    the two may differ in how much they merge.
+    The best of many settings on a few clips is partly luck. This holds at equal FLOPs only: for
+    other targets the two may differ in how much they merge.
     """
     if best is None or default is None or target.name != "flop-ratio":
         return best
@@ -83,10 +83,10 @@ def _unless_by_luck(
 
 
 def validate_held_out(searched: Sequence[TunedClip], held_out: Sequence[TunedClip]) -> None:
-    """Check that clips are held out, and that the search sees none of them.
+    """Check that there are held-out clips, and that the search sees none of them.
 
     Raises:
-        ValueError: If there are none, or one has the content of a clip of the search.
+        ValueError: If there are none, or one has the same content as a search clip.
     """
     known = {clip.sha256 for clip in searched}
     seen = [clip.path for clip in held_out if clip.sha256 in known]

@@ -1,4 +1,4 @@
-"""Plot a search: drift on the clips held out against measured speed and against FLOPs."""
+"""Plot a search: drift on the held-out clips against measured speed and against FLOPs."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ MARKER_SHAPES = dict(zip(MARKERS, ("s", "^", "x"), strict=True))
 
 
 def tuning_plot(result: TuneResult) -> Plot:
-    """Plot the timed rows, then every point tried on all clips of the search.
+    """Plot the timed rows, then every point tried on all search clips.
 
     Args:
         result: The result of a search.
@@ -119,4 +119,4 @@ def _finish(panel: Any, points: Sequence[Point], title: str) -> None:
 
 def _clips(result: TuneResult) -> str:
     number = result.num_held_out_clips
-    return f"drift on {number} clip{'s' * (number != 1)} held out"
+    return f"drift on {number} held-out clip{'s' * (number != 1)}"

@@ -31,8 +31,8 @@ class Point:
         layers: The layers that merge, 0-based.
         setting: The setting itself.
         flop_ratio: Its FLOPs over the unmerged transformer's.
-        outcome: Drift over the clips of the search, by which settings are chosen.
-        held_out: Drift over the clips held out, known once all are chosen.
+        outcome: Drift over the search clips, by which settings are chosen.
+        held_out: Drift over the held-out clips; None until everything is chosen.
     """
 
     kind: str
@@ -45,12 +45,12 @@ class Point:
 
     @property
     def drift(self) -> float:
-        """The mean drift over the clips of the search."""
+        """The mean drift over the search clips."""
         return self.outcome.mean
 
     @property
     def measured(self) -> Outcome:
-        """Drift over the clips held out."""
+        """Drift over the held-out clips."""
         assert self.held_out is not None, "read before it was measured"
         return self.held_out
 
@@ -109,12 +109,11 @@ class TuneResult:
     Attributes:
         target: The target of the search.
         num_search_clips: Number of clips on which settings were tried and chosen.
-        num_held_out_clips: Number of clips, none of them among those, on which every point below
-            was then run.
+        num_held_out_clips: Number of other clips, on which every point below was then run.
         unmerged: Times of the unmerged model, in turn with those of `rows`; rows that correct a
             predicted speed-up were timed later, again in turn with the unmerged model.
         scores: The best layers for each score and metric, at one budget, least drift first.
-        points: Every point tried on all clips of the search.
+        points: Every point tried on all search clips.
         rows: The timed points, fastest first.
         chosen: The best row that reaches the target; None if none does.
         nearest: The row nearest to the target if none reaches it.
@@ -138,14 +137,14 @@ class TuneResult:
 
     @property
     def num_clips(self) -> int:
-        """All clips."""
+        """The number of all clips."""
         return self.num_search_clips + self.num_held_out_clips
 
     @property
     def is_met_on_held_out(self) -> bool | None:
-        """Whether the chosen row keeps a target for drift on the clips held out, too.
+        """Whether the chosen row meets a target for drift on the held-out clips, too.
 
-        None for other targets, which do not depend on clips, and where nothing is chosen.
+        None for other targets, which do not depend on the clips, and if nothing is chosen.
         """
         if self.chosen is None or self.target.name != "drift":
             return None
@@ -191,7 +190,7 @@ class TuneResult:
             "search_drift": asdict(row.outcome),
             "drift_by": self.drift_by,
             "is_met_on_held_out": self.is_met_on_held_out,
-            **self._nums_of_clips(),
+            **self._clip_counts(),
             "environment": environment,
         }
         return replace(row.config, made_for=self.kind, measured=measured)
@@ -200,7 +199,7 @@ class TuneResult:
         """Return all fields, ready for JSON."""
         return {
             "target": str(self.target),
-            **self._nums_of_clips(),
+            **self._clip_counts(),
             "unmerged_times_ms": self.unmerged.times_ms,
             "scores": [point.to_dict() for point in self.scores],
             "points": [point.to_dict() for point in self.points],
@@ -212,6 +211,6 @@ class TuneResult:
             **self.busy.to_dict(),
         }
 
-    def _nums_of_clips(self) -> dict[str, int]:
+    def _clip_counts(self) -> dict[str, int]:
         names = ("num_clips", "num_search_clips", "num_held_out_clips")
         return {name: getattr(self, name) for name in names}

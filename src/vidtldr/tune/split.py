@@ -1,4 +1,4 @@
-"""The clips that a search sees, and those held out to measure what it found."""
+"""Split clips into those that a search sees and those held out to measure what it found."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,11 +9,11 @@ __all__ = ["ClipSplit", "split_clips"]
 
 
 class ClipSplit(NamedTuple):
-    """Clips in two parts that share no content, each in the order of its hashes.
+    """Two parts that share no content, each sorted by the hash of its clips.
 
     Attributes:
-        search: On which settings are tried and chosen.
-        held_out: On which the chosen one is measured.
+        search: Clips on which settings are tried and chosen.
+        held_out: Clips on which the result is then measured.
     """
 
     search: list[TunedClip]
@@ -23,12 +23,12 @@ class ClipSplit(NamedTuple):
 def split_clips(clips: Sequence[TunedClip]) -> ClipSplit:
     """Hold out half of the clips, by the hash of their content.
 
-    The lower half of the hashes is searched, with one more where their number is odd. So the order
-    and the names of files do not count, copies of a file stay together, and a further clip moves at
-    most one other to the other part.
+    The clips of the lower half of the hashes are searched, and the middle one too if their number
+    is odd. So order and file names do not matter, copies of a file stay together, and adding a clip
+    moves at most one other to the other part.
 
     Raises:
-        ValueError: If there are not two clips of different content.
+        ValueError: If fewer than two clips differ in content.
     """
     hashes = sorted({clip.sha256 for clip in clips})
     if len(hashes) < 2:

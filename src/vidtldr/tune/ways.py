@@ -40,7 +40,7 @@ Shares = Literal["even", "6:2:1"]
 SHARES = {"even": merging, "6:2:1": front_loaded}
 SCHEDULES = {"even": even_schedules, "6:2:1": front_loaded_schedules}
 
-
+#: The fields of `MergeConfig` that say how to merge, not how much or where.
 _METHOD = ("score", "metric", "linkage", "weighting", "protect", "spare_norms", "pooling", "impl")
 
 
@@ -48,11 +48,11 @@ class Option(NamedTuple):
     """A field of `MergeConfig` that the best ways are varied in.
 
     Attributes:
-        field: Its name.
-        values: What is tried; the first is the papers'.
-        label: What a table calls another value than the first; `{}` is the value.
-        is_open: Whether a method on a host has the choice.
-        follows: A value that follows from another choice, which is named in its place.
+        field: Name of the field.
+        values: The values to try; the first is that of the papers.
+        label: Name in tables of any value but the first; `{}` stands for the value.
+        is_open: Whether a method on a host has this choice.
+        follows: A value that tables leave out, because it follows from another choice.
     """
 
     field: str
@@ -110,7 +110,7 @@ class Way:
 
     @property
     def name(self) -> str:
-        """Its name in tables: how it differs from plain merging on x."""
+        """Name in tables: the score, then how it differs from the papers' method."""
         parts: list[str] = [self.method.score or "plain merging"]
         for option in OPTIONS:
             value = getattr(self.method, option.field)
@@ -120,7 +120,7 @@ class Way:
         return ", ".join(parts)
 
     def varied(self, **options: Any) -> "Way":
-        """Return it with other options of `MergeConfig`."""
+        """Return a copy with other options of `MergeConfig`."""
         return replace(self, method=self.method.choosing(**options))
 
     def at(self, model: nn.Module, flop_ratio: float) -> Merging:
@@ -136,8 +136,9 @@ class Way:
 def places(num_layers: int) -> tuple[Layers, ...]:
     """Sets of layers that may merge.
 
-    First those of the paper, then as many that start later, more that start later, every second
-    one up to half or two thirds of the depth, many, those of the default, and one.
+    In this order: the first quarter (the paper's), equally many that start later, more that start
+    later, every second layer up to half or two thirds of the depth, the first half, the default's,
+    and the first layer alone.
     """
     quarter = len(default_layers(num_layers))
     half, most = ceil(num_layers / 2), ceil(2 * num_layers / 3)
@@ -166,19 +167,19 @@ def first_ways(num_layers: int) -> list[Way]:
 
 
 def default_way(num_layers: int, pooling: Pooling) -> Way:
-    """What merges unless anything is chosen."""
+    """The way of a model that is patched without further choices."""
     return Way.of(default_layers(num_layers, "ward"), pooling=pooling)
 
 
 def is_plain(method: MergeConfig) -> bool:
-    """Whether it needs no score and no keys: no other merges in less time."""
+    """Whether the method needs neither a score nor keys, and so merges in the least time."""
     return method.score is None and method.metric == "x"
 
 
 def variants(way: Way, host: Host) -> Iterator[list[Way]]:
-    """Other values of the choices that `first_ways` leaves fixed, one list per choice.
+    """Yield a list of alternatives for each choice that `first_ways` leaves fixed.
 
-    A choice that the way does not have gives an empty list, so that there are always as many.
+    The list is empty for a choice that the way does not have, so their number is always the same.
     """
     for option in OPTIONS:
         now = getattr(way.method, option.field)

@@ -164,7 +164,7 @@ def tune(
         str,
         typer.Option(
             help="speedup=1.8 (least drift at that speed), "
-            "drift=0.02 (fastest within that drift on the clips searched) or "
+            "drift=0.02 (fastest within that drift on the search clips) or "
             "flop-ratio=0.6 (least drift at that cost)."
         ),
     ] = "drift=0.02",
@@ -190,18 +190,17 @@ def tune(
 ) -> None:
     """Find how a model merges best on your own unlabelled videos, and write a schedule.
 
-    Half of the clips are searched: every score is tried in several layers, those that drift least
-    from the unmerged model are tried with other variants and amounts, and the best are timed. The
-    drift that is reported is then measured on the other half, held out until all is chosen. Give
-    eight clips or more, at least two. The table and the plot also show the paper's setting, ToMe
-    and random dropping. Trials are saved beside the schedule: stop at any time, and the same
-    command resumes.
+    Half of the clips are for the search: every score is tried in several layers, those that drift
+    least from the unmerged model are varied further, and the best are timed. The other half is held
+    out until all is chosen; the reported drift is measured on it. Give eight clips or more. The
+    table and the plot also show the paper's setting, ToMe and random dropping. Trials are saved
+    beside the schedule: stop at any time, and the same command resumes.
 
     Example: vidtldr tune a.mp4 b.mp4 --model DIR --target flop-ratio=0.6
 
-    Exit codes: 0 written (also with a note that the clips held out drift more than --target
-    drift=), 1 some videos failed or a --plot or --report could not be made, 2 nothing could start
-    or the target is not met.
+    Exit codes: 0 written (with a note if --target drift= is missed on the held-out clips), 1 some
+    videos failed or a --plot or --report could not be made, 2 nothing could start or the target is
+    not met.
     """
     with clear_errors(run.debug, lambda: _what_is_kept(files)):
         wanted, compared = parse_target(target), parse_compared(drift_by, spec)

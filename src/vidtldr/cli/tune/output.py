@@ -44,17 +44,17 @@ def tuning_headline(result: TuneResult) -> str:
 
 
 def tuning_note(result: TuneResult, shown: Shown) -> str:
-    """Return a note that readers of the tables need."""
+    """Return the note below the tables."""
     errors = "standard error ±" if shown.has_errors else _errors(result)
     spread = "" if shown.is_wide else f" {_spread(result)}"
     chosen = "" if result.chosen is None else "> chosen, "
     return (
         f"{chosen}* on the frontier of drift and speed, {SPEED_MARK_NOTE}. drift: mean over the "
-        f"{counted(result.num_held_out_clips, 'clip')} held out, on which nothing was tried until "
-        f"all was chosen; {errors}. searched: the same over the "
-        f"{counted(result.num_search_clips, 'clip')} that decided what is chosen. speed-up: median "
-        f"of {len(result.unmerged.times_ms)} rounds in turn with the unmerged model, one clip, on "
-        f"{_dates(result)}.{spread} Layers count from 0."
+        f"{counted(result.num_held_out_clips, 'held-out clip')}, which were not run until all was "
+        f"chosen; {errors}. searched: mean over the "
+        f"{counted(result.num_search_clips, 'search clip')}, by which all was chosen. speed-up: "
+        f"median of {len(result.unmerged.times_ms)} rounds in turn with the unmerged model, one "
+        f"clip, on {_dates(result)}.{spread} Layers count from 0."
     )
 
 
@@ -74,9 +74,9 @@ def _dates(result: TuneResult) -> str:
 
 def _missed(result: TuneResult, row: TimedPoint) -> str:
     return (
-        f"the schedule does not keep {result.target} on the clips held out: it drifts "
-        f"{row.measured.mean:.2g} there, and {row.drift:.2g} on those searched. It is written as "
-        "chosen; set a lower target, or give more clips"
+        f"the schedule misses {result.target} on the held-out clips: its drift is "
+        f"{row.measured.mean:.2g} there and {row.drift:.2g} on the search clips. It is written all "
+        "the same; set a lower target, or give more clips"
     )
 
 
@@ -117,9 +117,8 @@ def tuning_page(report: Mapping[str, Any], result: TuneResult, kept_name: str | 
         title="How this model merges best",
         lead="Scores of tokens, layers and amounts of merging were tried on videos that need no "
         "labels. Drift is how far an answer moves from the unmerged model's: 0 is none. It is "
-        "measured on clips held out from the search, which chose by the others. The best were "
-        "timed in turn with the unmerged model; the paper's setting, ToMe and random "
-        "dropping stand beside them.",
+        "measured on clips held out from the search. The best were timed in turn with the unmerged "
+        "model, and so were the paper's setting, ToMe and random dropping for comparison.",
         verdict=_verdict(result),
         command=report["environment"]["command"],
         facts=[

@@ -161,10 +161,10 @@ def _validate_names(videos: Sequence[str], where: str) -> None:
 
 
 def _split(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> ClipSplit:
-    """Hold out half of the clips, and say so where they are few.
+    """Hold out half of the clips, with a note if they are few.
 
     Raises:
-        ValueError: If there are not two different ones.
+        ValueError: If fewer than two clips differ in content.
     """
     try:
         split = split_clips(clips)
@@ -174,8 +174,8 @@ def _split(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> ClipSpl
     if len(clips) < NUM_CLIPS_ADVISED:
         searched, held_out = map(len, split)
         typer.echo(
-            f"note: {len(clips)} clips, of which {searched} searched and {held_out} held out, say "
-            f"little about other videos. Give {NUM_CLIPS_ADVISED} or more.",
+            f"note: {len(clips)} clips, {searched} searched and {held_out} held out, say little "
+            f"about other videos. Give {NUM_CLIPS_ADVISED} or more.",
             err=True,
         )
     return split
