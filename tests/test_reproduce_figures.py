@@ -32,8 +32,8 @@ def test_the_standard_errors_are_those_of_the_formula() -> None:
 @pytest.mark.parametrize(
     ("row", "schedules"),
     [
-        ("VideoMAE-B", {"150 a layer": "0.41", "0.392": "0.39"}),
-        ("ViViT-B", {"300 a layer": "0.40", "0.406": "0.41"}),
+        ("VideoMAE-B", {"150 per layer": "0.41", "0.392": "0.39"}),
+        ("ViViT-B", {"300 per layer": "0.40", "0.406": "0.41"}),
         ("V-JEPA 2 L", {"0.6": "0.60"}),
         ("SigLIP 2 B", {"0.8": "0.80"}),
     ],
