@@ -1,12 +1,12 @@
 """How the default was chosen: linkage, layers and protection compared at equal FLOPs.
 
-Validation clips of the bundled model; the figure is the distance, 1 - cosine, of each embedding
-from the unmerged model's, pooled by mass, paired with the default's on the same clips. Photos of
-published weights are in `vidtldr bench dense`.
+The figure is the distance (1 - cosine) of the bundled model's embeddings, pooled by mass, from the
+unmerged ones, on validation clips; it is compared with the default's, clip by clip. The same for
+published weights and photos is in `20_layers.py`.
 
     python benchmarks/19_default.py --output benchmarks/results/19_default.json
 
-It can be stopped at any time; with `--cache` the same command goes on.
+With `--cache` it can be stopped at any time, and the same command resumes.
 """
 
 import argparse
@@ -41,7 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
 DEFAULT = ("ward", "three quarters")
 
 
-def places(num_layers: int) -> dict[str, tuple[int, ...]]:
+def layer_sets(num_layers: int) -> dict[str, tuple[int, ...]]:
     """Return the compared sets of layers by name."""
     shares = {"quarter": 1 / 4, "half": 1 / 2, "three quarters": 3 / 4, "all": 1.0}
     found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
@@ -62,7 +62,7 @@ def main() -> None:
     rows = [
         row
         for budget in BUDGETS
-        for layers_name, layers in places(len(model.vision_encoder.blocks)).items()
+        for layers_name, layers in layer_sets(len(model.vision_encoder.blocks)).items()
         for method in METHODS
         if (row := measure(exam, store, budget, layers_name, layers, method, args.dtype))
     ]
@@ -79,7 +79,7 @@ def measure(
     method: str,
     dtype: str,
 ) -> dict[str, Any] | None:
-    """Encode all clips with one setting; None if these layers cannot reach the budget."""
+    """Measure one setting on all clips; None if these layers cannot reach the budget."""
     encoder = exam.model.vision_encoder
     try:
         variant = merging(encoder, budget, layers, pooling="mass", **METHODS[method])
@@ -92,14 +92,14 @@ def measure(
 
 
 def distances_of(exam: SeedExam, variant: Merging) -> list[float]:
-    """Return 1 - cosine for each clip."""
+    """Return the distance, 1 - cosine, of each clip's embedding from the unmerged one."""
     found = exam.encode(variant).embeddings.double()
     unmerged = exam.unmerged_embeddings.double()
     return [round(each, 6) for each in (1 - (found * unmerged).sum(dim=1)).tolist()]
 
 
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Replace the distances of clips by their mean and the paired difference to the default's."""
+    """Replace the distances of clips by their mean and the paired difference from the default's."""
     default = {
         row["budget"]: row["distances"] for row in rows if (row["method"], row["layers"]) == DEFAULT
     }

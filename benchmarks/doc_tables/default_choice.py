@@ -9,22 +9,22 @@ NUM_ERRORS = 2  # standard errors beyond which a difference is marked
 
 
 def default_choice() -> str:
-    """Distance from the unmerged embedding, by layers and method, at a few budgets."""
+    """Tabulate the distance from the unmerged embedding, by layers and method, at each budget."""
     if not (results.RESULTS / f"{NAME}.json").is_file():
         return "Not measured yet."
     report = read(NAME)
     parts = [f"At {budget:g} of the FLOPs:\n\n{_by_layers(report, budget)}" for budget in BUDGETS]
     note = (
-        f"Distance of embeddings from the unmerged model's, 1 - cosine, in thousandths; mean over "
-        f"{report['num_clips']} validation clips of the bundled model, {report['dtype']}, pooled "
-        "by mass. * further than the default on the same clips by more than two standard errors, "
-        "^ nearer. A dash means that these layers cannot reach the budget."
+        f"Distance (1 - cosine) of the embeddings from the unmerged model's, in thousandths: mean "
+        f"over {report['num_clips']} validation clips of the bundled model, {report['dtype']}, "
+        "pooled by mass. * means further than the default on the same clips by more than two "
+        "standard errors, ^ nearer. A dash means that these layers cannot reach the budget."
     )
     return "\n\n".join([*parts, note, made_by(report)])
 
 
 def layers_on_photos() -> str:
-    """Distance of features from the unmerged ones, by layers, at every budget."""
+    """Tabulate the distance of patch features from the unmerged ones, by layers and budget."""
     if not (results.RESULTS / f"{ON_PHOTOS}.json").is_file():
         return "Not measured yet."
     report = read(ON_PHOTOS)
@@ -34,9 +34,9 @@ def layers_on_photos() -> str:
     found = {(row["layers"], row["budget"]): row for row in report["rows"]}
     rows = [[name, *(_figure(found.get((name, budget))) for budget in budgets)] for name in layers]
     note = (
-        "Distance of every place's features from the unmerged model's, 1 - cosine, in thousandths; "
-        f"mean over {report['num_pictures']} photos, ViT-S/14, float32. Marks as above, against "
-        "the first three quarters."
+        "Distance (1 - cosine) of the patch features from the unmerged model's, in thousandths: "
+        f"mean over {report['num_pictures']} photos, ViT-S/14, float32. Marks as above, compared "
+        "with the first three quarters."
     )
     shown = table(["layers", *(f"{budget:g}" for budget in budgets)], rows)
     return "\n\n".join([shown, note, made_by(report)])
@@ -57,6 +57,6 @@ def _figure(row: Report | None) -> str:
     if row is None:
         return "-"
     over = row["over_default"]
-    far = abs(over["mean"]) > NUM_ERRORS * over["standard_error"]
-    mark = "" if not far else "*" if over["mean"] > 0 else "^"
+    is_beyond_noise = abs(over["mean"]) > NUM_ERRORS * over["standard_error"]
+    mark = "" if not is_beyond_noise else "*" if over["mean"] > 0 else "^"
     return f"{1000 * row['distance']:.1f}{mark}"

@@ -69,8 +69,8 @@ def _pictures(report: Report) -> str:
     unmerged = f" Unmerged: {', '.join(own)}." if own else ""
     return (
         f"{len(report['pictures'])} pictures of {report['side']}x{report['side']}, "
-        f"{report['num_masks']} with a mask; the backbone takes {report['gflops']:.1f} GFLOPs for "
-        f"one.{unmerged} Means and standard errors are over pictures; a dash means that these "
+        f"{report['num_masks']} with a mask; {report['gflops']:.1f} GFLOPs of the backbone for "
+        f"each.{unmerged} Means and standard errors are over pictures; a dash means that these "
         "layers cannot reach the budget."
     )
 
@@ -116,7 +116,7 @@ def _scores(report: Report) -> str:
     rows = report["scores"]
     if not rows:
         return ""
-    truth = {"masks": "the masks", "own map": "the unmerged map above 0.5"}
+    truth = {"masks": "the masks", "own map": "the unmerged map thresholded at 0.5"}
     scores: dict[str, list[Row]] = {}
     for row in rows:
         scores.setdefault(row["score"], []).append(row)

@@ -49,8 +49,8 @@ def gains() -> str:
     head = ["model", "dtype", *(cell for column in COLUMNS for cell in (column, "fewer FLOPs"))]
     note = (
         "Against the unmerged model on fused attention (PyTorch's SDPA), batch 1, random weights. "
-        f"Medians on {listed(map(processor_of, reports))}, from the lowest to the highest; \\* on "
-        f"one of them, with the range of its rounds.{_emulating(reports)}"
+        f"Lowest to highest median of {listed(map(processor_of, reports))}; \\*: measured on one "
+        f"of them, with the range of its rounds.{_emulating(reports)}"
     )
     return f"{table(head, lines)}\n\n{note}"
 
@@ -71,7 +71,7 @@ def _emulating(reports: list[Report]) -> str:
         if not any(row["name"].endswith("bfloat16") for row in report["rows"])
         and not report["environment"]["has_native_bfloat16"]
     ]
-    return f" bfloat16 is emulated by, and not timed on, {listed(names)}." if names else ""
+    return f" bfloat16 is not timed where it is emulated ({listed(names)})." if names else ""
 
 
 def processor_of(report: Report) -> str:

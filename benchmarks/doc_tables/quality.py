@@ -65,8 +65,8 @@ def _said_of(figure: str, name: str, result: QualityResult) -> str:
     level = f"unmerged {_measures(result.unmerged)[figure].mean:.1f} %"
     what = {
         "r1": "R@1, the mean of both directions",
-        "hard_answers": "Hard answers, those to questions about motion and speed",
-        "hard_labels": "Hard labels, the whole description, of 1,408, of clips of one object",
+        "hard_answers": "Hard answers, to questions about motion and speed",
+        "hard_labels": "Hard labels, the whole description of a clip of one object, out of 1,408",
     }
     return f"{what.get(figure, name)}: change in points at each share of the FLOPs; {level}:"
 

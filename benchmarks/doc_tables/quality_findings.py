@@ -43,9 +43,9 @@ def in_short() -> str:
     )
     clips = f"{len(result.options.seeds)} seeds of {result.options.num_clips:,} clips"
     return (
-        f"At {SHORT_BUDGET:g} of the FLOPs the small model of the package {recall} points of "
-        f"recall and {answers} of hard answers by default, and {' and '.join(of_vid_tldr)} with "
-        f"vid-TLDR ({clips}; [all methods](docs/quality.md))."
+        f"At {SHORT_BUDGET:g} of the FLOPs, the bundled model {recall} points of recall and "
+        f"{answers} of hard answers by default, and {' and '.join(of_vid_tldr)} with vid-TLDR "
+        f"({clips}; [all methods](docs/quality.md))."
     )
 
 
@@ -71,7 +71,7 @@ def _tied(result: QualityResult) -> str:
         near = [row for row in here if row.behind_best and not _behind(row).is_beyond_noise]
         parts.append(f"{len(near)} of {len(here)} at {budget:g}")
     return (
-        "- **Methods within noise of the best** in R@1, the best among them: "
+        "- **Methods within noise of the best** in R@1, including the best: "
         f"{_listed(parts)} of the FLOPs."
     )
 

@@ -127,7 +127,7 @@ def test_losses_and_gains_are_words_and_not_signs(
     rows = (found(DEFAULT, *changes[:2]), found(VID_TLDR, *changes[2:]))
     write(folder / "03_quality.json", replace(made_up_result(), rows=rows).to_dict())
     assert in_short() == (
-        f"At 0.6 of the FLOPs the small model of the package {words} (3 seeds of 250 clips; "
+        f"At 0.6 of the FLOPs, the bundled model {words} (3 seeds of 250 clips; "
         "[all methods](docs/quality.md))."
     )
 
@@ -177,8 +177,8 @@ def test_gains_are_ranges_over_machines_and_say_who_emulates_bfloat16(folder: Pa
     default = "**1.60x (1.50 to 1.70)** \\* | 1.70x"
     assert f"{start} float32 | {default} | **1.50x to 1.80x** | 1.70x |" in text
     assert f"{start} bfloat16 | - | - | **2.00x (1.90 to 2.10)** \\* | 1.70x |" in text
-    assert "Medians on AMD EPYC 7003 and Intel Xeon Emerald Rapids, from" in text
-    assert "bfloat16 is emulated by, and not timed on, AMD EPYC 7003." in text
+    assert "Lowest to highest median of AMD EPYC 7003 and Intel Xeon Emerald Rapids;" in text
+    assert "bfloat16 is not timed where it is emulated (AMD EPYC 7003)." in text
 
 
 def test_no_gpu_is_claimed_before_a_file_shows_one(folder: Path) -> None:
@@ -233,6 +233,6 @@ def test_dense_outputs_have_a_line_for_each_method_and_placement(
     accuracy = "+1.5 ± 3.6 | +1.5 ± 3.6 | " if has_masks else ""
     assert at_budget == f"| vid-TLDR | 0.60 | {accuracy}{' | '.join(['0.015 ± 0.036'] * 3)} |"
     assert f"| rollout |{' 0.02 |' * 12}" in lines
-    assert ("the masks" if has_masks else "the unmerged map above 0.5") in text
+    assert ("the masks" if has_masks else "the unmerged map thresholded at 0.5") in text
     assert ("Unmerged: max F 0.015, AUROC 0.015." in text) == has_masks
     assert text.endswith("2026-01-01: `vidtldr bench quality`.")
