@@ -120,7 +120,7 @@ class MergeOptions:
         typer.Option(
             parser=checked(number_parser("--spare-norms", "x", "4")),
             metavar="FACTOR",
-            help="Leave tokens alone whose norm is over so many times the clip's median: 4; "
+            help="Leave alone tokens whose norm is above this multiple of the clip's median: 4; "
             "default: none.",
         ),
     ] = None
@@ -137,8 +137,8 @@ class MergeOptions:
         typer.Option(
             parser=checked(choice_parser("linkage", get_args(Linkage))),
             metavar="LINKAGE",
-            help="What merging two tokens is worth: cosine (of the papers) or ward, by which large "
-            "groups stop growing; default: ward without a score on x, else cosine.",
+            help="How pairs of tokens are valued: cosine (as in the papers) or ward, which keeps "
+            "large groups from growing; default: ward without a score on x, else cosine.",
         ),
     ] = None
     pooling: Annotated[

@@ -54,8 +54,8 @@ def merge_attended(
 
     Args:
         attended: The block half way.
-        mass: Mass of each token, shape (B, N); None where all is 1, which spares Ward's linkage
-            the work of the same result.
+        mass: Mass of each token, shape (B, N). None if every mass is 1: then Ward's linkage is
+            the cosine, and its computation is skipped.
         r: Tokens, or tubes, to remove.
         config: Gives score, weighting, metric, linkage and protection.
         num_prefix_tokens: Tokens at the front that never merge.

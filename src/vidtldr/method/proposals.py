@@ -12,7 +12,7 @@ from vidtldr.autocast import without_autocast
 __all__ = ["apply_protection", "find_outliers", "propose"]
 
 #: Taken off the value of a pair with a spared token. It exceeds every difference between values,
-#: unless both tokens of a pair stand for thousands.
+#: unless both tokens of a pair have a mass of thousands.
 _SPARED_PENALTY = 1e4
 
 

@@ -245,8 +245,8 @@ _NAMES = {
 _ABOUT = {
     TOME: "Token Merging (Bolya et al., ICLR 2023), where pairs are found by the attention's keys "
     "and all tokens count alike.",
-    BY_SIMILARITY: "The most similar tokens merge, whatever they show, and groups that already "
-    "stand for many grow less (Ward's linkage).",
+    BY_SIMILARITY: "The most similar tokens merge, whatever they show; Ward's linkage keeps large "
+    "groups from growing.",
 }
 _NO_SALIENCY = "without a score there is no saliency to show; --score sharpness shows vid-TLDR's"
 
