@@ -71,6 +71,7 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     assert (tmp_path / "cache" / "quality.jsonl").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_quality_that_was_killed_goes_on_where_it_was(
     run: Run, weights: Path, tmp_path: Path
 ) -> None:
