@@ -56,7 +56,7 @@ def scores_of_layers(host: Host, x: Tensor) -> list[Tensor]:
     layers, and `representation-shift` is `‖MLP(LN x) - x‖₂`.
 
     Args:
-        host: Of the model, whose blocks need nothing but tokens.
+        host: The model's host; its blocks must need nothing but tokens.
         x: Tokens that enter the first block, shape (B, N, C).
 
     Returns:

@@ -73,8 +73,8 @@ class SeedExam:
         split: Split of the world.
         num_clips: Clips whose captions all differ.
         batch_size: Clips per batch.
-        questions: `"hard"` asks only about motion and speed, the others are nearly always answered
-            right; `"all"` asks everything.
+        questions: `"hard"` asks only about motion and speed, as other questions are nearly always
+            answered right; `"all"` asks everything.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class SeedExam:
         return {"outcomes": outcomes, "cosine": cosine.item(), "seconds": watch.seconds}
 
     def _label(self, clips: EncodedClips) -> dict[str, str]:
-        """Label all clips with shape and motion, and those of one object with everything."""
+        """Label all clips by shape and motion, and those of one object by their description."""
         labels, descriptions = (
             zip(label_clips(clips, _encoded(self.model, texts)), clips.rows, strict=True)
             for texts in (LABELS, DESCRIPTIONS)
@@ -156,15 +156,15 @@ class SeedExam:
         }
 
     def _ask(self, clips: EncodedClips) -> dict[str, str]:
-        """Answer the questions; a string of outcomes for each kind."""
+        """Answer the questions; return the outcomes of each kind, as a string."""
         kinds = HARD_KINDS if self.questions == "hard" else KINDS
         asked = [[each for each in about if each.kind in kinds] for about in clips.questions()]
         given = answer_questions(self.model.answering(), clips.tokens, asked)
-        sheets = [list(zip(*each, strict=True)) for each in zip(asked, given, strict=True)]
+        pairs = [list(zip(*each, strict=True)) for each in zip(asked, given, strict=True)]
         return {
             kind: write_outcomes(
-                [answer == question.answer for question, answer in sheet if question.kind == kind]
-                for sheet in sheets
+                [answer == question.answer for question, answer in about if question.kind == kind]
+                for about in pairs
             )
             for kind in kinds
         }
@@ -198,7 +198,7 @@ def _encoding(
 
 
 class Stopwatch:
-    """Splits this process's processor time into parts: other programs do not add to it.
+    """Measures the processor time of this process in parts; other programs do not add to it.
 
     Attributes:
         seconds: Seconds of each part, by name, summed over threads.
@@ -209,7 +209,7 @@ class Stopwatch:
         self._last = time.process_time()
 
     def stop(self, name: str) -> None:
-        """End a part; the next begins."""
+        """End a part and begin the next."""
         now = time.process_time()
         self.seconds[name] = round(now - self._last, 3)
         self._last = now
@@ -217,7 +217,7 @@ class Stopwatch:
 
 @lru_cache(maxsize=2)
 def _encoded(model: ShapesUMT, texts: tuple[str, ...]) -> EncodedTexts:
-    """Encode texts that are the same for every seed, once."""
+    """Encode texts that all seeds share, only once."""
     return encode_prompts(model, texts, "labels")
 
 

@@ -164,7 +164,7 @@ def schedule_text(merge: Mapping[str, Any] | None) -> str:
     if merge is None:
         return "none"
     config = MergeConfig.from_dict(merge)
-    # Named although it follows: texts from before it existed meant another default.
+    # Ward's linkage is always named: a text without a linkage means the cosine, as in version 0.2.
     of_ward = {"linkage": config.linkage} if config.linkage == "ward" else {}
     parts = []
     for name, value in {**config.chosen, **of_ward}.items():

@@ -71,10 +71,10 @@ def confirm(
 def _prefer_default(
     best: TimedPoint | None, default: TimedPoint | None, target: Target
 ) -> TimedPoint | None:
-    """Return the default's row unless the best drifts less by more than their standard error.
+    """Return the default's row unless the best drifts less by more than their combined error.
 
-    The best of many settings on a few clips is partly luck. This holds at equal FLOPs only: for
-    other targets the two may differ in how much they merge.
+    The best of many settings on a few clips is partly luck. For other targets than equal FLOPs the
+    best is returned, because the two may differ in how much they merge.
     """
     if best is None or default is None or target.name != "flop-ratio":
         return best

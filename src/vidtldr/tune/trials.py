@@ -41,7 +41,7 @@ class Outcome:
         highest: Drift of the clip that moved most.
         kept: Share of clips that keep their answer; None if only features are compared.
         num_clips: Number of clips.
-        standard_error: Of the mean, over the clips; None for one clip.
+        standard_error: Standard error of the mean over the clips; None for one clip.
     """
 
     mean: float
@@ -52,7 +52,7 @@ class Outcome:
 
     @classmethod
     def of(cls, amounts: Sequence[float], kept: Sequence[bool]) -> Self:
-        """Summarise each clip's drift, and which clips keep their answer, where that is known."""
+        """Summarise the drift of each clip, and whether each keeps its answer if that is known."""
         num_clips = len(amounts)
         error = statistics.stdev(amounts) / sqrt(num_clips) if num_clips > 1 else None
         share = statistics.fmean(kept) if kept else None
@@ -89,7 +89,7 @@ class Trials:
         self._unmerged: dict[str, Tensor] = {}
 
     def with_clips(self, clips: Sequence[TunedClip]) -> Self:
-        """Return the same for other clips, with a count of forwards of its own."""
+        """Return a copy for other clips, whose count of forwards starts at 0."""
         other = copy(self)
         other.clips, other.num_forwards = clips, 0
         return other
