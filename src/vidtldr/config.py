@@ -188,7 +188,7 @@ class MergeConfig:
                 f"`{given[0]}`, which has an entry for each layer. Leave it out."
             )
         for name, validate in _VALIDATED.items():
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None or name == "protect":  # which has no None
                 object.__setattr__(self, name, validate(getattr(self, name)))
         self._choose_by_the_others()
         _validate_choice("score", self.score, (*get_args(Score), None))
@@ -207,16 +207,17 @@ class MergeConfig:
 
     def _choose_by_the_others(self) -> None:
         for name, choice in self._defaults().items():
-            if getattr(self, name) == _BY_THE_OTHERS:
+            if _is_open(getattr(self, name)):
                 object.__setattr__(self, name, choice)
 
     def _defaults(self) -> dict[str, Any]:
         """What the choices are that nobody made, in the order in which they follow."""
         score = "sharpness" if self.preset is not None else None
-        is_plain = (score if self.score == _BY_THE_OTHERS else self.score) is None
+        is_plain = (score if _is_open(self.score) else self.score) is None
+        is_on_x = isinstance(self.metric, str) and self.metric == "x"
         return {
             "score": score,
-            "linkage": "ward" if is_plain and self.metric == "x" else "cosine",
+            "linkage": "ward" if is_plain and is_on_x else "cosine",
             "weighting": "mass" if self.protect else "masked-saliency",
         }
 
@@ -363,7 +364,7 @@ class MergeConfig:
                 '{"r": [600, 200, 100]}.'
             )
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(set(values) - set(known), key=repr)
         if unknown:
             raise ValueError(
                 f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check "
@@ -453,6 +454,11 @@ class MergeConfig:
         return push_config(config, repo_id, private=private, token=token, create_pr=create_pr)
 
 
+def _is_open(value: object) -> bool:
+    return isinstance(value, str) and value == _BY_THE_OTHERS
+
+
 def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
+    # An array is equal to a name element by element.
+    if not (value is None or isinstance(value, str)) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}, got {value!r}. Choose one of them.")

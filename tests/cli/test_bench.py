@@ -143,7 +143,8 @@ def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:
 def test_layers_that_are_not_there_are_refused(run: Run, weights: Path) -> None:
     done = run("bench", "quality", "--weights", weights, *FEW, "--first-layers", "4")
     assert done.exit_code == 2
-    assert "--merge-layers must be in [0, 5] (the model's layers), got [4, 5, 6]" in done.stderr
+    why = "(the first of 3 of the model's 6 layers)"
+    assert f"--first-layers must be in [0, 3] {why}, got 4. They count from 0." in done.stderr
 
 
 @pytest.mark.parametrize("width", [80, 120])

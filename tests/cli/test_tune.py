@@ -99,8 +99,12 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     embed = ("embed", videos[0], "--model", model, "--schedule", output)
     assert run(*embed, "-o", tmp_path / "vectors.parquet").exit_code == 0
 
-    # The same again, with the whole result as JSON: nothing is run.
-    again = run(*tune, "-o", output, "--json")
+    # The same again with a copy, which does not count, and the result as JSON: nothing is run.
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(Path(videos[0]).read_bytes())
+    again = run("tune", *videos, copy, *tune[3:], "-o", output, "--json")
+    words = "note: left out 1 video with the content of others, such as "
+    assert f"{words}{str(copy)!r}, a copy of {videos[0]!r}" in again.stderr
     assert again.exit_code == 1
     [report] = rows(again)
     assert report["num_forwards"] == 0
@@ -110,6 +114,7 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert sorted(report["search_videos"] + report["held_out_videos"]) == sorted(videos)
     assert MergeConfig.from_pretrained(tmp_path).measured["speedup"] == report["chosen"]["speedup"]
     assert [each["video"] for each in report["failed"]] == [str(broken)]
+    assert report["copies"] == [{"video": str(copy), "copy_of": videos[0]}]
 
 
 def test_a_target_that_cannot_be_met_says_what_can_be(

@@ -15,7 +15,12 @@ from vidtldr.bench.picture_files import PictureFile
 from vidtldr.tasks.clip_reader import IMAGENET_MEAN, IMAGENET_STD
 from vidtldr.tasks.fingerprint import file_sha256
 from vidtldr.video.decode import read_clip
-from vidtldr.video.local_file import validate_num_pixels, video_error, video_errors
+from vidtldr.video.local_file import (
+    validate_num_pixels,
+    validate_regular_file,
+    video_error,
+    video_errors,
+)
 from vidtldr.video.sampling import Sampling
 from vidtldr.video.transform import VideoTransform
 
@@ -51,17 +56,22 @@ def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
         num_frames: Frames to take of a video, the middle ones of equal parts.
 
     Raises:
-        VideoError: If it or its mask cannot be read, or the mask is of one colour.
+        VideoError: If it or its mask cannot be read, or the mask is of one colour or of other
+            proportions.
     """
     transform = VideoTransform(resize=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     path = str(file.path)
+    size = None
     if file.is_video:
         clip = read_clip(path, Sampling(num_frames), transform=transform)
         frames = clip.frames
     else:
+        validate_regular_file(path)
         with video_errors(path):
-            frames = transform.resized(_pixels(file.path)[None])
-    mask = None if file.mask is None else _read_mask(file.mask, side)
+            pixels = _pixels(file.path)
+            frames = transform.resized(pixels[None])
+            size = pixels.shape[1], pixels.shape[0]
+    mask = None if file.mask is None else _read_mask(file.mask, side, size)
     with video_errors(path):
         read = [file.path] if file.mask is None else [file.path, file.mask]
         digests = tuple(map(file_sha256, read))
@@ -75,7 +85,9 @@ def _pixels(path: Path) -> Tensor:
         return torch.from_numpy(np.array(ImageOps.exif_transpose(picture).convert("RGB")))
 
 
-def _read_mask(path: Path, side: int) -> Tensor:
+def _read_mask(path: Path, side: int, size: tuple[int, int] | None) -> Tensor:
+    """Read the mask of a photo of this width and height, bool (S, S)."""
+    validate_regular_file(str(path))
     with video_errors(str(path)), Image.open(path) as picture:
         _validate_picture(path, picture)
         grey = ImageOps.exif_transpose(picture).convert("L")
@@ -87,7 +99,21 @@ def _read_mask(path: Path, side: int) -> Tensor:
                 f"as a mask it must have white (at least {_WHITE}) and black, got one of them",
                 "Paint the foreground white (255) and the rest black.",
             )
+        if size is not None:
+            _validate_proportions(path, grey.size, size)
     return mask
+
+
+def _validate_proportions(path: Path, of_mask: tuple[int, int], of_photo: tuple[int, int]) -> None:
+    """Check that one is the other scaled, where each side may be rounded to a pixel."""
+    (width, height), (photo_width, photo_height) = of_mask, of_photo
+    if abs(width * photo_height - height * photo_width) > photo_width + photo_height:
+        raise video_error(
+            str(path),
+            f"as a mask it must have the proportions of its photo of {photo_width}x{photo_height}, "
+            f"got {width}x{height}",
+            "Check that it belongs to it, and that neither is cropped or turned.",
+        )
 
 
 def _validate_picture(path: Path, picture: Image.Image) -> None:
