@@ -2,6 +2,7 @@ import errno
 import importlib.metadata
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_deep_pictures_are_refused_not_clamped(tmp_path: Path, mode: str) -> Non
     Image.new(mode, (8, 8)).save(path)
     with pytest.raises(VideoError, match=rf"more than 8 bits a channel \(mode {mode}\). Save it"):
         read_picture(PictureFile("deep.tif", path), 40, 1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("is_mask", [False, True])
+def test_transparent_pictures_are_refused_and_never_shown_without(
+    tmp_path: Path, mode: str, is_mask: bool
+) -> None:
+    folder = write_photos(tmp_path, 1)
+    path = folder / "masks" / "disc0.png" if is_mask else folder / "photos" / "disc0.png"
+    if not is_mask:
+        (folder / "photos" / "disc0.jpg").unlink()
+    picture = Image.fromarray(disc(0)[0]).convert("RGBA")
+    picture.putpixel((3, 4), (200, 0, 0, 254))
+    picture.convert(mode).save(path)
+    [file] = find_pictures(folder / "photos", folder / "masks")
+    message = r"disc0.png' .* transparent pixels, .* Save it on a background"
+    with warnings.catch_warnings(action="error"), pytest.raises(VideoError, match=message):
+        read_picture(file, 40, 1)
 
 
 def test_a_broken_photo_is_one_line_with_its_path(tmp_path: Path) -> None:

@@ -72,6 +72,16 @@ def test_a_bad_photo_is_reported_and_ends_with_exit_code_1(dense: Run, tmp_path:
     assert done.stderr.count("\n") == len(done.stderr.splitlines())
 
 
+def test_what_is_unusual_about_a_video_is_said(dense: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "short.mp4", num_frames=2)
+    done = dense("--photos", video, "--frames", "4", "--json")
+    assert done.exit_code == 0, done.output
+    [noted] = json.loads(done.stdout)["noted"]
+    assert noted["name"] == "short.mp4"
+    assert noted["notes"] == ["too short, with 2 in all: last frame repeated 2 times"]
+    assert f"note: short.mp4: {noted['notes'][0]}" in done.stderr.splitlines()
+
+
 def test_without_the_extra_its_install_line_is_the_error(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

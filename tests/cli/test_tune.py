@@ -13,7 +13,7 @@ import torch
 from click.testing import Result
 from support.made_up_tuning import made_up_tuning
 from support.outcomes import one_error_line, rows
-from support.tiny_files import write_vivit
+from support.tiny_files import write_video, write_vivit
 from support.tune_films import write_films
 from support.umt_files import UMTFiles
 
@@ -120,9 +120,10 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
 def test_a_target_that_cannot_be_met_says_what_can_be(
     run: Run, model: str, videos: list[str], tmp_path: Path
 ) -> None:
-    output = tmp_path / "schedule.json"
-    tune = ("tune", *videos, "--model", model, *QUICK, "-o", output, "--target")
+    output, short = tmp_path / "schedule.json", write_video(tmp_path / "short.mp4", num_frames=2)
+    tune = ("tune", videos[0], short, "--model", model, *QUICK, "-o", output, "--target")
     done = run(*tune, "speedup=9999")
+    assert f"note: {short}: too short, with 2 in all: last frame repeated" in done.stderr
     assert done.exit_code == 2
     assert "timed, fastest first" in done.stdout
     line = done.stderr.splitlines()[-1]

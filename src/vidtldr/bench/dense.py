@@ -11,7 +11,14 @@ from torch import nn
 
 from vidtldr.baselines.baseline import Merging
 from vidtldr.bench.dense_model import DenseModel
-from vidtldr.bench.dense_result import DenseResult, DenseRow, DenseScoreRow, FailedPicture, over
+from vidtldr.bench.dense_result import (
+    DenseResult,
+    DenseRow,
+    DenseScoreRow,
+    FailedPicture,
+    NotedPicture,
+    over,
+)
 from vidtldr.bench.picture_exam import Figures, PictureExam
 from vidtldr.bench.picture_files import PictureFile
 from vidtldr.bench.pictures import Picture, read_picture
@@ -68,6 +75,7 @@ def run_dense(
     run = _Run(model, cells, store, has_masks=any(file.mask for file in files))
     step = steps_of(on_step, "pictures", len(files) * run.num_steps)
     failed: list[FailedPicture] = []
+    noted: list[NotedPicture] = []
     measured: list[_Measured] = []
     for file in files:
         try:
@@ -78,6 +86,8 @@ def run_dense(
                 step()
         else:
             measured.append(run.measure(picture, step))
+            if picture.notes:
+                noted.append(NotedPicture(file.name, picture.notes))
     if not measured:
         raise ValueError(f"not one picture could be measured: {failed[0].error}")
     return DenseResult(
@@ -91,6 +101,7 @@ def run_dense(
         side=model.side,
         num_frames=num_frames,
         gflops=run.flops(_UNMERGED) / 1e9,
+        noted=tuple(noted),
     )
 
 

@@ -3,6 +3,9 @@
 Letters: `T` frames, of a photo 1; `S` side of a picture in pixels.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +42,14 @@ class Picture:
         sha256: Hashes of its file and of its mask's, if it has one.
         pixel_values: Normalised pixels, shape (T, 3, S, S), float32.
         mask: True foreground, shape (S, S), bool; None if unknown.
+        notes: Everything unusual about a video, one sentence each.
     """
 
     name: str
     sha256: tuple[str, ...]
     pixel_values: Tensor
     mask: Tensor | None
+    notes: tuple[str, ...] = ()
 
 
 def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
@@ -61,10 +66,11 @@ def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
     """
     transform = VideoTransform(resize=(side, side), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     path = str(file.path)
-    size = None
+    size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
     if file.is_video:
         clip = read_clip(path, Sampling(num_frames), transform=transform)
-        frames = clip.frames
+        frames, notes = clip.frames, clip.notes
     else:
         validate_regular_file(path)
         with video_errors(path):
@@ -75,21 +81,19 @@ def read_picture(file: PictureFile, side: int, num_frames: int) -> Picture:
     with video_errors(path):
         read = [file.path] if file.mask is None else [file.path, file.mask]
         digests = tuple(map(file_sha256, read))
-    return Picture(file.name, digests, transform.normalised(frames), mask)
+    return Picture(file.name, digests, transform.normalised(frames), mask, notes)
 
 
 def _pixels(path: Path) -> Tensor:
     """Read a photo upright, uint8 (H, W, 3)."""
-    with Image.open(path) as picture:
-        _validate_picture(path, picture)
+    with _opened(path) as picture:
         return torch.from_numpy(np.array(ImageOps.exif_transpose(picture).convert("RGB")))
 
 
 def _read_mask(path: Path, side: int, size: tuple[int, int] | None) -> Tensor:
     """Read the mask of a photo of this width and height, bool (S, S)."""
     validate_regular_file(str(path))
-    with video_errors(str(path)), Image.open(path) as picture:
-        _validate_picture(path, picture)
+    with video_errors(str(path)), _opened(path) as picture:
         grey = ImageOps.exif_transpose(picture).convert("L")
         small = grey.resize((side, side), Image.Resampling.BILINEAR)
         mask = torch.from_numpy(np.array(small)) >= _WHITE
@@ -116,6 +120,15 @@ def _validate_proportions(path: Path, of_mask: tuple[int, int], of_photo: tuple[
         )
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture that holds nothing but colours of 8 bits."""
+    # Pillow warns of what is an error here.
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
+        _validate_picture(path, picture)
+        yield picture
+
+
 def _validate_picture(path: Path, picture: Image.Image) -> None:
     validate_num_pixels(*picture.size)
     if picture.mode.startswith(_DEEP_MODES):
@@ -123,4 +136,11 @@ def _validate_picture(path: Path, picture: Image.Image) -> None:
             str(path),
             f"it has more than 8 bits a channel (mode {picture.mode})",
             "Save it with 8 bits.",
+        )
+    has_alpha = picture.mode.endswith(("A", "a")) or "transparency" in picture.info
+    if has_alpha and np.array(picture.convert("RGBA"))[..., 3].min() < 255:
+        raise video_error(
+            str(path),
+            "it has transparent pixels, whose colours nobody sees",
+            "Save it on a background, without transparency.",
         )

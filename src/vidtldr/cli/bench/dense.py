@@ -13,7 +13,7 @@ from vidtldr.bench.dense_methods import plan_dense
 from vidtldr.bench.dense_model import load_focus_model
 from vidtldr.bench.picture_files import PictureFile
 from vidtldr.cli.bench.dense_tables import print_dense
-from vidtldr.cli.terminal import in_flags, one_line, phases, printable
+from vidtldr.cli.terminal import in_flags, one_line, phases, print_video_notes, printable
 from vidtldr.files import write_json
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.environment import environment
@@ -79,6 +79,7 @@ def run_dense_job(
     if output is not None:
         write_json(output, report)
         typer.echo(f"wrote {printable(str(output))}", err=True)
+    print_video_notes((each.name, each.notes) for each in result.noted)
     for each in result.failed:
         typer.echo(f"failed: {printable(each.name)}: {one_line(in_flags(each.error))}", err=True)
     return not result.failed

@@ -11,7 +11,13 @@ from vidtldr.cli.bench.pages import hand_over, missing_extras
 from vidtldr.cli.load_model import load_classifier, load_model, load_retrieval, notes_on_stderr
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
-from vidtldr.cli.terminal import counted, one_line, phases, print_failed_videos
+from vidtldr.cli.terminal import (
+    counted,
+    one_line,
+    phases,
+    print_failed_videos,
+    print_video_notes,
+)
 from vidtldr.cli.tune.command import Compared, TuneFiles
 from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_page
 from vidtldr.config_file import write_config
@@ -87,6 +93,7 @@ def run_tuning(
     if not run.as_json:
         print_tuning(console, result, subject.kept_name)
     print_failed_videos(console, [(f.path, f.error) for f in failed], len(videos))
+    print_video_notes((clip.path, clip.notes) for clip in clips)
     for doubt in tuning_doubts(result):
         typer.echo(f"note: {doubt}", err=True)
     about = environment(trials.device)
@@ -94,6 +101,7 @@ def run_tuning(
     for name, part in split._asdict().items():
         report[f"{name}_videos"] = [clip.path for clip in part]
     report["failed"] = [{"video": each.path, "error": one_line(each.error)} for each in failed]
+    report["notes"] = [{"video": each.path, "notes": each.notes} for each in clips if each.notes]
     report["copies"] = [{"video": each.path, "copy_of": each.copy_of} for each in copies]
     schedule = result.schedule(about)
     if schedule is not None:
