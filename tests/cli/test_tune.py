@@ -145,6 +145,7 @@ def test_a_target_that_cannot_be_met_says_what_can_be(
         (("--drift-by", "labels=lables.txt"), "labels must be names or a file that exists, got"),
         (("--drift-by", "labels=yoga"), "labels must be two or more, got 'yoga' alone"),
         (("--drift-by", "cosine"), "--drift-by must be one of feature-cosine, labels=FILE and"),
+        (("--drift-by", "labels="), "--drift-by must be one of feature-cosine, labels=FILE and"),
         (
             ("--drift-by", "retrieval=a.json"),
             "--drift-by retrieval must have a JSON file of captions, got 'a.json'",
