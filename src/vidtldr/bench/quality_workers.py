@@ -5,6 +5,7 @@ import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -62,6 +63,9 @@ def measure_tasks(
         options: How much to measure.
         tasks: What to measure; tasks of a seed are best kept together.
         num_jobs: Processes, each of one thread; 1 measures in this one, with its threads.
+
+    Raises:
+        ChildProcessError: If a process was killed, such as for lack of memory.
     """
     num_jobs = min(num_jobs, len(tasks))
     if num_jobs <= 1:
@@ -78,6 +82,11 @@ def measure_tasks(
         futures = {pool.submit(_measure, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"`jobs` must be so few that there is memory for all, got {num_jobs}, of which the "
+            "system or somebody ended one. Lower it; a cache keeps what was measured."
+        ) from error
     finally:
         keep_alive.close()
         alive.close()
