@@ -225,7 +225,7 @@ class MergeConfig:
         if self.protect and self.score is None:
             raise ValueError(
                 f"`protect` must come with a `score`, got {self.protect} and none. Pass "
-                "`score='sharpness'`."
+                "`score='sharpness'`, or `protect=0`."
             )
         if self.weighting == "mass" and self.score is not None and not self.protect:
             raise ValueError(
