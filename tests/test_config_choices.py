@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from vidtldr import MergeConfig
 from vidtldr.config import Linkage, Score, Weighting
@@ -53,7 +55,9 @@ def test_choices_that_were_made_stay() -> None:
         ({"protect": -0.1}, ValueError, r"`protect` must be in \[0, 100\] .* got -0\.1\."),
         ({"protect": 101}, ValueError, r"`protect` must be in \[0, 100\] .* got 101\."),
         ({"protect": float("nan")}, ValueError, r"`protect` must be in \[0, 100\] .* got nan"),
-        ({"protect": 0.3, "score": None}, ValueError, r"`protect` must come with a `score`, got 0"),
+        ({"protect": 0.3, "score": None}, ValueError, r"`protect` must come .*or `protect=0`\."),
+        ({"protect": None}, TypeError, r"`protect` must be a number, got None\. Write 0\.3, or 0"),
+        ({"spare_norms": 10**400}, ValueError, "`spare_norms` must be above 1 .* got 1000"),
         ({"spare_norms": "4"}, TypeError, "`spare_norms` must be a number, got '4'. Write a fac"),
         ({"spare_norms": False}, TypeError, "`spare_norms` must be a number, got False"),
         ({"spare_norms": 1}, ValueError, r"`spare_norms` must be above 1 .* got 1\. Write a fac"),
@@ -67,6 +71,13 @@ def test_choices_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         MergeConfig(**{"r": [3], "score": "received", **fields})
+
+
+@pytest.mark.parametrize("name", ["score", "metric", "linkage", "weighting", "pooling", "output"])
+def test_a_choice_that_is_no_name_is_refused_with_the_names(name: str) -> None:
+    for value in (["x", "auto"], np.array(["x", "auto"]), torch.zeros(2), True):
+        with pytest.raises(ValueError, match=rf"{name} must be one of \(.*\), got .* Choose one"):
+            MergeConfig(r=[3], **{name: value})
 
 
 NEW = [

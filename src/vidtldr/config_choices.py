@@ -60,10 +60,10 @@ def following(values: Mapping[str, Any]) -> dict[str, Any]:
         mass from protection.
     """
     score = "sharpness" if values["preset"] is not None else None
-    is_plain = (score if values["score"] == BY_THE_OTHERS else values["score"]) is None
+    is_plain = (score if _is(values["score"], BY_THE_OTHERS) else values["score"]) is None
     return {
         "score": score,
-        "linkage": "ward" if is_plain and values["metric"] == "x" else "cosine",
+        "linkage": "ward" if is_plain and _is(values["metric"], "x") else "cosine",
         "weighting": "mass" if values["protect"] else "masked-saliency",
     }
 
@@ -102,7 +102,8 @@ def validated_choices(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If one is out of range or not among the choices, or two exclude each other.
     """
     values = {**values, **_validated_numbers(values)}
-    values |= {n: made for n, made in following(values).items() if values[n] == BY_THE_OTHERS}
+    made = following(values)
+    values |= {name: made[name] for name in made if _is(values[name], BY_THE_OTHERS)}
     for name, choices in _CHOICES.items():
         _validate_choice(name, values[name], choices)
     _validate_use_of_score(values["score"], values["weighting"], values["protect"])
@@ -111,18 +112,28 @@ def validated_choices(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _validated_numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {n: check(values[n]) for n, check in _NUMBERS.items() if values[n] is not None}
+    return {
+        name: validate(values[name])
+        for name, validate in _NUMBERS.items()
+        if values[name] is not None or name == "protect"  # which has no None
+    }
+
+
+def _is(value: object, choice: str) -> bool:
+    """Whether a field is a choice by name; an array is compared element by element."""
+    return isinstance(value, str) and value == choice
 
 
 def _validate_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
+    if not (value is None or isinstance(value, str)) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}, got {value!r}. Choose one of them.")
 
 
 def _validate_use_of_score(score: Score | None, weighting: Weighting, protect: float) -> None:
     if protect and score is None:
         raise ValueError(
-            f"`protect` must come with a `score`, got {protect} and none. Pass `score='sharpness'`."
+            f"`protect` must come with a `score`, got {protect} and none. Pass "
+            "`score='sharpness'`, or `protect=0`."
         )
     if weighting == "mass" and score is not None and not protect:
         raise ValueError(

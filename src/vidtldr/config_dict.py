@@ -38,7 +38,7 @@ def fields_of(values: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]
             f"values must map fields of MergeConfig to values, got {values!r}. Write "
             '{"r": [600, 200, 100]}.'
         )
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - set(known), key=repr)
     if unknown:
         raise ValueError(
             f"keys must be fields of MergeConfig ({', '.join(known)}), got {unknown}. Check the "

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite
 from numbers import Integral, Real
+from sys import float_info
 from typing import TypeVar
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+#: What a float can hold: an int may be larger.
+_LARGEST = float_info.max
 
 
 def r_from_ratio(ratio: float, num_mergeable: int) -> int:
@@ -89,7 +91,7 @@ def validate_ratio_schedule(ratio_schedule: Sequence[float]) -> tuple[float, ...
             raise TypeError(
                 f"`ratio[{layer}]` must be a number, got {ratio!r}. Write a share such as 0.25."
             )
-        if not (isfinite(ratio) and 0 <= ratio <= 0.5):
+        if not 0 <= ratio <= 0.5:
             raise ValueError(
                 f"`ratio[{layer}]` must be in [0, 0.5] (a layer merges at most half its tokens), "
                 f"got {ratio!r}. For a count of tokens use `r`."
@@ -145,7 +147,7 @@ def validate_speedup(speedup: float) -> float:
     """
     if isinstance(speedup, bool) or not isinstance(speedup, Real):
         raise TypeError(f"`speedup` must be a number, got {speedup!r}. Write a factor such as 1.5.")
-    if not (isfinite(speedup) and speedup >= 1):
+    if not 1 <= speedup <= _LARGEST:
         raise ValueError(
             f"`speedup` must be at least 1 (times as fast as unmerged), got {speedup!r}. Write a "
             "factor such as 1.5."
@@ -181,7 +183,7 @@ def validate_spare_norms(spare_norms: float) -> float:
         raise TypeError(
             f"`spare_norms` must be a number, got {spare_norms!r}. Write a factor such as 4."
         )
-    if not (isfinite(spare_norms) and spare_norms > 1):
+    if not 1 < spare_norms <= _LARGEST:
         raise ValueError(
             f"`spare_norms` must be above 1 (times the median norm), got {spare_norms!r}. Write a "
             "factor such as 4."

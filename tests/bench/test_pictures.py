@@ -1,5 +1,8 @@
+import errno
 import importlib.metadata
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,24 +65,42 @@ def test_deep_pictures_are_refused_not_clamped(tmp_path: Path, mode: str) -> Non
         read_picture(PictureFile("deep.tif", path), 40, 1)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("is_mask", [False, True])
+def test_transparent_pictures_are_refused_and_never_shown_without(
+    tmp_path: Path, mode: str, is_mask: bool
+) -> None:
+    folder = write_photos(tmp_path, 1)
+    path = folder / "masks" / "disc0.png" if is_mask else folder / "photos" / "disc0.png"
+    if not is_mask:
+        (folder / "photos" / "disc0.jpg").unlink()
+    picture = Image.fromarray(disc(0)[0]).convert("RGBA")
+    picture.putpixel((3, 4), (200, 0, 0, 254))
+    picture.convert(mode).save(path)
+    [file] = find_pictures(folder / "photos", folder / "masks")
+    message = r"disc0.png' .* transparent pixels, .* Save it on a background"
+    with warnings.catch_warnings(action="error"), pytest.raises(VideoError, match=message):
+        read_picture(file, 40, 1)
+
+
 def test_a_broken_photo_is_one_line_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     Image.fromarray(disc(0)[0]).save(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(VideoError, match=r"broken.png' cannot be read: reading it failed with"):
         read_picture(PictureFile("broken.png", path), 40, 1)
-    with pytest.raises(VideoError, match="FileNotFoundError"):
+    with pytest.raises(VideoError, match="there is no such file"):
         read_picture(PictureFile("no.png", tmp_path / "no.png"), 40, 1)
 
 
 def test_a_mask_is_white_from_one_half_on(tmp_path: Path) -> None:
     folder = write_photos(tmp_path, 1)
-    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
-    Image.fromarray(ramp).save(folder / "masks" / "disc0.png")
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
+    Image.fromarray(ramp).save(folder / "masks" / "disc0.png")  # in the proportions of the photo
     [file] = find_pictures(folder / "photos", folder / "masks")
     picture = read_picture(file, 64, 1)
     assert picture.mask is not None
-    assert picture.mask.tolist() == (torch.from_numpy(ramp) >= 128).tolist()
+    assert picture.mask.tolist() == (torch.from_numpy(ramp[:1]) >= 128).expand(64, 64).tolist()
     assert len(set(picture.sha256)) == 2
 
 
@@ -91,6 +112,79 @@ def test_a_mask_of_one_colour_is_refused(tmp_path: Path, value: int) -> None:
     [file] = find_pictures(folder / "photos", folder / "masks")
     with pytest.raises(VideoError, match=r"disc0.png'.* must have both white .*Paint the"):
         read_picture(file, 40, 1)
+
+
+@pytest.mark.parametrize("size", [(60, 80), (80, 80), (40, 20)])
+def test_a_mask_of_other_proportions_than_its_photo_is_refused(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    folder = write_photos(tmp_path, 1)
+    path = folder / "masks" / "disc0.png"
+    with Image.open(path) as mask:
+        mask.resize(size).save(path)
+    [file] = find_pictures(folder / "photos", folder / "masks")
+    width, height = size
+    message = rf"disc0.png' .* proportions of its photo of 80x60, got {width}x{height}\. Check"
+    with pytest.raises(VideoError, match=message):
+        read_picture(file, 40, 1)
+
+
+@pytest.mark.parametrize("size", [(160, 120), (27, 20), (81, 60)])
+def test_a_mask_may_be_a_scaled_one(tmp_path: Path, size: tuple[int, int]) -> None:
+    folder = write_photos(tmp_path, 1)
+    path = folder / "masks" / "disc0.png"
+    with Image.open(path) as mask:
+        mask.resize(size).save(path)
+    [file] = find_pictures(folder / "photos", folder / "masks")
+    assert read_picture(file, 40, 1).mask is not None
+
+
+def test_links_are_followed_and_what_cannot_be_read_counts(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path, 2)
+    photos = folder / "photos"
+    (photos / "disc1.jpg").rename(tmp_path / "elsewhere.jpg")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "more.jpg").symlink_to(photos / "disc0.jpg")
+    (photos / "linked").symlink_to(linked)
+    (photos / "again").symlink_to(".")  # without end
+    (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    (photos / "loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    found = find_pictures(photos, folder / "masks")
+    names = ["disc0.jpg", "gone.jpg", "linked/more.jpg", "loop.jpg", "pipe.jpg"]
+    assert [file.name for file in found] == names
+    for name, why in (("gone", "no such file"), ("loop", "it is no file"), ("pipe", "no regular")):
+        [file] = [file for file in found if file.name == f"{name}.jpg"]
+        with pytest.raises(VideoError, match=why):
+            read_picture(file, 40, 1)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_photos(tmp_path, 1) / "photos"
+    hidden = photos / "hidden"
+    hidden.mkdir()
+    listed = os.scandir
+
+    def scandir(path: str) -> object:  # as for a user who is not root
+        if Path(path) == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match=r"`photos` must hold folders .*hidden' \(Permission den"):
+        find_pictures(photos, None)
+
+
+def test_two_photos_of_one_mask_are_refused(tmp_path: Path) -> None:
+    folder = write_photos(tmp_path, 1)
+    photos = folder / "photos"
+    (photos / "disc0.png").write_bytes((photos / "disc0.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"one photo of the name of a mask, got 'disc0\.jpg' and"):
+        find_pictures(photos, folder / "masks")
+    assert len(find_pictures(photos, None)) == 2
 
 
 def test_frames_of_a_video_are_those_of_the_reader(tmp_path: Path) -> None:

@@ -204,6 +204,16 @@ def test_processes_end_with_the_loop_that_waits_for_them(model: ShapesUMT) -> No
     assert not multiprocessing.active_children()
 
 
+def test_a_process_that_is_killed_is_an_error_that_names_the_jobs(model: ShapesUMT) -> None:
+    tasks = [(3, RandomDropping((count,))) for count in range(1, 200)]
+    results = measure_tasks(model, replace(HARD, num_clips=6), tasks, num_jobs=2)
+    next(results)
+    multiprocessing.active_children()[0].kill()  # as the system does where memory is short
+    with pytest.raises(ChildProcessError, match=r"`jobs` must be so few .*, got 2, .* Lower it"):
+        list(results)
+    assert not multiprocessing.active_children()
+
+
 def test_bfloat16_is_measured_for_every_kind_of_method(model: ShapesUMT) -> None:
     half = copy.deepcopy(model).to(torch.bfloat16)
     kinds = [FewerFrames(2), LowerResolution(48), RandomDropping((20,)), Merging(MERGING)]

@@ -47,7 +47,7 @@ def test_quality_measures_prints_writes_and_goes_on_from_its_cache(
     first = run(*command, "--plot", tmp_path / "quality.png", "--report", page)
     assert first.exit_code == 1, first.output  # everything is there but the plot
     assert "Run pip install 'vidtldr[plots]'. The rest goes on" in first.stderr
-    assert "default" in first.stdout
+    assert "1 seed of 4 test clips" in " ".join(first.stdout.split())
     assert '<a href="quality.json">JSON</a>' in page.read_text()
     assert "<img" not in page.read_text()
     report = json.loads(output.read_text())
@@ -144,7 +144,8 @@ def test_usage_errors(run: Run, arguments: list[str], message: str) -> None:
 def test_layers_that_are_not_there_are_refused(run: Run, weights: Path) -> None:
     done = run("bench", "quality", "--weights", weights, *FEW, "--first-layers", "4")
     assert done.exit_code == 2
-    assert "--merge-layers must be in [0, 5] (the model's layers), got [4, 5, 6]" in done.stderr
+    why = "(the first of 3 of the model's 6 layers)"
+    assert f"--first-layers must be in [0, 3] {why}, got 4. They count from 0." in done.stderr
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -72,6 +72,16 @@ def test_a_bad_photo_is_reported_and_ends_with_exit_code_1(dense: Run, tmp_path:
     assert done.stderr.count("\n") == len(done.stderr.splitlines())
 
 
+def test_what_is_unusual_about_a_video_is_said(dense: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "short.mp4", num_frames=2)
+    done = dense("--photos", video, "--frames", "4", "--json")
+    assert done.exit_code == 0, done.output
+    [noted] = json.loads(done.stdout)["noted"]
+    assert noted["name"] == "short.mp4"
+    assert noted["notes"] == ["too short, with 2 in all: last frame repeated 2 times"]
+    assert f"note: short.mp4: {noted['notes'][0]}" in done.stderr.splitlines()
+
+
 def test_without_the_extra_its_install_line_is_the_error(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +106,7 @@ def test_nothing_but_bad_photos_is_an_error(dense: Run, tmp_path: Path) -> None:
         (["--budgets", "1.1"], "--budgets must be numbers in (0, 1], comma-separated, got '1.1'"),
         (["--budgets", "1"], "--budgets must have one below 1"),
         (["--first-layers", "one"], "--first-layers must be comma-separated integers"),
-        (["--first-layers", "12"], "--merge-layers must be in [0, 3] (the model's layers)"),
+        (["--first-layers", "12"], "--first-layers must be in [0, 1] (the first of 3 of"),
         (["--methods", "random dropping"], "--methods must be among default, default (protected)"),
         (["--side", "100"], "--side must be a multiple of 14"),
         (["--photos", "nowhere"], "--photos must be an existing folder or file, got 'nowhere'"),
@@ -105,6 +115,8 @@ def test_nothing_but_bad_photos_is_an_error(dense: Run, tmp_path: Path) -> None:
         (["-o", "x.csv"], "--output must end in .json, got 'x.csv'"),
         (["-o", "photos/x.json"], "--output must not be inside what is read"),
         (["--cache", "photos/disc0.jpg"], "--cache must be a directory, got the file"),
+        (["--cache", "photos/disc0.jpg/a/b"], "--cache must be in a directory that you may write"),
+        (["--cache", "dangling"], "--cache must be a directory, got the link to nothing 'dangli"),
     ],
 )
 def test_usage_errors(
@@ -115,6 +127,7 @@ def test_usage_errors(
     message: str,
 ) -> None:
     monkeypatch.chdir(write_photos(tmp_path / "set", 1))
+    Path("dangling").symlink_to("nowhere")
     typed = [] if "--photos" in arguments else ["--photos", "photos"]
     assert message in one_error_line(dense(*typed, *arguments))
 

@@ -13,7 +13,7 @@ import torch
 from click.testing import Result
 from support.made_up_tuning import made_up_tuning
 from support.outcomes import one_error_line, rows
-from support.tiny_files import write_vivit
+from support.tiny_files import write_video, write_vivit
 from support.tune_films import write_films
 from support.umt_files import UMTFiles
 
@@ -99,8 +99,12 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     embed = ("embed", videos[0], "--model", model, "--schedule", output)
     assert run(*embed, "-o", tmp_path / "vectors.parquet").exit_code == 0
 
-    # The same again, with the whole result as JSON: nothing is run.
-    again = run(*tune, "-o", output, "--json")
+    # The same again with a copy, which does not count, and the result as JSON: nothing is run.
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(Path(videos[0]).read_bytes())
+    again = run("tune", *videos, copy, *tune[3:], "-o", output, "--json")
+    words = "note: left out 1 video with the content of others, such as "
+    assert f"{words}{str(copy)!r}, a copy of {videos[0]!r}" in again.stderr
     assert again.exit_code == 1
     [report] = rows(again)
     assert report["num_forwards"] == 0
@@ -110,14 +114,16 @@ def test_it_prints_draws_and_writes_a_schedule_that_classify_and_embed_take(
     assert sorted(report["search_videos"] + report["held_out_videos"]) == sorted(videos)
     assert MergeConfig.from_pretrained(tmp_path).measured["speedup"] == report["chosen"]["speedup"]
     assert [each["video"] for each in report["failed"]] == [str(broken)]
+    assert report["copies"] == [{"video": str(copy), "copy_of": videos[0]}]
 
 
 def test_a_target_that_cannot_be_met_says_what_can_be(
     run: Run, model: str, videos: list[str], tmp_path: Path
 ) -> None:
-    output = tmp_path / "schedule.json"
-    tune = ("tune", *videos, "--model", model, *QUICK, "-o", output, "--target")
+    output, short = tmp_path / "schedule.json", write_video(tmp_path / "short.mp4", num_frames=2)
+    tune = ("tune", videos[0], short, "--model", model, *QUICK, "-o", output, "--target")
     done = run(*tune, "speedup=9999")
+    assert f"note: {short}: too short, with 2 in all: last frame repeated" in done.stderr
     assert done.exit_code == 2
     assert "timed, fastest first" in done.stdout
     line = done.stderr.splitlines()[-1]
@@ -139,6 +145,7 @@ def test_a_target_that_cannot_be_met_says_what_can_be(
         (("--drift-by", "labels=lables.txt"), "labels must be names or a file that exists, got"),
         (("--drift-by", "labels=yoga"), "labels must be two or more, got 'yoga' alone"),
         (("--drift-by", "cosine"), "--drift-by must be one of feature-cosine, labels=FILE and"),
+        (("--drift-by", "labels="), "--drift-by must be one of feature-cosine, labels=FILE and"),
         (
             ("--drift-by", "retrieval=a.json"),
             "--drift-by retrieval must have a JSON file of captions, got 'a.json'",

@@ -166,6 +166,21 @@ def test_options_of_other_shapes_are_refused(options: dict[str, Tensor], message
         match_tokens(torch.randn(2, 9, 4), 2, 1, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mass": torch.ones(2, 9).cfloat()}, "mass must be floating point, got torch.complex64"),
+        ({"mass": torch.ones(2, 9).int()}, r"mass must be floating point, .* Convert it with .flo"),
+        ({"protection": torch.ones(2, 8).bool()}, "protection must be floating point, got torch.b"),
+        ({"spared": torch.ones(2, 8)}, "spared must be bool, .*, got torch.float32. Compare it"),
+        ({"spared": torch.full((2, 8), 2)}, "spared must be bool, .*, got torch.int64"),
+    ],
+)
+def test_options_of_other_dtypes_are_refused(options: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        match_tokens(torch.randn(2, 9, 4), 2, 1, **options)
+
+
 def _pairs(match: Match) -> list[dict[int, int]]:
     rows = zip(match.src.tolist(), match.dst.tolist(), strict=True)
     return [dict(zip(src, dst, strict=True)) for src, dst in rows]

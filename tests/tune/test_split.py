@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vidtldr.tune.clips import TunedClip
-from vidtldr.tune.split import split_clips
+from vidtldr.tune.split import split_clips, without_copies
 
 
 def clip(content: int, path: str = "") -> TunedClip:
@@ -44,6 +44,14 @@ def test_copies_of_a_file_stay_together() -> None:
     search, held_out = split_clips([*clips, *copies])
     assert not {each.sha256 for each in search} & {each.sha256 for each in held_out}
     assert len(search) == len(held_out) == 4
+
+
+def test_copies_are_named_and_the_first_of_them_kept() -> None:
+    clips = [clip(1), clip(2), clip(1, "a.mp4"), clip(3), clip(1, "b.mp4"), clip(3)]
+    kept, copies = without_copies(clips)
+    assert kept == [clips[0], clips[1], clips[3]]
+    assert copies == [("a.mp4", "1.mp4"), ("b.mp4", "1.mp4"), ("3.mp4", "3.mp4")]
+    assert without_copies([]) == ([], [])
 
 
 @pytest.mark.parametrize("number", [0, 1])

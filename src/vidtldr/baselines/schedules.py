@@ -1,6 +1,6 @@
 """How many tokens merging and random dropping remove at a budget, and in which layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "front_loaded_schedules",
     "merging",
     "placement",
+    "placements",
     "random_dropping",
 ]
 
@@ -74,3 +75,19 @@ def dropping_costs(model: nn.Module) -> ForwardCosts:
 def placement(first_layer: int) -> Layers:
     """Return the layers that merge if merging starts at a given layer, 0-based."""
     return tuple(range(first_layer, first_layer + NUM_MERGING_LAYERS))
+
+
+def placements(first_layers: Sequence[int], num_layers: int) -> list[Layers]:
+    """Return the layers that merge if merging starts at each of these, 0-based, each once.
+
+    Raises:
+        ValueError: If a model of so many layers ends before the last of them.
+    """
+    last = num_layers - NUM_MERGING_LAYERS
+    for first in first_layers:
+        if not 0 <= first <= last:
+            raise ValueError(
+                f"`first_layers` must be in [0, {last}] (the first of {NUM_MERGING_LAYERS} of the "
+                f"model's {num_layers} layers), got {first}. They count from 0."
+            )
+    return [placement(first) for first in dict.fromkeys(first_layers)]

@@ -16,6 +16,7 @@ from vidtldr.bench.dense_result import (
     DenseRow,
     DenseScoreRow,
     FailedPicture,
+    NotedPicture,
     mean_figure,
 )
 from vidtldr.bench.picture_exam import Figures, PictureExam
@@ -74,6 +75,7 @@ def run_dense(
     run = _Run(model, cells, store, has_masks=any(file.mask for file in files))
     step = steps_of(on_step, "pictures", len(files) * run.num_steps)
     failed: list[FailedPicture] = []
+    noted: list[NotedPicture] = []
     measured: list[_Measured] = []
     for file in files:
         try:
@@ -84,6 +86,8 @@ def run_dense(
                 step()
         else:
             measured.append(run.measure(picture, step))
+            if picture.notes:
+                noted.append(NotedPicture(file.name, picture.notes))
     if not measured:
         raise ValueError(f"no picture could be measured; the first: {failed[0].error}")
     return DenseResult(
@@ -97,6 +101,7 @@ def run_dense(
         side=model.side,
         num_frames=num_frames,
         gflops=run.flops(_UNMERGED) / 1e9,
+        noted=tuple(noted),
     )
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from vidtldr.baselines.schedules import Layers
 
-__all__ = ["DenseResult", "DenseRow", "DenseScoreRow", "FailedPicture", "FigureMean", "mean_figure"]
+__all__ = [
+    "DenseResult",
+    "DenseRow",
+    "DenseScoreRow",
+    "FailedPicture",
+    "FigureMean",
+    "NotedPicture",
+    "mean_figure",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,14 @@ class FailedPicture:
 
 
 @dataclass(frozen=True)
+class NotedPicture:
+    """A video with something unusual, such as frames that were repeated."""
+
+    name: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DenseResult:
     """The result of the whole benchmark.
 
@@ -93,6 +109,7 @@ class DenseResult:
         side: Side of a picture, pixels.
         num_frames: Frames taken from each video.
         gflops: GFLOPs of the unmerged backbone for one picture; 1 MAC = 2 FLOPs.
+        noted: Videos that were measured although something is unusual.
     """
 
     unmerged: DenseRow
@@ -105,6 +122,7 @@ class DenseResult:
     side: int
     num_frames: int
     gflops: float
+    noted: tuple[NotedPicture, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields, ready for JSON."""

@@ -1,12 +1,12 @@
 """Find photos, videos and the masks that belong to them; does not import torch."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidtldr.bench.focus_weights import packaged_file
-from vidtldr.pipeline.discovery import VIDEO_SUFFIXES
+from vidtldr.pipeline.discovery import VIDEO_SUFFIXES, files_below
 
 __all__ = ["BUNDLED_PHOTOS", "PHOTO_SUFFIXES", "PictureFile", "bundled_photos", "find_pictures"]
 
@@ -62,7 +62,8 @@ def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
         masks: A folder of masks named as the photos, whatever the ending; None for no masks.
 
     Raises:
-        ValueError: If there are no photos or videos, or no photo has a mask.
+        ValueError: If there are no photos or videos, no photo has a mask, two photos have the same
+            mask, or a folder cannot be listed.
         ImportError: If scikit-image's photos are not installed.
     """
     if masks is not None and not masks.is_dir():
@@ -79,6 +80,7 @@ def find_pictures(photos: Path | None, masks: Path | None) -> list[PictureFile]:
         file if file.is_video else replace(file, mask=by_stem.get(_stem(file.name)))
         for file in files
     ]
+    _validate_masks_differ(files)
     if masks is not None and not any(file.mask for file in files):
         raise ValueError(
             f"`masks` must hold a mask for at least one photo, got {str(masks)!r} without one. "
@@ -101,15 +103,15 @@ def _below(photos: Path, masks: Path | None) -> Iterator[tuple[str, Path]]:
     if photos.is_file():
         yield photos.name, photos
         return
-    for path in _files_in(photos):
-        is_mask = masks is not None and path.resolve().is_relative_to(masks.resolve())
+    for path in _files_in(photos, "photos"):
+        is_mask = masks is not None and _real(path).is_relative_to(_real(masks))
         if path.suffix.lower() in {*PHOTO_SUFFIXES, *VIDEO_SUFFIXES} and not is_mask:
             yield path.relative_to(photos).as_posix(), path
 
 
 def _by_stem(masks: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in _files_in(masks):
+    for path in _files_in(masks, "masks"):
         if path.suffix.lower() in PHOTO_SUFFIXES:
             stem = _stem(path.relative_to(masks).as_posix())
             if stem in found:
@@ -121,9 +123,31 @@ def _by_stem(masks: Path) -> dict[str, Path]:
     return found
 
 
-def _files_in(folder: Path) -> list[Path]:
-    found = (Path(top) / name for top, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.is_file())
+def _validate_masks_differ(files: Sequence[PictureFile]) -> None:
+    names: dict[Path, str] = {}
+    for file in files:
+        if file.mask is None:
+            continue
+        other = names.setdefault(file.mask, file.name)
+        if other != file.name:
+            raise ValueError(
+                f"`photos` must hold one photo of the name of a mask, got {other!r} and "
+                f"{file.name!r}. Rename one."
+            )
+
+
+def _files_in(folder: Path, argument: str) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"`{argument}` must hold folders that can be listed, got {str(error.filename)!r} "
+            f"({error.strerror}). Change its permissions, or move it."
+        ) from error
+
+    return sorted(map(Path, files_below(str(folder), refuse, set())))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike `resolve`, it accepts a link to itself
 
 
 def _stem(name: str) -> str:

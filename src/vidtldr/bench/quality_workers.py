@@ -5,6 +5,7 @@ import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -63,6 +64,9 @@ def measure_tasks(
         tasks: What to measure; it is fastest if tasks of the same seed are adjacent.
         num_jobs: Number of processes, each with one thread; 1 measures in this process with all of
             its threads.
+
+    Raises:
+        ChildProcessError: If a process was killed, such as for lack of memory.
     """
     num_jobs = min(num_jobs, len(tasks))
     if num_jobs <= 1:
@@ -79,6 +83,11 @@ def measure_tasks(
         futures = {pool.submit(_measure, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"`jobs` must be so few that there is memory for all, got {num_jobs}, of which the "
+            "system or somebody ended one. Lower it; a cache keeps what was measured."
+        ) from error
     finally:
         keep_alive.close()
         alive.close()

@@ -246,10 +246,15 @@ def validate_new_directory(path: Path) -> None:
         raise ValueError(
             f"DIRECTORY must be new or empty, got {str(path)!r}. Choose another directory."
         )
-    nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    _validate_nearest(path, "DIRECTORY")
+
+
+def _validate_nearest(path: Path, option: str) -> None:
+    """Check that a directory can be made where there is none, with those above it."""
+    nearest = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise ValueError(
-            f"DIRECTORY must be in a directory that you may write, got {str(path)!r} in "
+            f"{option} must be in a directory that you may write, got {str(path)!r} in "
             f"{str(nearest)!r}. Choose another."
         )
 
@@ -271,13 +276,17 @@ def validate_not_inside(directory: Path, option: str) -> None:
 
 
 def validate_cache(path: Path | None) -> None:
-    """Check that the cache is not a file.
+    """Check that the cache is a directory or can be made.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is a file, a link to nothing, or in a place that cannot be written.
     """
-    if path is not None and path.exists() and not path.is_dir():
-        raise ValueError(f"--cache must be a directory, got the file {str(path)!r}. Name another.")
+    if path is None or (_mode(path, "--cache") is not None and path.is_dir()):
+        return
+    if path.exists() or path.is_symlink():
+        kind = "the file" if path.exists() else "the link to nothing"
+        raise ValueError(f"--cache must be a directory, got {kind} {str(path)!r}. Name another.")
+    _validate_nearest(path, "--cache")
 
 
 PARQUET_HELP = "Parquet file to write; - is standard output. A link is followed."

@@ -46,6 +46,7 @@ __all__ = [
     "print_busy",
     "print_failed_videos",
     "print_gain",
+    "print_video_notes",
     "printable",
     "progress",
     "rate",
@@ -277,6 +278,17 @@ def print_failed_videos(
         # Most errors name the file themselves.
         name = "" if repr(path) in error else f"{printable(path)}: "
         console.print(Text(f"  {name}{one_line(in_flags(error))}", style="red"))
+
+
+def print_video_notes(notes: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Print on stderr what was unusual about videos, a line for each that has notes.
+
+    Args:
+        notes: Path and notes of each video.
+    """
+    for path, found in notes:
+        if found:
+            typer.echo(f"note: {printable(path)}: {one_line('; '.join(found))}", err=True)
 
 
 def print_gain(console: Console, gain: "Gain", rest: str = "", indent: int = 0) -> None:

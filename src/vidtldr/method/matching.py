@@ -95,9 +95,9 @@ def match_tokens(
         num_prefix_tokens: Tokens at the front that are never matched.
         num_suffix_tokens: Tokens at the back that are never matched.
         tube_length: T, neighbouring tokens that merge as one.
-        mass: Mass of each token, shape (B, N), positive: pairs are valued by Ward's linkage, see
-            `propose`. None: by their cosine.
-        protection: Protection of each mergeable token, shape (B, M), at least 0; see
+        mass: Mass of each token, shape (B, N), positive and finite: pairs are valued by Ward's
+            linkage, see `propose`. None: by their cosine.
+        protection: Protection of each mergeable token, shape (B, M), finite and at least 0; see
             `apply_protection`. It decides which sources merge, not into which destinations.
         spared: True for mergeable tokens that take part only when no others are left, bool, shape
             (B, M); see `propose`.
@@ -108,7 +108,8 @@ def match_tokens(
     Raises:
         ValueError: If `metric` or an option has the wrong shape, `r` or a number of tokens is out
             of range, or the mergeable tokens do not fill whole tubes.
-        TypeError: If `metric` is not floating point or `r` is not an int.
+        TypeError: If `metric`, `mass` or `protection` is not floating point, `spared` not bool, or
+            `r` not an int.
 
     Source: Bolya et al., ICLR 2023 (bipartite soft matching); Choi et al., CVPR 2024 (on the
     residual stream).
@@ -116,9 +117,9 @@ def match_tokens(
     num_tokens = _validate_metric(metric, r, num_prefix_tokens, num_suffix_tokens, tube_length)
     mergeable = slice(num_prefix_tokens, num_tokens - num_suffix_tokens)
     features = _tube_means(metric.detach()[:, mergeable], tube_length)
-    _validate_shape("mass", mass, metric)
-    _validate_shape("protection", protection, metric[:, mergeable])
-    _validate_shape("spared", spared, metric[:, mergeable])
+    _validate_option("mass", mass, metric)
+    _validate_option("protection", protection, metric[:, mergeable])
+    _validate_option("spared", spared, metric[:, mergeable], is_bool=True)
     value, best_destination = propose(
         features,
         None if mass is None else mass.detach()[:, mergeable][:, ::tube_length],
@@ -185,8 +186,16 @@ def _tube_means(metric: Tensor, tube_length: int) -> Tensor:
     return metric.reshape(metric.shape[0], -1, tube_length, metric.shape[-1]).mean(dim=2)
 
 
-def _validate_shape(name: str, option: Tensor | None, metric: Tensor) -> None:
-    if option is not None and option.shape != metric.shape[:2]:
+def _validate_option(
+    name: str, option: Tensor | None, metric: Tensor, *, is_bool: bool = False
+) -> None:
+    if option is None:
+        return
+    if (option.dtype != torch.bool) if is_bool else not option.is_floating_point():
+        rule = "bool, True for tokens to spare" if is_bool else "floating point"
+        remedy = "Compare it with a number" if is_bool else "Convert it with .float()"
+        raise TypeError(f"{name} must be {rule}, got {option.dtype}. {remedy}.")
+    if option.shape != metric.shape[:2]:
         raise ValueError(
             f"`{name}` must have shape {tuple(metric.shape[:2])}, one value per token, got "
             f"{tuple(option.shape)}. Pass the values of the same tokens as `metric`."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glob import has_magic, iglob
 from pathlib import Path
 
-__all__ = ["VIDEO_SUFFIXES", "Discovered", "discover", "find_videos"]
+__all__ = ["VIDEO_SUFFIXES", "Discovered", "discover", "files_below", "find_videos"]
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -131,6 +131,21 @@ def _files_of(
 
 
 def _walk(top: str, failed: Callable[[OSError], None], seen: set[tuple[int, int]]) -> Iterator[str]:
+    return (path for path in files_below(top, failed, seen) if _is_video(path))
+
+
+def files_below(
+    top: str, failed: Callable[[OSError], None], seen: set[tuple[int, int]]
+) -> Iterator[str]:
+    """Yield everything below a folder that is no folder, at any depth, sorted within each folder.
+
+    Links are followed, and links to nothing count, so that reading them gives their error.
+
+    Args:
+        top: The folder.
+        failed: Called with the error of a folder that cannot be listed.
+        seen: Device and number of the folders that were searched before; those are left out.
+    """
     for folder, folders, names in os.walk(top, onerror=failed, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
@@ -138,7 +153,7 @@ def _walk(top: str, failed: Callable[[OSError], None], seen: set[tuple[int, int]
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (os.path.join(folder, name) for name in sorted(names) if _is_video(name))
+        yield from (os.path.join(folder, name) for name in sorted(names))
 
 
 def _lines(content: bytes, name: str) -> Iterator[str]:

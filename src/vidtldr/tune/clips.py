@@ -25,11 +25,13 @@ class TunedClip:
         path: The file, as given.
         sha256: Hash of its content.
         frames: uint8, shape (T, 3, h, w).
+        notes: Everything unusual about the file, one sentence each.
     """
 
     path: str
     sha256: str
     frames: Tensor
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,12 @@ def read_clips(
     def read(path: str) -> TunedClip | FailedVideo:
         try:
             watch = FileWatch(path)
-            frames = reader.read_resized(path).frames
+            clip = reader.read_resized(path)
             sha256 = file_sha256(path)
             watch.validate_unchanged()
         except (OSError, VideoError) as error:
             return FailedVideo(path, str(error))
-        return TunedClip(path, sha256, frames)
+        return TunedClip(path, sha256, clip.frames, clip.notes)
 
     clips: list[TunedClip] = []
     failed: list[FailedVideo] = []

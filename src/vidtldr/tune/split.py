@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 from vidtldr.tune.clips import TunedClip
 
-__all__ = ["ClipSplit", "split_clips"]
+__all__ = ["ClipSplit", "CopiedVideo", "split_clips", "without_copies"]
+
+
+class CopiedVideo(NamedTuple):
+    """A video that says nothing new, and the one whose content it has."""
+
+    path: str
+    copy_of: str
 
 
 class ClipSplit(NamedTuple):
@@ -18,6 +25,17 @@ class ClipSplit(NamedTuple):
 
     search: list[TunedClip]
     held_out: list[TunedClip]
+
+
+def without_copies(clips: Sequence[TunedClip]) -> tuple[list[TunedClip], list[CopiedVideo]]:
+    """Keep the first clip of each content: copies would make means look surer than they are."""
+    first: dict[str, TunedClip] = {}
+    copies = [
+        CopiedVideo(clip.path, first[clip.sha256].path)
+        for clip in clips
+        if first.setdefault(clip.sha256, clip) is not clip
+    ]
+    return list(first.values()), copies
 
 
 def split_clips(clips: Sequence[TunedClip]) -> ClipSplit:

@@ -16,6 +16,7 @@ __all__ = [
     "is_lack_of_memory",
     "open_video",
     "validate_num_pixels",
+    "validate_regular_file",
     "video_error",
     "video_errors",
 ]
@@ -127,7 +128,7 @@ def open_video(path: str, stop: StopFlag) -> Iterator[tuple[Any, Any]]:
     """
     import av
 
-    _validate_regular_file(path)
+    validate_regular_file(path)
     options: dict[str, Any] = {"options": {"protocol_whitelist": "none"}}
     if hasattr(av.container.Container, "metadata_errors"):  # removed in PyAV 19, which never raises
         options["metadata_errors"] = "replace"
@@ -181,7 +182,12 @@ def _best_stream(path: str, container: Any) -> Any:
     return stream
 
 
-def _validate_regular_file(path: str) -> None:
+def validate_regular_file(path: str) -> None:
+    """Check that a path is a file, since reading a pipe or device may never end.
+
+    Raises:
+        VideoError: If it is not.
+    """
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -197,7 +203,7 @@ def _validate_regular_file(path: str) -> None:
     if stat.S_ISDIR(mode):
         raise video_error(path, "it is a directory", "Pass one file of it.")
     if not stat.S_ISREG(mode):
-        raise video_error(path, "it is no regular file", "Copy the video to a file first.")
+        raise video_error(path, "it is no regular file", "Copy it to a file first.")
 
 
 def _forbidden(path: str) -> VideoError:

@@ -7,14 +7,15 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from vidtldr.baselines.schedules import placement
+from vidtldr.baselines.schedules import placements
 from vidtldr.bench.dense import run_dense
 from vidtldr.bench.dense_methods import plan_dense
 from vidtldr.bench.dense_model import load_focus_model
 from vidtldr.bench.picture_files import PictureFile
 from vidtldr.cli.bench.dense_tables import print_dense
-from vidtldr.cli.terminal import in_flags, one_line, phases, printable
+from vidtldr.cli.terminal import in_flags, one_line, phases, print_video_notes, printable
 from vidtldr.files import write_json
+from vidtldr.hosts.registry import find_host
 from vidtldr.measure.environment import environment
 from vidtldr.measure.result_store import ResultStore
 from vidtldr.tasks.fingerprint import file_sha256
@@ -64,7 +65,8 @@ def run_dense_job(
     place = resolve_device(device)
     quiet_transformers()
     model = load_focus_model(weights, side).to(place)
-    cells = plan_dense(model.backbone, budgets, [placement(first) for first in firsts], methods)
+    layers = placements(firsts, len(find_host(model.backbone).blocks))
+    cells = plan_dense(model.backbone, budgets, layers, methods)
     store = ResultStore(None if cache is None else cache / STORE_FILE)
     with phases() as on_step:
         result = run_dense(model, files, cells, store, num_frames=num_frames, on_step=on_step)
@@ -77,6 +79,7 @@ def run_dense_job(
     if output is not None:
         write_json(output, report)
         typer.echo(f"wrote {printable(str(output))}", err=True)
+    print_video_notes((each.name, each.notes) for each in result.noted)
     for each in result.failed:
         typer.echo(f"failed: {printable(each.name)}: {one_line(in_flags(each.error))}", err=True)
     return not result.failed

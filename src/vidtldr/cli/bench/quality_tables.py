@@ -12,6 +12,7 @@ from vidtldr.bench.quality_result import QualityResult, Row
 from vidtldr.cli.bench.tables import row_style
 from vidtldr.cli.terminal import (
     SPEED_MARK_NOTE,
+    counted,
     duration,
     layer_span,
     plain_table,
@@ -57,7 +58,8 @@ def quality_headline(result: QualityResult) -> str:
         for key, name in names.items()
         if row.measures is not None and key in row.measures
     ]
-    seeds = f"{len(options.seeds)} seeds of {options.num_clips} {options.split} clips"
+    clips = counted(options.num_clips, f"{options.split} clip")
+    seeds = f"{counted(len(options.seeds), 'seed')} of {clips}"
     return f"{', '.join(parts)}; {seeds}"
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidtldr.baselines.schedules import placement
+from vidtldr.baselines.schedules import placements
 from vidtldr.bench.attention_paths import PathTimes, measure_paths
 from vidtldr.bench.pareto import quality_plot
 from vidtldr.bench.quality import run_quality
@@ -80,8 +80,8 @@ def run_quality_job(
     file = weights or BUNDLED_WEIGHTS
     model = load_shapes(file).to(resolve_device(shapes.device), getattr(torch, dtype))
     with phases() as on_step:
-        placements = [placement(first) for first in firsts]
-        cells = plan(model.vision_encoder, budgets, placements, methods)
+        layers = placements(firsts, len(model.vision_encoder.blocks))
+        cells = plan(model.vision_encoder, budgets, layers, methods)
         store = ResultStore(None if cache is None else cache / STORE_FILE)
         result = run_quality(model, cells, options, store, on_step, num_jobs=num_jobs)
     report = {

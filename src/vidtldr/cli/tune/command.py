@@ -133,9 +133,10 @@ def parse_compared(typed: str, spec: ModelOptions) -> Compared:
     Raises:
         ValueError: If it is none of them, or does not apply to this model.
     """
-    name, _, file = typed.partition("=")
+    name, equals, file = typed.partition("=")
     known: Any = name.strip()
-    if known not in get_args(ComparedName) or (known == "feature-cosine" and file):
+    is_empty = bool(equals) and not file
+    if known not in get_args(ComparedName) or is_empty or (known == "feature-cosine" and file):
         raise ValueError(
             f"--drift-by must be one of feature-cosine, labels=FILE and retrieval=FILE, got "
             f"{typed!r}. Write --drift-by feature-cosine."

@@ -11,7 +11,13 @@ from vidtldr.cli.bench.pages import hand_over, missing_extras
 from vidtldr.cli.load_model import load_classifier, load_model, load_retrieval, notes_on_stderr
 from vidtldr.cli.model_options import ModelOptions
 from vidtldr.cli.run_options import RunOptions
-from vidtldr.cli.terminal import one_line, phases, print_failed_videos
+from vidtldr.cli.terminal import (
+    counted,
+    one_line,
+    phases,
+    print_failed_videos,
+    print_video_notes,
+)
 from vidtldr.cli.tune.command import Compared, TuneFiles
 from vidtldr.cli.tune.output import print_tuning, tuning_doubts, tuning_page
 from vidtldr.config_file import write_config
@@ -25,7 +31,7 @@ from vidtldr.tune.clips import FailedVideo, TunedClip, read_clips
 from vidtldr.tune.plot import tuning_plot
 from vidtldr.tune.result import TuneResult
 from vidtldr.tune.search import search
-from vidtldr.tune.split import ClipSplit, split_clips
+from vidtldr.tune.split import ClipSplit, CopiedVideo, split_clips, without_copies
 from vidtldr.tune.subject import (
     Subject,
     caption_subject,
@@ -77,8 +83,9 @@ def run_tuning(
     subject = _load(spec, compared, videos, run.time_limit)
     find_host(subject.model)  # fails before any video is read if unknown
     with phases() as on_step:
-        clips, failed = read_clips(subject.reader, videos, on_step)
-        split = _split(clips, failed)
+        read, failed = read_clips(subject.reader, videos, on_step)
+        clips, copies = without_copies(read)
+        split = _split(clips, failed, copies)
         trials = Trials(subject, split.search, ResultStore(files.trials), on_step)
         with notes_on_stderr():
             result = search(trials, split.held_out, target, num_rounds)
@@ -86,6 +93,7 @@ def run_tuning(
     if not run.as_json:
         print_tuning(console, result, subject.kept_name)
     print_failed_videos(console, [(f.path, f.error) for f in failed], len(videos))
+    print_video_notes((clip.path, clip.notes) for clip in clips)
     for doubt in tuning_doubts(result):
         typer.echo(f"note: {doubt}", err=True)
     about = environment(trials.device)
@@ -93,6 +101,8 @@ def run_tuning(
     for name, part in split._asdict().items():
         report[f"{name}_videos"] = [clip.path for clip in part]
     report["failed"] = [{"video": each.path, "error": one_line(each.error)} for each in failed]
+    report["notes"] = [{"video": each.path, "notes": each.notes} for each in clips if each.notes]
+    report["copies"] = [{"video": each.path, "copy_of": each.copy_of} for each in copies]
     schedule = result.schedule(about)
     if schedule is not None:
         write_config(schedule, files.output)
@@ -160,8 +170,10 @@ def _validate_names(videos: Sequence[str], where: str) -> None:
             )
 
 
-def _split(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> ClipSplit:
-    """Hold out half of the clips, with a note if they are few.
+def _split(
+    clips: Sequence[TunedClip], failed: Sequence[FailedVideo], copies: Sequence[CopiedVideo]
+) -> ClipSplit:
+    """Hold out half of the clips, with a note if they are few or others are copies of them.
 
     Raises:
         ValueError: If fewer than two clips differ in content.
@@ -171,6 +183,12 @@ def _split(clips: Sequence[TunedClip], failed: Sequence[FailedVideo]) -> ClipSpl
     except ValueError as error:
         why = [f"The first of {len(failed)} that cannot: {each.error}" for each in failed[:1]]
         raise ValueError(" ".join([str(error), *why])) from None
+    if copies:
+        typer.echo(
+            f"note: left out {counted(len(copies), 'video')} with the content of others, such as "
+            f"{copies[0].path!r}, a copy of {copies[0].copy_of!r}",
+            err=True,
+        )
     if len(clips) < NUM_CLIPS_ADVISED:
         searched, held_out = map(len, split)
         typer.echo(
