@@ -182,6 +182,7 @@ def test_hard_labels_are_asked_for_of_single_objects_only(model: ShapesUMT) -> N
     assert [len(clip) for clip in asked] == [int(row.num_objects == 1) for row in exam.rows]
 
 
+@pytest.mark.slow
 def test_processes_measure_the_same_and_the_store_is_theirs(
     model: ShapesUMT, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_processes_measure_the_same_and_the_store_is_theirs(
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_loop_that_waits_for_them(model: ShapesUMT) -> None:
     tasks = [(seed, RandomDropping((count,))) for seed in (3, 4) for count in range(1, 30)]
     results = measure_tasks(model, replace(HARD, num_clips=6), tasks, num_jobs=2)

@@ -111,6 +111,7 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("build", "shape"), PUBLISHED)
 def test_published_sizes_meet_their_budgets_within_a_per_cent(
     build: Callable[[], nn.Module], shape: tuple[int, ...]

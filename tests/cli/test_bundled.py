@@ -189,6 +189,7 @@ def test_labels_and_answers_are_still_needed_for_other_models(
     assert "--labels must be given with --model umt:CHECKPOINT" in line
 
 
+@pytest.mark.slow
 def test_it_needs_no_network_and_no_cache_of_models(videos: list[str], tmp_path: Path) -> None:
     """In a process whose hub is nowhere and whose home is empty."""
     nowhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HOME": str(tmp_path)}

@@ -305,6 +305,7 @@ def test_a_device_that_is_not_there_is_a_usage_error(run: Run, model: str, video
         assert "device must be one that this machine has (cpu" in line
 
 
+@pytest.mark.slow
 def test_a_name_that_the_terminal_cannot_show_stops_nothing(
     model: str, video: str, tmp_path: Path
 ) -> None:
@@ -331,6 +332,7 @@ def test_json_keeps_stdout_clean_and_the_process_ends_well(model: str, video: st
     assert done.stderr == "note: nothing is merged; --flop-ratio 0.6 would save 40 % of the FLOPs\n"
 
 
+@pytest.mark.slow
 def test_it_can_be_interrupted(model: str, video: str) -> None:
     command = [sys.executable, "-m", "vidtldr", "classify", *[video] * 500]
     command += ["--model", model, "--json", "--r", "9", "--compare", "--rounds", "20"]

@@ -190,6 +190,7 @@ def test_an_encoder_that_is_killed_compiles_again_and_loses_no_row(
     same_rows(killed, plain)
 
 
+@pytest.mark.slow
 def test_an_index_cannot_be_compiled_for_without_a_compiler(
     run: Run, umt: UMTFiles, films: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

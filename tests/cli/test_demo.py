@@ -50,6 +50,7 @@ def test_it_shows_answers_and_costs_within_the_width(
     assert len(list((tmp_path / "clips").glob("*.mp4"))) == 4
 
 
+@pytest.mark.slow
 def test_without_a_directory_only_the_page_is_left(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_without_a_directory_only_the_page_is_left(
     assert page.suffix == ".html"
 
 
+@pytest.mark.slow
 def test_without_the_extra_it_says_how_to_get_a_page(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

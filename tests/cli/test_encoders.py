@@ -190,6 +190,7 @@ def test_a_schedule_is_tuned(
     assert embedded.exit_code == 0, embedded.output
 
 
+@pytest.mark.slow
 def test_it_is_timed(run: Run, dual: Path) -> None:
     done = run(
         "bench", "latency", "--model", dual, *MERGE, "--rounds", 1, "--dtypes",

@@ -230,6 +230,7 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(
     assert message in one_error_line(run("evaluate", "retrieval", *retrieval_flags, *options))
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_keeps_what_was_done(
     run: Run, wide_umt: UMTFiles, films: VideoSet, tmp_path: Path
 ) -> None:

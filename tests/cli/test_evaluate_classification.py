@@ -242,6 +242,7 @@ def test_no_output_overwrites_the_list(run: Run, flags: list[str], annotations: 
     assert annotations.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_and_gives_the_same(
     run: Run, films: VideoSet, model: str, tmp_path: Path
 ) -> None:

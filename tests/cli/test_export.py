@@ -91,6 +91,7 @@ def test_an_exported_classifier_answers_as_the_model(
     assert tokens == [row["num_tokens"] for row in rows(expected) if row["error"] is None]
 
 
+@pytest.mark.slow
 def test_the_record_says_what_the_file_is(exported: tuple[Path, Path]) -> None:
     model, path = exported
     record = json.loads(path.with_name("merging.pt2.json").read_text())
@@ -308,6 +309,7 @@ def test_a_file_that_nobody_named_is_kept(run: Run, model: str, tmp_path: Path) 
     assert "--output must overwrite nothing but an export" in one_error_line(done)
 
 
+@pytest.mark.slow
 def test_a_link_is_followed_and_an_export_replaced(run: Run, model: str, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "merging.pt2"

@@ -95,6 +95,7 @@ def test_bench_takes_a_saved_schedule(run: Run, model: str, tmp_path: Path) -> N
     assert (shown["merge"]["r"], shown["merge"]["metric"]) == ([9, 5], "keys")
 
 
+@pytest.mark.slow
 def test_a_model_on_the_hub_is_asked_for_its_schedule(
     model: str, video: str, tmp_path: Path
 ) -> None:

@@ -261,7 +261,7 @@ def question_file(videos, tmp_path):
 
 
 @pytest.mark.parametrize("merge", [None, MERGE, BY_MASS])
-@pytest.mark.parametrize("k", [3, 128])
+@pytest.mark.parametrize("k", [3, pytest.param(128, marks=pytest.mark.slow)])
 def test_answering(answering, videos, question_file, tmp_path, merge, k):
     answers = write_json(tmp_path / "answers.json", ANSWERS)
     steps = []

@@ -171,6 +171,7 @@ def expected_score(merge: MergeConfig | None, clips: Clips, folder: Path) -> flo
     return (nearest == torch.arange(len(clips))).double().mean().item()
 
 
+@pytest.mark.slow
 def test_a_trained_model_gets_the_score_that_its_vectors_deserve_however_it_merges(
     clips: Clips, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def operators(program: torch.export.ExportedProgram) -> list[str]:
 
 
 @pytest.mark.parametrize("config", [DEFAULT, PAPER, PROTECTED], ids=str)
-@pytest.mark.parametrize("build", [videomae, vivit])
+@pytest.mark.parametrize("build", [videomae, pytest.param(vivit, marks=pytest.mark.slow)])
 def test_a_graph_holds_torchs_own_operators_and_none_that_exporters_lack(
     build: Any, config: dict[str, Any]
 ) -> None:
@@ -43,6 +43,7 @@ def test_a_graph_holds_torchs_own_operators_and_none_that_exporters_lack(
     assert found.count("aten.topk.default") == (4 if "spare_norms" in config else 2)
 
 
+@pytest.mark.slow
 def test_an_exported_model_protects_and_spares_as_the_eager_one() -> None:
     model, inputs = vivit(num_hidden_layers=3), {"pixel_values": clips()}
     others = {"pixel_values": torch.cat([clips(seed=3), clips(seed=4)])}
@@ -56,6 +57,7 @@ def test_an_exported_model_protects_and_spares_as_the_eager_one() -> None:
     assert not torch.allclose(*found, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_native_kernel_is_exported_where_it_is_asked_for() -> None:
     found = operators_of(videomae(num_hidden_layers=2), score="sharpness", impl="native")
     assert found.count("vidtldr.native_attention.default") == 2
@@ -78,6 +80,7 @@ def test_a_mask_of_the_caller_is_refused_in_an_export() -> None:
     torch.export.export(model, (), {"pixel_values": clips()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [DEFAULT, {"output": "grid"}, PAPER], ids=str)
 @pytest.mark.parametrize("build", [videomae, vivit])
 def test_merging_by_a_product_scatters_no_sums_and_is_the_same(

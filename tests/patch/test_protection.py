@@ -69,7 +69,7 @@ def test_every_family_protects_and_spares_and_so_chooses_other_pairs(name: str) 
 
 
 @pytest.mark.parametrize("fields", [DEFAULT, PROTECTED], ids=["default", "protected"])
-@pytest.mark.parametrize("build", [videomae, vivit])
+@pytest.mark.parametrize("build", [videomae, pytest.param(vivit, marks=pytest.mark.slow)])
 def test_ward_protection_and_sparing_compile_to_one_graph(
     build: Callable[..., nn.Module], fields: dict[str, Any]
 ) -> None:

@@ -11,6 +11,7 @@ from vidtldr.pipeline.decode_worker import limit_memory
 from vidtldr.pipeline.local import index_videos
 
 
+@pytest.mark.slow
 def test_files_that_harm_their_process_are_noted_and_the_others_indexed(tmp_path, monkeypatch):
     names = ("a", "crash", "once", "hang", "large", "strange", "z")
     paths = [str(write_film(tmp_path / f"{name}.mp4", 9)) for name in names]

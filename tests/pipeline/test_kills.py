@@ -105,6 +105,7 @@ def test_killed_workers_cost_nothing_but_time(many, whole, tmp_path):
     is_that_of_an_uninterrupted_run(tmp_path / "my.index", whole)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_rows_and_the_next_one_finishes_it(many, whole, tmp_path):
     directory = tmp_path / "my.index"
     process = start(directory, many)
@@ -177,6 +178,7 @@ def rows_of_first_commit(directory, process):
     return rows_of(directory)
 
 
+@pytest.mark.slow
 def test_of_two_writers_one_wins_and_one_is_told(many, whole, tmp_path):
     directory = tmp_path / "my.index"
     first = start(directory, many)

@@ -233,6 +233,7 @@ def test_a_target_out_of_reach_has_a_nearest_row(
     assert found.nearest == max(mergings, key=lambda row: row.speedup)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [0.7, 1.0, 1.3])
 def test_a_speedup_is_met_closely_on_a_device_that_is_not_as_predicted(
     power: float,

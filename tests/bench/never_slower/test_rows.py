@@ -144,7 +144,7 @@ def test_outputs_that_are_not_finite_are_an_error() -> None:
 
 
 def test_every_group_has_a_name_of_its_own() -> None:
-    assert len(set(ROWS.values())) == len(ROWS) == 12
+    assert len(set(ROWS.values())) == len(ROWS) == 14
 
 
 def is_whole(row: Row) -> None:

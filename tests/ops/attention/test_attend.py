@@ -344,6 +344,7 @@ def test_one_exported_graph_serves_any_number_of_clips(score: str | None, impl: 
             assert torch.allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impl", IMPLS_BELOW_FLOAT64)
 @pytest.mark.parametrize("score", [*SCORES, None])
 def test_one_more_compiled_graph_serves_all_further_numbers_of_clips(
