@@ -59,7 +59,7 @@ def _of_machines(rows: list[dict[str, Any]], num_machines: int) -> tuple[str, st
     """Format the gain, and how many times fewer FLOPs there are."""
     if not rows:
         return "-", "-"
-    few = {1: " \\*", num_machines: ""}.get(len(rows), f" on {len(rows)}")
+    few = {1: " \\*", num_machines: ""}.get(len(rows), f" on {len(rows)} CPUs")
     return f"**{gain_of(rows)}**{few}", f"{rows[0]['figures']['flop_reduction']:.2f}x"
 
 

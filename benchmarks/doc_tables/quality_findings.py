@@ -44,8 +44,8 @@ def in_short() -> str:
     clips = f"{len(result.options.seeds)} seeds of {result.options.num_clips:,} clips"
     return (
         f"At {SHORT_BUDGET:g} of the FLOPs, the bundled model {recall} points of recall and "
-        f"{answers} of hard answers by default, and {' and '.join(of_vid_tldr)} with vid-TLDR "
-        f"({clips}; [all methods](docs/quality.md))."
+        f"{answers} of answers to hard questions by default, and "
+        f"{' and '.join(of_vid_tldr)} with vid-TLDR ({clips}; [all methods](docs/quality.md))."
     )
 
 

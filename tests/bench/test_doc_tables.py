@@ -105,13 +105,13 @@ def test_findings_claim_nothing_within_noise(folder: Path) -> None:
     [
         (
             (-0.3, -1.0, -1.7, -1.9),
-            "loses 0.3 ± 0.4 points of recall and 1.0 ± 0.4 of hard answers by default, and "
-            "1.7 ± 0.4 and 1.9 ± 0.4 with vid-TLDR",
+            "loses 0.3 ± 0.4 points of recall and 1.0 ± 0.4 of answers to hard questions by "
+            "default, and 1.7 ± 0.4 and 1.9 ± 0.4 with vid-TLDR",
         ),
         (
             (0.3, 0.04, -1.7, 1.9),
-            "gains 0.3 ± 0.4 points of recall and loses 0.0 ± 0.4 of hard answers by default, and "
-            "1.7 ± 0.4 and gains 1.9 ± 0.4 with vid-TLDR",
+            "gains 0.3 ± 0.4 points of recall and loses 0.0 ± 0.4 of answers to hard questions by "
+            "default, and 1.7 ± 0.4 and gains 1.9 ± 0.4 with vid-TLDR",
         ),
     ],
 )

@@ -71,6 +71,21 @@ def test_a_narrow_table_with_kept_answers_says_how_large_the_errors_are() -> Non
     assert "; one clip has no standard error." in note
 
 
+def test_one_held_out_clip_and_one_round_have_no_error_and_no_spread() -> None:
+    result = made_up_tuning()
+    rows = tuple(
+        replace(row, held_out=replace(row.measured, num_clips=1, standard_error=None))
+        for row in result.rows
+    )
+    unmerged = replace(result.unmerged, times_ms=result.unmerged.times_ms[:1])
+    one = replace(result, rows=rows, num_held_out_clips=1, unmerged=unmerged)
+    note = tuning_note(one, Shown(None, 80))
+    assert "the 1 held-out clip, which was not run until" in note
+    assert "one clip has no standard error" in note
+    assert "median of 1 round in turn" in note
+    assert "Its rounds differ" not in note
+
+
 def test_a_target_that_is_missed_on_the_clips_held_out_is_said() -> None:
     result = made_up_tuning()
     assert result.chosen is not None

@@ -112,7 +112,7 @@ class MergeOptions:
             parser=checked(number_parser("--protect", None, "0.3")),
             metavar="AMOUNT",
             help="How much a token's saliency keeps it from merging away, in standard deviations "
-            "of the similarities: 0.3; default: 0.",
+            "of the similarities: 0.3; needs a score. Default: 0.",
         ),
     ] = None
     spare_norms: Annotated[

@@ -64,7 +64,7 @@ def quality(
         Reads(),
         typer.Option(metavar="FILE", help="Weights to use instead of the bundled ones."),
     ] = None,
-    budgets: BudgetsOption = "1,0.8,0.6,0.5,0.4,0.3",
+    budgets: BudgetsOption = "1, 0.8, 0.6, 0.5, 0.4, 0.3",
     methods: MethodsOption = None,
     first_layers: FirstLayersOption = "0",
     questions: Annotated[

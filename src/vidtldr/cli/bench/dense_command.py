@@ -54,7 +54,7 @@ def dense(
             "differ.",
         ),
     ] = None,
-    budgets: BudgetsOption = "0.8,0.6,0.5,0.4",
+    budgets: BudgetsOption = "0.8, 0.6, 0.5, 0.4",
     methods: MethodsOption = None,
     first_layers: FirstLayersOption = "0,1,2,3",
     side: Annotated[

@@ -19,7 +19,9 @@ __all__ = [
     "parse_methods",
 ]
 
-BudgetsOption = Annotated[str, typer.Option(help="FLOP ratios of the vision encoder: 0.8,0.6.")]
+BudgetsOption = Annotated[
+    str, typer.Option(help="FLOP ratios of the vision encoder, with commas between.")
+]
 MethodsOption = Annotated[
     str | None,
     typer.Option(help='Methods: "vid-TLDR,ToMe (keys)"; default: all.', show_default=False),

@@ -45,16 +45,18 @@ def tuning_headline(result: TuneResult) -> str:
 
 def tuning_note(result: TuneResult, shown: Shown) -> str:
     """Return the note below the tables."""
-    errors = "standard error ±" if shown.has_errors else _errors(result)
-    spread = "" if shown.is_wide else f" {_spread(result)}"
+    were = "was" if result.num_held_out_clips == 1 else "were"
+    errors = _errors(result, shown)
+    is_spread_shown = shown.is_wide or len(result.unmerged.times_ms) == 1
+    spread = "" if is_spread_shown else f" {_spread(result)}"
     chosen = "" if result.chosen is None else "> chosen, "
     return (
         f"{chosen}* on the frontier of drift and speed, {SPEED_MARK_NOTE}. drift: mean over the "
-        f"{counted(result.num_held_out_clips, 'held-out clip')}, which were not run until all was "
-        f"chosen; {errors}. searched: mean over the "
+        f"{counted(result.num_held_out_clips, 'held-out clip')}, which {were} not run until all "
+        f"was chosen; {errors}. searched: mean over the "
         f"{counted(result.num_search_clips, 'search clip')}, by which all was chosen. speed-up: "
-        f"median of {len(result.unmerged.times_ms)} rounds in turn with the unmerged model, one "
-        f"clip, on {_dates(result)}.{spread} Layers count from 0."
+        f"median of {counted(len(result.unmerged.times_ms), 'round')} in turn with the unmerged "
+        f"model, one clip, on {_dates(result)}.{spread} Layers count from 0."
     )
 
 
@@ -87,11 +89,13 @@ def _clips(result: TuneResult) -> str:
     )
 
 
-def _errors(result: TuneResult) -> str:
-    """Return the largest standard error of the drifts, for tables without a column of them."""
+def _errors(result: TuneResult, shown: Shown) -> str:
+    """Say what ± is or, for tables without it, the largest standard error of the drifts."""
     found = [row.measured.standard_error for row in result.rows]
     known = [error for error in found if error is not None]
-    return f"standard errors up to {max(known):.4f}" if known else "one clip has no standard error"
+    if not known:
+        return "one clip has no standard error"
+    return "standard error ±" if shown.has_errors else f"standard errors up to {max(known):.4f}"
 
 
 def _spread(result: TuneResult) -> str:
