@@ -43,8 +43,8 @@ def test_every_score_is_tried_and_the_known_methods_stand_beside(result: TuneRes
     names = [point.name for point in result.scores]
     assert sorted(names) == [
         "flatness",
-        "plain merging, keys",
-        "plain merging, ward",
+        "no score, keys",
+        "no score, ward",
         "received",
         "representation-shift",
         "sharpness",

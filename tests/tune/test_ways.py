@@ -79,7 +79,7 @@ def test_a_model_that_pools_by_tokens_or_by_mass_is_tried_with_the_other(tmp_pat
 def test_names_say_what_differs_from_plain_merging() -> None:
     assert WAY.name == "received"
     everything = WAY.varied(score=None, metric="keys", weighting="mask", pooling="mass")
-    name = "plain merging, keys, mask, by mass, 6:2:1"
+    name = "no score, keys, mask, by mass, 6:2:1"
     assert replace(everything, shares="6:2:1").name == name
 
 

@@ -111,7 +111,7 @@ class Way:
     @property
     def name(self) -> str:
         """Name in tables: the score, then how it differs from the papers' method."""
-        parts: list[str] = [self.method.score or "plain merging"]
+        parts: list[str] = [self.method.score or "no score"]
         for option in OPTIONS:
             value = getattr(self.method, option.field)
             is_named = value not in (option.values[0], option.follows)
