@@ -11,12 +11,12 @@ With `--cache` it can be stopped at any time, and the same command resumes.
 
 import argparse
 from functools import partial
-from math import ceil
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from layer_sets import DEFAULT_LAYERS, layer_sets
 
 from vidtldr.baselines.baseline import Merging
 from vidtldr.baselines.schedules import merging
@@ -38,16 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "vid-TLDR": {"score": "sharpness"},
     "ToMe": {"score": None, "metric": "keys"},
 }
-DEFAULT = ("ward", "three quarters")
-
-
-def layer_sets(num_layers: int) -> dict[str, tuple[int, ...]]:
-    """Return the compared sets of layers by name."""
-    shares = {"quarter": 1 / 4, "half": 1 / 2, "three quarters": 3 / 4, "all": 1.0}
-    found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
-    found["from the second layer"] = found["three quarters"][1:]
-    found["every second layer"] = tuple(range(0, num_layers, 2))
-    return found
+DEFAULT = ("ward", DEFAULT_LAYERS)
 
 
 def main() -> None:
@@ -99,7 +90,7 @@ def distances_of(exam: SeedExam, variant: Merging) -> list[float]:
 
 
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Replace the distances of clips by their mean and the paired difference from the default's."""
+    """Replace distances with their mean and mean paired difference from the default."""
     default = {
         row["budget"]: row["distances"] for row in rows if (row["method"], row["layers"]) == DEFAULT
     }

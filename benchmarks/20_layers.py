@@ -8,11 +8,12 @@ dense`; it is compared with that of the default's layers, photo by photo. It nee
 """
 
 import argparse
-from math import ceil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from layer_sets import DEFAULT_LAYERS, layer_sets
 
 from vidtldr.baselines.schedules import merging
 from vidtldr.bench.dense import run_dense
@@ -20,7 +21,7 @@ from vidtldr.bench.dense_model import DenseModel, load_focus_model
 from vidtldr.bench.dense_result import DenseRow, mean_figure
 from vidtldr.bench.focus_weights import focus_file
 from vidtldr.bench.picture_files import find_pictures
-from vidtldr.bench.quality_methods import Cell
+from vidtldr.bench.quality_methods import Cell, Method, cell_at
 from vidtldr.files import write_json
 from vidtldr.hosts.registry import find_host
 from vidtldr.measure.environment import environment
@@ -29,22 +30,11 @@ from vidtldr.measure.result_store import ResultStore
 BUDGETS = (0.8, 0.6, 0.5, 0.4)
 SIDE, NUM_FRAMES = 392, 1
 FIGURE = "feature_distance"
-DEFAULT = "first three quarters"
-
-
-def layer_sets(num_layers: int) -> dict[str, tuple[int, ...]]:
-    """Return the compared sets of layers by name."""
-    shares = {"first quarter": 1 / 4, "first half": 1 / 2, DEFAULT: 3 / 4, "all": 1.0}
-    found = {name: tuple(range(ceil(share * num_layers))) for name, share in shares.items()}
-    found["three quarters without the first"] = found[DEFAULT][1:]
-    found["every second of three quarters"] = found[DEFAULT][::2]
-    found["every second of all"] = found["all"][::2]
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, help="default: photos of scikit-image")
+    parser.add_argument("--photos", type=Path, help="folder; default: photos of scikit-image")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
     model = load_focus_model(focus_file(), SIDE)
@@ -67,21 +57,19 @@ def main() -> None:
 
 def cells_of(model: DenseModel) -> list[Cell]:
     """Return the default method in each set of layers at each budget."""
-    cells = []
-    for budget in BUDGETS:
-        for name, layers in layer_sets(len(find_host(model.backbone).blocks)).items():
-            try:
-                variant = merging(model.backbone, budget, layers, output="grid")
-            except ValueError as error:  # these layers cannot reach the budget
-                cells.append(Cell(name, layers, budget, None, str(error)))
-            else:
-                cells.append(Cell(name, layers, budget, variant))
-    return cells
+    backbone = model.backbone
+    meet = partial(merging, output="grid")
+    return [
+        cell_at(backbone, Method(name, meet), layers, budget)
+        for budget in BUDGETS
+        for name, layers in layer_sets(len(find_host(backbone).blocks)).items()
+    ]
 
 
 def compared(row: DenseRow, rows: tuple[DenseRow, ...]) -> dict[str, Any]:
     """Return a row's mean distance, and its mean paired difference from the default."""
-    [default] = [each for each in rows if (each.method, each.budget) == (DEFAULT, row.budget)]
+    same_budget = (each for each in rows if each.budget == row.budget)
+    default = next(each for each in same_budget if each.method == DEFAULT_LAYERS)
     pairs = zip(row.figures[FIGURE].values, default.figures[FIGURE].values, strict=True)
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     difference = mean_figure([own - of_default for own, of_default in known])

@@ -6,7 +6,7 @@ python docs/draw_groups.py
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from vidtldr.baselines.schedules import merging, placement
 from vidtldr.bench.trained_shapes import load_shapes
@@ -36,7 +36,7 @@ def main() -> None:
         "ToMe": merging(encoder, BUDGET, placement(0), score=None, metric="keys"),
         "Default": merging(encoder, BUDGET, spread),
     }.items():
-        seen = observe(variant.twin_of(encoder), normalise(frames), forward)
+        seen = observe(variant.twin_of(encoder), normalise(frames), nn.Module.__call__)
         first, last = (layer_rows(tiles, seen.layers[at], seen.grid) for at in (0, -1))
         layers = f"layers {spread[0]} to {spread[-1]}" if name == "Default" else "layers 0 to 2"
         title = f"{name}, {layers}: {seen.grid.num_patches} patches in {seen.num_tokens[-1]} tokens"
@@ -47,11 +47,6 @@ def main() -> None:
     heading = f"Merged groups at {BUDGET:g} of the FLOPs (hatched: dropped)"
     sheet = draw_sheet(heading, shown, [None] * NUM_SHOWN)
     sheet.quantize(128).save(PICTURE, optimize=True)
-
-
-def forward(model: nn.Module, x: Tensor) -> object:
-    """Run the vision encoder on clips, as `observe` asks."""
-    return model(x)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def rows_named(name: str) -> list[dict[str, Any]]:
 
 
 def gains() -> str:
-    """The headline: two published sizes in both dtypes, by default and as in the paper."""
+    """Tabulate the headline gains: two published models, by default and as in the paper."""
     reports = reports_of(NEVER_SLOWER)
     lines = []
     for model, name in MODELS.items():
@@ -56,7 +56,7 @@ def gains() -> str:
 
 
 def _of_machines(rows: list[dict[str, Any]], num_machines: int) -> tuple[str, str]:
-    """Format the gain, and how many times fewer FLOPs there are."""
+    """Format the gain and the FLOP reduction."""
     if not rows:
         return "-", "-"
     few = {1: " \\*", num_machines: ""}.get(len(rows), f" on {len(rows)} CPUs")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from doc_tables.quality import QUALITY
-from doc_tables.results import read
+from doc_tables.results import listed, read
 from vidtldr.baselines.schedules import PAPER
 from vidtldr.bench.merging_methods import DEFAULT, VID_TLDR
 from vidtldr.bench.outcomes import Difference
@@ -56,10 +56,10 @@ def against_tome() -> str:
     found = {row.budget: row.over_vid_tldr["r1"] for row in rows if row.over_vid_tldr}
     each = [f"{_signed(-one)} at {budget:g}" for budget, one in _sorted(found)]
     beyond = [f"{budget:g}" for budget, one in _sorted(found) if one.is_beyond_noise]
-    noise = f"beyond noise at {_listed(beyond)}" if beyond else "never beyond noise"
+    noise = f"beyond noise at {listed(beyond)}" if beyond else "never beyond noise"
     return (
         "On the bundled model, R@1 of vid-TLDR minus that of ToMe in the same layers is "
-        f"{_listed(each)} of the FLOPs, in points: {noise}."
+        f"{listed(each)} of the FLOPs, in points: {noise}."
     )
 
 
@@ -72,7 +72,7 @@ def _tied(result: QualityResult) -> str:
         parts.append(f"{len(near)} of {len(here)} at {budget:g}")
     return (
         "- **Methods within noise of the best** in R@1, including the best: "
-        f"{_listed(parts)} of the FLOPs."
+        f"{listed(parts)} of the FLOPs."
     )
 
 
@@ -86,8 +86,8 @@ def _losses(method: str, rows: Iterable[Row]) -> str:
         changes = {budget: all_[figure] for budget, all_ in found.items() if figure in all_}
         beyond = [f"{_signed(one)} at {b:g}" for b, one in _sorted(changes) if one.is_beyond_noise]
         within = [f"{b:g}" for b, one in _sorted(changes) if not one.is_beyond_noise]
-        words = [f"{name} {_listed(beyond)}"] if beyond else []
-        words += [f"{name} within noise at {_listed(within)}"] if within else []
+        words = [f"{name} {listed(beyond)}"] if beyond else []
+        words += [f"{name} within noise at {listed(within)}"] if within else []
         parts.append(", ".join(words))
     title = f"The {method}" if method in (DEFAULT, PAPER) else method
     return f"- **{title}** against the unmerged model: {'; '.join(filter(None, parts))}."
@@ -102,7 +102,7 @@ def _peers(result: QualityResult, layers: tuple[int, ...] | None) -> list[str]:
         beyond = [(budget, one) for budget, one in _sorted(found) if one.is_beyond_noise]
         for sign, lines in ((1, better), (-1, worse)):
             here = [f"{_signed(one)} at {b:g}" for b, one in beyond if sign * one.mean > 0]
-            lines += [f"{method} {_listed(here)}"] if here else []
+            lines += [f"{method} {listed(here)}"] if here else []
         same += [method] if found and not beyond else []
     titles = {
         "Better than vid-TLDR beyond noise": better,
@@ -132,7 +132,7 @@ def _signed(difference: Difference) -> str:
 
 
 def _lost(differences: Iterable[Difference]) -> list[str]:
-    """Write changes without signs; says `loses` or `gains` where the last one did not."""
+    """Format changes as losses or gains; a verb that would be repeated is left out."""
     words: list[str] = []
     last = ""
     for one in differences:
@@ -140,8 +140,3 @@ def _lost(differences: Iterable[Difference]) -> list[str]:
         words.append(f"{verb * (verb != last)}{abs(one.mean):.1f} ± {one.standard_error:.1f}")
         last = verb
     return words
-
-
-def _listed(words: list[str]) -> str:
-    """Join words with commas and a last `and`."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"

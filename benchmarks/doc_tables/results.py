@@ -45,6 +45,6 @@ def mean_with_std(spread: dict[str, Any], decimals: int = 1) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Join words with commas and a last `and`; `none` without any."""
+    """Join words with commas and a final `and`; `none` if there are no words."""
     *first, last = [*words] or ["none"]
     return " and ".join(filter(None, (", ".join(first), last)))

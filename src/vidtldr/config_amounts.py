@@ -29,7 +29,7 @@ _VALIDATED: dict[str, Callable[[Any], object]] = {
 
 
 def validated_amounts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check that a config says once how much to merge, and where only if that is open.
+    """Check that exactly one amount is given, and `layers` only with a budget.
 
     Args:
         values: The fields of a `MergeConfig` by name.

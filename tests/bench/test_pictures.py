@@ -182,7 +182,7 @@ def test_two_photos_of_one_mask_are_refused(tmp_path: Path) -> None:
     folder = write_photos(tmp_path, 1)
     photos = folder / "photos"
     (photos / "disc0.png").write_bytes((photos / "disc0.jpg").read_bytes())
-    with pytest.raises(ValueError, match=r"one photo of the name of a mask, got 'disc0\.jpg' and"):
+    with pytest.raises(ValueError, match=r"one photo for each mask's name, got 'disc0\.jpg' and"):
         find_pictures(photos, folder / "masks")
     assert len(find_pictures(photos, None)) == 2
 

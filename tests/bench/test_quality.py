@@ -211,7 +211,9 @@ def test_a_process_that_is_killed_is_an_error_that_names_the_jobs(model: ShapesU
     results = measure_tasks(model, replace(HARD, num_clips=6), tasks, num_jobs=2)
     next(results)
     multiprocessing.active_children()[0].kill()  # as the system does where memory is short
-    with pytest.raises(ChildProcessError, match=r"`jobs` must be so few .*, got 2, .* Lower it"):
+    with pytest.raises(
+        ChildProcessError, match=r"`jobs` must be few enough .*, got 2, .* Lower it"
+    ):
         list(results)
     assert not multiprocessing.active_children()
 

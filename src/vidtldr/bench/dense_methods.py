@@ -1,13 +1,14 @@
 """The methods that the benchmark of dense outputs compares, and their settings at a budget."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from vidtldr.baselines.schedules import PAPER, Layers, front_loaded, merging, placement
 from vidtldr.bench.merging_methods import MERGING_METHODS, SPREAD_METHODS, VID_TLDR
-from vidtldr.bench.quality_methods import Cell, validate_cells
+from vidtldr.bench.quality_methods import Cell, Method, cell_at, validate_cells
 from vidtldr.budget.costs import default_layers
 from vidtldr.hosts.registry import find_host
 
@@ -54,7 +55,7 @@ def plan_dense(
     own = {name: [default_layers(depth, "ward")] for name in SPREAD_METHODS}
     own[PAPER] = [placement(0)]
     return [
-        _cell(backbone, name, layers, budget)
+        cell_at(backbone, _method(name), layers, budget)
         for name in DENSE_METHODS
         if methods is None or name in methods
         for layers in own.get(name, placements)
@@ -62,10 +63,6 @@ def plan_dense(
     ]
 
 
-def _cell(backbone: nn.Module, name: str, layers: Layers, budget: float) -> Cell:
+def _method(name: str) -> Method:
     meet = front_loaded if name == PAPER else merging
-    try:
-        variant = meet(backbone, budget, layers, output="grid", **DENSE_METHODS[name])
-    except ValueError as error:  # arguments were checked before: the budget is too low
-        return Cell(name, layers, budget, None, str(error))
-    return Cell(name, layers, budget, variant)
+    return Method(name, partial(meet, output="grid", **DENSE_METHODS[name]))

@@ -131,7 +131,7 @@ def _validate_masks_differ(files: Sequence[PictureFile]) -> None:
         other = names.setdefault(file.mask, file.name)
         if other != file.name:
             raise ValueError(
-                f"`photos` must hold one photo of the name of a mask, got {other!r} and "
+                f"`photos` must hold one photo for each mask's name, got {other!r} and "
                 f"{file.name!r}. Rename one."
             )
 

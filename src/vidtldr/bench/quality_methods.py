@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from vidtldr.baselines.baseline import (
     FewerFrames,
@@ -48,13 +49,13 @@ class Method:
 
     Attributes:
         name: Name in tables.
-        variant_at: Returns its setting for an encoder, a FLOP ratio and the layers that may merge;
+        variant_at: Returns its setting for a model, a FLOP ratio and the layers that may merge;
             raises ValueError if the budget cannot be met.
         chooses_layers: Whether it merges in the layers that are passed; others have their own.
     """
 
     name: str
-    variant_at: Callable[[VisionEncoder, float, Layers], Variant]
+    variant_at: Callable[[Any, float, Layers], Variant]
     chooses_layers: bool = True
 
 
@@ -131,11 +132,11 @@ METHODS = (
 )
 
 
-def cell_at(encoder: VisionEncoder, method: Method, layers: Layers, budget: float) -> Cell:
+def cell_at(model: nn.Module, method: Method, layers: Layers, budget: float) -> Cell:
     """Return a method at a budget, or why it cannot meet it."""
     where = layers if method.chooses_layers else None
     try:
-        return Cell(method.name, where, budget, method.variant_at(encoder, budget, layers))
+        return Cell(method.name, where, budget, method.variant_at(model, budget, layers))
     except ValueError as error:  # arguments were checked before: the budget is too low
         return Cell(method.name, where, budget, None, str(error))
 

@@ -85,8 +85,8 @@ def measure_tasks(
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            f"`jobs` must be so few that there is memory for all, got {num_jobs}, of which the "
-            "system or somebody ended one. Lower it; a cache keeps what was measured."
+            f"`jobs` must be few enough to fit in memory, got {num_jobs}, and one of the processes "
+            "was killed. Lower it; a cache keeps what was measured."
         ) from error
     finally:
         keep_alive.close()
